@@ -1,0 +1,1 @@
+"""The analyzers: one file, one frozen descriptor and a short run function."""

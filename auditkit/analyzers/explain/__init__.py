@@ -1,0 +1,1 @@
+"""Explain: one file, one analyzer."""

@@ -1,0 +1,1 @@
+"""Fairness: one file, one analyzer."""

@@ -1,0 +1,1 @@
+"""Performance: one file, one analyzer."""

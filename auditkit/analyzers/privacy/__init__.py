@@ -1,0 +1,1 @@
+"""Privacy: one file, one analyzer."""

@@ -1,0 +1,1 @@
+"""Robustness: one file, one analyzer."""

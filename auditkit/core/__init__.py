@@ -1,0 +1,1 @@
+"""Records and rules: numpy and pydantic only."""

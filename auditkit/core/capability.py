@@ -1,0 +1,59 @@
+"""What a subject can do, and the sentence for what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from auditkit.core.subject import Subject, TorchTrainingRecipe
+
+# Word -> why an analyzer that needs it does not apply when it is absent, and what would help.
+WORDS: dict[str, str] = {
+    "labels": "the model gives no decisions",
+    "scores": "the model gives labels only; a model with predict_proba, decision_function or logits would do",
+    "probabilities": "the model's scores are not probabilities or logits",
+    "gradients": "the model is not differentiable; a torch module would do",
+    "embeddings": "the model has no embedding layer that auditkit knows",
+    "trees": "the model is not a tree ensemble that auditkit knows",
+    "model": "there is no model here, only saved predictions",
+    "retrain": "there is no recipe to train the model afresh; pass recipe=",
+    "torch_recipe": "there is no torch training recipe; pass recipe=auditkit.TorchRecipe(...)",
+    "train": "there is no training data; pass train=(X_train, y_train)",
+    "sensitive": "there are no sensitive columns; pass sensitive=",
+    "tabular": "the data is not a table",
+    "image": "the data is not images",
+    "text": "the data is not text",
+    "sequence": "the data is not token ids",
+    "classification": "the task is regression",
+    "binary": "the task is not binary classification",
+    "regression": "the task is not regression",
+    "inputs": "there are no model inputs here, only saved predictions",
+}
+
+
+def capabilities(subject: Subject) -> frozenset[str]:
+    """The words of :data:`WORDS` that hold for ``subject``."""
+    words = {word for word in subject.model.capabilities if word in WORDS}
+    words.add(subject.test.modality)
+    words.add("regression" if subject.task == "regression" else "classification")
+    if subject.task == "binary":
+        words.add("binary")
+    if subject.model.score_space in ("probability", "logit"):
+        words.add("probabilities")
+    if subject.train is not None:
+        words.add("train")
+    if subject.test.sensitive:
+        words.add("sensitive")
+    if subject.recipe is not None:
+        words.add("retrain")
+        if isinstance(subject.recipe, TorchTrainingRecipe):
+            words.add("torch_recipe")
+    return frozenset(words)
+
+
+def missing(needs: Iterable[str], subject: Subject) -> str | None:
+    """A sentence on what ``subject`` lacks of ``needs``, or ``None`` when it has all."""
+    have = capabilities(subject)
+    lacking = sorted(word for word in needs if word not in have)
+    if not lacking:
+        return None
+    return "; ".join(f"needs {word}: {WORDS.get(word, 'unknown capability')}" for word in lacking)

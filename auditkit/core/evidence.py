@@ -1,0 +1,380 @@
+"""The evidence: plain frozen records of what was measured, and how surely.
+
+Everything that auditkit publishes (card, verdict, JUnit ...) is a pure function of one
+:class:`Evidence`. Records hold only strings, numbers, booleans, ``None`` and tuples or mappings
+of those, so that they survive JSON unchanged. No NaN or infinity is accepted anywhere: a value
+that is missing is ``None`` with a ``reason``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Discriminator
+
+SCHEMA_ID = "auditkit-evidence/1"
+
+Scalar = str | int | float | bool | None
+Status = Literal["measured", "not_applicable", "skipped", "failed"]
+Direction = Literal["higher", "lower", "neutral"]
+
+OVERALL: Mapping[str, str] = {}
+MISSING_GROUP = "(missing)"
+
+
+def _finite(value: float | None, what: str) -> None:
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"{what} must be finite or None with a reason, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A confidence interval: ``low <= high``, two-sided at ``level`` in (0, 1), by ``method``."""
+
+    low: float
+    high: float
+    level: float
+    method: str
+
+    def __post_init__(self) -> None:
+        _finite(self.low, "interval low")
+        _finite(self.high, "interval high")
+        if not self.low <= self.high:
+            raise ValueError(f"interval low {self.low} is above high {self.high}")
+        if not 0.0 < self.level < 1.0:
+            raise ValueError(f"interval level must be in (0, 1), got {self.level}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One measured quantity.
+
+    Attributes:
+        name: ``family.quantity``; disparities end in ``.difference`` or ``.ratio``.
+        value: The point estimate, or ``None`` with a ``reason``.
+        n: Number of rows (or other units named in ``unit_of_n``) the value rests on.
+        interval: Its confidence interval, when there is one.
+        slice: Which rows, as column -> group; empty for all rows.
+        over: The columns that a disparity ranges over.
+        params: What else identifies the number, e.g. attack, norm and eps.
+        unit: Unit of the value; empty for a pure number.
+        direction: Whether ``higher`` or ``lower`` is better, or ``neutral``.
+        bounds: Smallest and largest value possible; ``None`` where unbounded.
+        reason: Why the value is missing, or why the interval is.
+        unreliable: Why the number must not be relied upon; a rule on it is an ERROR.
+    """
+
+    name: str
+    value: float | None
+    n: int | None = None
+    interval: Interval | None = None
+    slice: Mapping[str, str] = field(default_factory=dict)
+    over: tuple[str, ...] = ()
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+    unit: str = ""
+    direction: Direction = "neutral"
+    bounds: tuple[float | None, float | None] = (None, None)
+    reason: str | None = None
+    unreliable: str | None = None
+
+    def __post_init__(self) -> None:
+        _finite(self.value, f"{self.name} value")
+        for param in self.params.values():
+            if isinstance(param, float):
+                _finite(param, f"{self.name} param")
+        for bound in self.bounds:
+            _finite(bound, f"{self.name} bound")
+        if self.value is None and not self.reason:
+            raise ValueError(f"{self.name} has no value and no reason")
+
+    @property
+    def family(self) -> str:
+        """The part of the name before the first dot."""
+        return self.name.split(".", 1)[0]
+
+    @property
+    def key(self) -> str:
+        """A stable identity: the name, the slice, the columns and the params."""
+        parts = [self.name]
+        parts += [f"{column}={group}" for column, group in sorted(self.slice.items())]
+        if self.over:
+            parts.append("over=" + "+".join(self.over))
+        parts += [f"{name}:{value}" for name, value in sorted(self.params.items())]
+        return "|".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table artifact: ``rows`` of cells under ``columns``."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Scalar, ...], ...]
+    note: str = ""
+    kind: Literal["table"] = "table"
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"table {self.name}: {len(row)} cells under {len(self.columns)} columns")
+            for cell in row:
+                if isinstance(cell, float):
+                    _finite(cell, f"table {self.name} cell")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One line of a :class:`Curve`; ``low`` and ``high`` are its pointwise interval, if any."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float | None, ...]
+    low: tuple[float | None, ...] = ()
+    high: tuple[float | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        for values in (self.x, self.y, self.low, self.high):
+            for value in values:
+                _finite(value, f"series {self.name} value")
+        if len(self.x) != len(self.y) or any(len(v) not in (0, len(self.x)) for v in (self.low, self.high)):
+            raise ValueError(f"series {self.name}: x, y, low and high differ in length")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A chart of y against x (ROC, reliability, eps sweep, privacy frontier ...)."""
+
+    name: str
+    title: str
+    x_label: str
+    y_label: str
+    series: tuple[Series, ...]
+    note: str = ""
+    kind: Literal["curve"] = "curve"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Density:
+    """Binned distributions, one strip a row (attributions a feature, say).
+
+    ``edges`` has one number more than each row of ``counts`` has cells. ``color`` holds, per cell,
+    the mean rank in [0, 1] of the row's own feature value, or ``None`` in an empty cell.
+    """
+
+    name: str
+    title: str
+    x_label: str
+    rows: tuple[str, ...]
+    edges: tuple[float, ...]
+    counts: tuple[tuple[int, ...], ...]
+    color: tuple[tuple[float | None, ...], ...] = ()
+    note: str = ""
+    kind: Literal["density"] = "density"
+
+    def __post_init__(self) -> None:
+        for edge in self.edges:
+            _finite(edge, f"density {self.name} edge")
+        if len(self.counts) != len(self.rows):
+            raise ValueError(f"density {self.name}: {len(self.counts)} strips for {len(self.rows)} rows")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """One grey or red-blue picture: ``pixels`` are base64 of ``height * width`` bytes, row by row."""
+
+    label: str
+    height: int
+    width: int
+    pixels: str
+    palette: Literal["grey", "signed"] = "grey"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageGrid:
+    """Pictures side by side; ``raw`` says that they show rows of the data (kept out of shared copies)."""
+
+    name: str
+    title: str
+    pictures: tuple[Picture, ...]
+    raw: bool = False
+    note: str = ""
+    kind: Literal["images"] = "images"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Group x label x prediction cells: enough to recompute every count metric and its interval.
+
+    ``n[g][y][p]`` counts the rows of group ``groups[g]`` with label ``classes[y]`` that the model
+    decided as ``classes[p]``. With row weights, ``weight`` holds the sums of weights of the same
+    cells and ``weight_sq`` the sums of squared weights. With clusters, ``moment[g]`` is the
+    ``(k*k, k*k)`` matrix of ``sum_c v_c v_c^T`` over clusters ``c``, where ``v_c`` is the flattened
+    (weighted) cell vector of the cluster: the delta method gives the variance of any function of
+    the cells from it (Binder 1983, linearisation).
+
+    ``over`` names the columns, ``groups`` the values in the order of ``over``. An ``over`` of ``()``
+    has the single group ``()``: all rows.
+    """
+
+    name: str
+    over: tuple[str, ...]
+    groups: tuple[tuple[str, ...], ...]
+    classes: tuple[str, ...]
+    n: tuple[tuple[tuple[int, ...], ...], ...]
+    positive: int | None = None
+    weight: tuple[tuple[tuple[float, ...], ...], ...] | None = None
+    weight_sq: tuple[tuple[tuple[float, ...], ...], ...] | None = None
+    moment: tuple[tuple[tuple[float, ...], ...], ...] | None = None
+    kind: Literal["counts"] = "counts"
+
+    def __post_init__(self) -> None:
+        k = len(self.classes)
+        if len(self.n) != len(self.groups):
+            raise ValueError(f"counts {self.name}: {len(self.n)} cell blocks for {len(self.groups)} groups")
+        for block in self.n:
+            if len(block) != k or any(len(row) != k for row in block):
+                raise ValueError(f"counts {self.name}: a cell block is not {k} x {k}")
+        for group in self.groups:
+            if len(group) != len(self.over):
+                raise ValueError(f"counts {self.name}: group {group} does not match columns {self.over}")
+
+
+Artifact = Table | Curve | Density | ImageGrid | Counts
+AnyArtifact = Annotated[Artifact, Discriminator("kind")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one analyzer. Nothing that was asked for is ever left out of the evidence."""
+
+    analyzer: str
+    version: str
+    status: Status
+    reason: str | None = None
+    measurements: tuple[Measurement, ...] = ()
+    artifacts: tuple[AnyArtifact, ...] = ()
+    params: Mapping[str, object] = field(default_factory=dict)
+    seed: int | None = None
+    title: str = ""
+    reference: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.status != "measured" and not self.reason:
+            raise ValueError(f"{self.analyzer}: a {self.status} outcome needs a reason")
+
+    @property
+    def family(self) -> str:
+        """The part of the analyzer's name before the first dot."""
+        return self.analyzer.split(".", 1)[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureFacts:
+    """A feature's name and kind, as audited; no values."""
+
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFacts:
+    """Shape and content hash of one split; group sizes of each sensitive column."""
+
+    fingerprint: str
+    n_rows: int
+    modality: str
+    features: tuple[FeatureFacts, ...] = ()
+    sensitive: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    label_counts: Mapping[str, int] = field(default_factory=dict)
+    weighted: bool = False
+    n_clusters: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectFacts:
+    """What was audited: hashes, shapes and versions; no paths, no user names, no rows."""
+
+    name: str
+    task: str
+    model_kind: str
+    model_fingerprint: str | None
+    classes: tuple[str, ...]
+    positive: str | None
+    score_space: str | None
+    capabilities: tuple[str, ...]
+    test: DataFacts
+    train: DataFacts | None = None
+    recipe: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedAnalyzer:
+    """One analyzer of the plan with the parameters it was asked to use."""
+
+    name: str
+    params: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFacts:
+    """The plan as run: seed, and the analyzers in order."""
+
+    seed: int
+    analyzers: tuple[PlannedAnalyzer, ...]
+    reduced: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """Times and machine facts: kept beside the evidence but outside its digest."""
+
+    started: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    python: str = ""
+    platform: str = ""
+    device: str = ""
+    resumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """The private, complete record of one audit.
+
+    Attributes:
+        policy: The policy document (``[groups]``, ``[defaults]``, ``[[rule]]``, ``[[waiver]]``) as plain data.
+        as_of: The ISO date that the policy's waivers are judged on.
+        card: The prose of ``[card]``.
+        redacted: True on the shared copy that a card embeds.
+        digest: ``sha256:...`` of the canonical JSON without ``run`` and ``digest``.
+    """
+
+    subject: SubjectFacts
+    plan: PlanFacts
+    outcomes: tuple[Outcome, ...]
+    policy: Mapping[str, object] | None = None
+    as_of: str | None = None
+    card: Mapping[str, object] = field(default_factory=dict)
+    redacted: bool = False
+    run: RunFacts = field(default_factory=RunFacts)
+    digest: str = ""
+    schema: str = SCHEMA_ID
+
+    def measurements(self) -> Iterator[Measurement]:
+        """Every measurement of every outcome, in order."""
+        for outcome in self.outcomes:
+            yield from outcome.measurements
+
+    def artifacts(self) -> Iterator[Artifact]:
+        """Every artifact of every outcome, in order."""
+        for outcome in self.outcomes:
+            yield from outcome.artifacts
+
+    def counts(self) -> Iterator[Counts]:
+        """Every counts artifact, in order."""
+        return (artifact for artifact in self.artifacts() if isinstance(artifact, Counts))

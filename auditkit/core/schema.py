@@ -1,0 +1,187 @@
+"""Reading, writing and checking evidence: canonical JSON, digests, published JSON Schema."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from auditkit.core.errors import EvidenceError
+from auditkit.core.evidence import SCHEMA_ID, Evidence, Outcome
+
+# Readers of older schemas: schema id -> function that turns its document into the next newer one.
+MIGRATIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+@functools.cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def canonical_json(document: object) -> str:
+    """JSON with sorted keys, no spaces, ASCII only, and NaN or infinity refused."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def sha256_of(document: object) -> str:
+    """``sha256:<hex>`` of the canonical JSON of ``document``."""
+    return "sha256:" + hashlib.sha256(canonical_json(document).encode("ascii")).hexdigest()
+
+
+def to_document(evidence: Evidence) -> dict[str, Any]:
+    """The evidence as plain JSON data; fields at their default are left out."""
+    document: dict[str, Any] = _adapter(Evidence).dump_python(evidence, mode="json", exclude_defaults=True)
+    document["schema"] = evidence.schema
+    for outcome, part in zip(evidence.outcomes, document["outcomes"], strict=True):
+        _name_kinds(outcome, part)
+    return document
+
+
+def _name_kinds(outcome: Outcome, document: dict[str, Any]) -> None:
+    """Write each artifact's ``kind``, which tells readers its type, although it is a default."""
+    for artifact, part in zip(outcome.artifacts, document.get("artifacts", ()), strict=True):
+        part["kind"] = artifact.kind
+
+
+def digest_of(evidence: Evidence) -> str:
+    """The content digest: times, machine facts and the digest field itself left out."""
+    document = to_document(evidence)
+    document.pop("run", None)
+    document.pop("digest", None)
+    return sha256_of(document)
+
+
+def seal(evidence: Evidence) -> Evidence:
+    """The same evidence with its ``digest`` filled in."""
+    return dataclasses.replace(evidence, digest=digest_of(evidence))
+
+
+def dumps(evidence: Evidence) -> str:
+    """Canonical JSON of sealed evidence, ending in a newline."""
+    return canonical_json(to_document(seal(evidence))) + "\n"
+
+
+def outcome_document(outcome: Outcome) -> dict[str, Any]:
+    """One outcome as plain JSON data (used by checkpoints)."""
+    document: dict[str, Any] = _adapter(Outcome).dump_python(outcome, mode="json", exclude_defaults=True)
+    _name_kinds(outcome, document)
+    return document
+
+
+def outcome_from(document: object) -> Outcome:
+    """The inverse of :func:`outcome_document`."""
+    outcome: Outcome = _adapter(Outcome).validate_python(document)
+    return outcome
+
+
+def loads(text: str | bytes, *, where: str = "evidence") -> Evidence:
+    """Read evidence, migrating older schemas and refusing newer or damaged ones.
+
+    Args:
+        text: The JSON text.
+        where: Name shown in errors.
+
+    Raises:
+        EvidenceError: AK110 not JSON, AK111 no or unknown schema, AK112 not valid, AK113 digest differs.
+    """
+    try:
+        document = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, UnicodeDecodeError, RecursionError) as error:
+        raise EvidenceError(
+            "AK110",
+            "this is not an evidence file: it is not valid JSON",
+            where=where,
+            why=str(error),
+            fix="give the evidence.json that `auditkit run` wrote",
+        ) from error
+    return from_document(document, where=where)
+
+
+def from_document(document: object, *, where: str = "evidence") -> Evidence:
+    """Evidence from plain JSON data; see :func:`loads`."""
+    if not isinstance(document, dict) or not isinstance(document.get("schema"), str):
+        raise EvidenceError(
+            "AK111",
+            "this JSON is not auditkit evidence: it has no schema id",
+            where=where,
+            fix="give the evidence.json that `auditkit run` wrote",
+        )
+    while document["schema"] in MIGRATIONS:
+        document = MIGRATIONS[document["schema"]](document)
+    if document["schema"] != SCHEMA_ID:
+        raise EvidenceError(
+            "AK111",
+            f"schema {document['schema'][:80]!r} is not one that this release reads",
+            where=where,
+            why=f"this release reads {SCHEMA_ID} and older",
+            fix="pip install --upgrade auditkit",
+        )
+    try:
+        evidence: Evidence = _adapter(Evidence).validate_python(document)
+    except (ValidationError, ValueError, TypeError) as error:
+        raise EvidenceError(
+            "AK112", "the evidence does not follow its schema", where=where, why=_first_lines(error)
+        ) from error
+    if evidence.digest and evidence.digest != digest_of(evidence):
+        raise EvidenceError(
+            "AK113",
+            "the evidence does not match its own digest",
+            where=where,
+            why="it was edited or damaged after it was written",
+            fix="run the audit again, or restore the file",
+        )
+    return evidence
+
+
+def evidence_schema() -> dict[str, Any]:
+    """The JSON Schema of the evidence document."""
+    schema = _adapter(Evidence).json_schema(mode="validation")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "$id": SCHEMA_ID, "title": SCHEMA_ID}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` (UTF-8, LF) so that a reader sees the old file or the whole new one, never a part."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Atomic write: a temporary file in the same folder, flushed, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def plain(value: object) -> Any:
+    """``value`` with mappings as dicts and sequences as lists, for comparison with parsed JSON."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not allowed in evidence")
+
+
+def _first_lines(error: Exception, limit: int = 6) -> str:
+    if isinstance(error, ValidationError):
+        faults = [f"{'.'.join(str(p) for p in fault['loc'])}: {fault['msg']}" for fault in error.errors()[:limit]]
+        return "; ".join(faults)
+    return str(error)

@@ -1,0 +1,226 @@
+"""What is audited: model, data and how to train afresh. Protocols for other people's objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+StrArray = npt.NDArray[np.str_]
+
+Task = Literal["binary", "multiclass", "regression"]
+Modality = Literal["tabular", "image", "text", "sequence"]
+ScoreSpace = Literal["probability", "logit", "margin", "value"]
+FeatureKind = Literal["numeric", "integer", "categorical", "boolean", "onehot", "datetime", "pixel", "token", "text"]
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A trained model behind one face.
+
+    Attributes:
+        classes: Names of the classes in the order of the score columns; empty for regression.
+        score_space: What ``predict_scores`` returns: ``probability`` (rows sum to 1), ``logit``
+            (softmax of a row gives probabilities), ``margin`` (larger means more likely, no scale;
+            binary: columns ``-m, +m``) or ``value`` (regression, one column); ``None`` when the model
+            gives labels only.
+        capabilities: Words from :data:`auditkit.core.capability.WORDS`.
+        kind: A short name for the card, e.g. ``sklearn.pipeline.Pipeline``.
+        fingerprint: Content hash of the model, or ``None`` when it has none (then it is never resumed).
+    """
+
+    classes: tuple[str, ...]
+    score_space: ScoreSpace | None
+    capabilities: frozenset[str]
+    kind: str
+    fingerprint: str | None
+
+    def predict(self, inputs: Any) -> npt.NDArray[Any]:
+        """The model's own decision, shape ``(n,)``: int64 class codes (index into ``classes``); float64 for regression."""
+        ...
+
+    def predict_scores(self, inputs: Any) -> FloatArray:
+        """Scores of shape ``(n, k)`` float64; ``k = len(classes)``, or 1 for regression."""
+        ...
+
+
+@runtime_checkable
+class DecidesFromScores(Protocol):
+    """A model whose decision is a function of its scores, so that one pass gives both."""
+
+    def decide(self, scores: FloatArray) -> IntArray:
+        """Class codes ``(n,)`` from scores ``(n, k)``."""
+        ...
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """A torch-backed model (capability ``gradients``). ``module`` is the user's own module.
+
+    ``tensor`` turns inputs of the model's type into the tensor that ``module`` takes, on ``device``.
+    ``logits`` runs the module on such a tensor and returns ``(n, k)`` class logits (``(n, 1)`` values for
+    regression) with the graph attached; a single-logit binary module gives the two columns ``0, z``.
+    """
+
+    module: Any
+    device: str
+
+    def tensor(self, inputs: Any) -> Any:
+        """The input tensor, on the model's device and in its dtype."""
+        ...
+
+    def logits(self, tensor: Any) -> Any:
+        """Differentiable class logits ``(n, k)``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """One feature: its kind, its bounds as observed or declared, whether an attack may change it."""
+
+    name: str
+    kind: FeatureKind
+    low: float | None = None
+    high: float | None = None
+    categories: tuple[str, ...] = ()
+    group: str | None = None
+    immutable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The features, in the order of the model's input columns."""
+
+    features: tuple[Feature, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Feature names in order."""
+        return tuple(feature.name for feature in self.features)
+
+    def __getitem__(self, name: str) -> Feature:
+        for feature in self.features:
+            if feature.name == name:
+                return feature
+        raise KeyError(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Rows to audit on.
+
+    Attributes:
+        inputs: What the model takes: DataFrame, ndarray, or list of str; never changed in place.
+        y: ``(n,)`` int64 class codes, or float64 for regression.
+        modality: tabular, image, text or sequence (integer token ids).
+        sensitive: Column name -> ``(n,)`` strings; a missing value is the group ``(missing)``.
+        weights: ``(n,)`` positive row weights, or ``None``.
+        clusters: ``(n,)`` int64 codes of the person or site a row belongs to, or ``None``.
+        schema: The features (tabular data).
+        fingerprint: Content hash of everything above.
+    """
+
+    inputs: Any
+    y: npt.NDArray[Any]
+    modality: Modality = "tabular"
+    sensitive: Mapping[str, StrArray] = field(default_factory=dict)
+    weights: FloatArray | None = None
+    clusters: IntArray | None = None
+    schema: Schema = field(default_factory=Schema)
+    fingerprint: str = ""
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.y)
+
+    def take(self, rows: IntArray) -> Dataset:
+        """The same data set with only ``rows`` (integer positions), in that order."""
+        return Dataset(
+            inputs=take_rows(self.inputs, rows),
+            y=self.y[rows],
+            modality=self.modality,
+            sensitive={name: values[rows] for name, values in self.sensitive.items()},
+            weights=None if self.weights is None else self.weights[rows],
+            clusters=None if self.clusters is None else self.clusters[rows],
+            schema=self.schema,
+            fingerprint="",
+        )
+
+
+def take_rows(inputs: Any, rows: IntArray) -> Any:
+    """Rows of a DataFrame, list or array-like by integer position."""
+    if hasattr(inputs, "iloc"):
+        return inputs.iloc[rows]
+    if isinstance(inputs, list):
+        return [inputs[int(row)] for row in rows]
+    return inputs[rows]
+
+
+@runtime_checkable
+class TrainingRecipe(Protocol):
+    """How to train the model afresh (shadow models, adversarial training, comparisons)."""
+
+    name: str
+
+    def fit(self, inputs: Any, y: npt.NDArray[Any], seed: int) -> Model:
+        """Train on ``inputs`` and class codes (or values) ``y`` with ``seed``; return a new model."""
+        ...
+
+
+@runtime_checkable
+class TorchTrainingRecipe(TrainingRecipe, Protocol):
+    """A recipe that differentially private training can follow: a torch module and plain SGD settings.
+
+    ``prepare`` turns inputs into the tensor that ``build``'s module takes (fitting any preprocessing on
+    the training inputs only, once, by ``fit_preparation``).
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+
+    def fit_preparation(self, inputs: Any) -> Any:
+        """A callable ``inputs -> tensor`` fitted on these training inputs."""
+        ...
+
+    def build(self, n_outputs: int) -> Any:
+        """A freshly initialised ``torch.nn.Module`` (initialised under the caller's torch seed)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """The model with the data it is audited on.
+
+    Attributes:
+        positive: Code of the positive class for binary tasks, else ``None``.
+    """
+
+    name: str
+    model: Model
+    test: Dataset
+    task: Task
+    train: Dataset | None = None
+    positive: int | None = None
+    recipe: TrainingRecipe | None = None
+    tokenizer: Any = None
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in score-column order; empty for regression."""
+        return tuple(self.model.classes)
+
+    def split(self, name: str) -> Dataset:
+        """The ``test`` or ``train`` data set."""
+        if name == "test":
+            return self.test
+        if name == "train" and self.train is not None:
+            return self.train
+        raise KeyError(f"this subject has no {name!r} split")

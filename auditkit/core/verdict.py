@@ -1,0 +1,111 @@
+"""The verdict of a policy over evidence: plain frozen records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from auditkit.core.evidence import Interval
+
+State = Literal["pass", "fail", "inconclusive", "error", "waived"]
+Level = Literal["error", "warning"]
+
+EXIT_CODES: Mapping[str, int] = {"pass": 0, "waived": 0, "fail": 1, "error": 3, "inconclusive": 4}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One of the rates compared: the group, its rate with the rows behind it."""
+
+    group: str
+    value: float | None
+    n: int | None
+    interval: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One thing that a rule looked at: a value, or a pair of groups.
+
+    Attributes:
+        label: What was looked at, e.g. ``sex: F vs M``.
+        value: The value, gap or ratio compared with the limit.
+        interval: Its interval at the rule's confidence.
+        n_needed: Rows per group (or in all) that would settle an inconclusive one, when that can be said.
+        message: One sentence: what was found and why this state.
+    """
+
+    label: str
+    state: State
+    value: float | None
+    message: str
+    interval: Interval | None = None
+    sides: tuple[Side, ...] = ()
+    n: int | None = None
+    n_needed: int | None = None
+    exploratory: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waived:
+    """The waiver that covers a rule's failures."""
+
+    owner: str
+    reason: str
+    ticket: str
+    expires: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleResult:
+    """One rule's state with every comparison behind it; ``line`` is its line in the policy file."""
+
+    id: str
+    metric: str
+    compare: str
+    limit: str
+    state: State
+    message: str
+    level: Level = "error"
+    decide: str = "interval"
+    confidence: float = 0.95
+    comparisons: tuple[Comparison, ...] = ()
+    waiver: Waived | None = None
+    line: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The policy's answer.
+
+    Attributes:
+        state: The worst state that counts: error, then fail, then inconclusive, else pass.
+        exit_code: 0 pass, 1 a rule failed, 3 a rule is in error or something asked for could not be
+            measured, 4 inconclusive (when the policy says that inconclusive fails).
+        results: One for each rule, in the order of the policy.
+        summary: One sentence for the first line of the card and of the terminal.
+    """
+
+    state: State
+    exit_code: int
+    results: tuple[RuleResult, ...]
+    summary: str
+    as_of: str
+    policy: str = ""
+    unmeasured: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def raise_for_status(self) -> None:
+        """Raise :class:`GateFailed` unless the exit code is 0."""
+        if self.exit_code:
+            raise GateFailed(self)
+
+
+class GateFailed(Exception):
+    """Raised by :meth:`Verdict.raise_for_status`; carries the verdict."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        self.verdict = verdict
+        super().__init__(verdict.summary)

@@ -1,0 +1,1 @@
+"""The runner, the prediction cache, checkpoint and resume."""

@@ -1,0 +1,1 @@
+"""Data: pure functions on arrays."""

@@ -1,0 +1,1 @@
+"""Explain: pure functions on arrays."""

@@ -1,0 +1,1 @@
+"""Fairness: pure functions on arrays."""

@@ -1,0 +1,1 @@
+"""Performance: pure functions on arrays."""

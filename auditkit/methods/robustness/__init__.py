@@ -1,0 +1,1 @@
+"""Robustness: pure functions on arrays."""

@@ -1,0 +1,1 @@
+"""Intervals, resampling, multiplicity and power: pure functions on numbers."""

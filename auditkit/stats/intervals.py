@@ -1,0 +1,149 @@
+"""Confidence intervals for proportions, their differences and ratios, and means.
+
+Proportions are given as a point estimate and an *effective* number of rows, so that weighted and
+clustered rows use the same formulas: ``n_eff = p (1 - p) / var(p)`` (Korn and Graubard 1998).
+Normal quantiles come from the standard library; scipy is imported only where it is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from auditkit.core.evidence import Interval
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+def z_value(level: float) -> float:
+    """Two-sided normal quantile of ``level`` in (0, 1).
+
+    >>> round(z_value(0.95), 4)
+    1.96
+    """
+    return NormalDist().inv_cdf(0.5 + level / 2.0)
+
+
+def wilson(p: float, n: float, level: float = 0.95) -> Interval | None:
+    """Wilson score interval of a proportion.
+
+    Args:
+        p: Observed proportion in [0, 1].
+        n: Effective number of rows; ``None`` is returned for ``n <= 0``.
+        level: Two-sided confidence level.
+
+    Source: Wilson (1927); recommended by Brown, Cai and DasGupta (2001), section 3.
+
+    >>> interval = wilson(0.5, 100)
+    >>> round(interval.low, 4), round(interval.high, 4)
+    (0.4038, 0.5962)
+    """
+    if n <= 0:
+        return None
+    z2 = z_value(level) ** 2
+    center = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2) / (1 + z2 / n) * math.sqrt(max(p * (1 - p), 0.0) / n + z2 / (4 * n * n))
+    low = 0.0 if p <= 0.0 else max(0.0, center - half)
+    high = 1.0 if p >= 1.0 else min(1.0, center + half)
+    return Interval(low=min(low, p), high=max(high, p), level=level, method="wilson")
+
+
+def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Interval | None:
+    """Exact (Clopper-Pearson) interval of a proportion of whole counts.
+
+    Source: Clopper and Pearson (1934).
+    """
+    if n <= 0:
+        return None
+    from scipy.stats import beta
+
+    alpha = 1.0 - level
+    low = 0.0 if successes == 0 else float(beta.ppf(alpha / 2, successes, n - successes + 1))
+    high = 1.0 if successes == n else float(beta.ppf(1 - alpha / 2, successes + 1, n - successes))
+    return Interval(low=low, high=high, level=level, method="clopper-pearson")
+
+
+def newcombe_difference(p1: float, n1: float, p2: float, n2: float, level: float = 0.95) -> Interval | None:
+    """Newcombe's hybrid score interval of ``p1 - p2`` for independent proportions, within [-1, 1].
+
+    Source: Newcombe (1998), Statistics in Medicine 17, method 10.
+
+    >>> interval = newcombe_difference(56 / 70, 70, 48 / 80, 80)
+    >>> round(interval.low, 4), round(interval.high, 4)
+    (0.0524, 0.3339)
+    """
+    a, b = wilson(p1, n1, level), wilson(p2, n2, level)
+    if a is None or b is None:
+        return None
+    gap = p1 - p2
+    low = gap - math.hypot(p1 - a.low, b.high - p2)
+    high = gap + math.hypot(a.high - p1, p2 - b.low)
+    return Interval(low=max(-1.0, low), high=min(1.0, high), level=level, method="newcombe")
+
+
+def mover_ratio(p1: float, n1: float, p2: float, n2: float, level: float = 0.95) -> Interval | None:
+    """Interval of ``p1 / p2`` for independent proportions from their Wilson limits (MOVER-R).
+
+    Returns ``None`` where ``p2`` is 0 or the upper limit has no bound.
+
+    Source: Donner and Zou (2012), Statistical Methods in Medical Research 21, equation 8.
+    """
+    a, b = wilson(p1, n1, level), wilson(p2, n2, level)
+    if a is None or b is None or p2 <= 0.0 or b.low <= 0.0:
+        return None
+    product = p1 * p2
+    low_gap = product**2 - a.low * b.high * (2 * p1 - a.low) * (2 * p2 - b.high)
+    low = (product - math.sqrt(max(low_gap, 0.0))) / (b.high * (2 * p2 - b.high)) if 2 * p2 > b.high else 0.0
+    denominator = b.low * (2 * p2 - b.low)
+    high_gap = product**2 - a.high * b.low * (2 * p1 - a.high) * (2 * p2 - b.low)
+    high = (product + math.sqrt(max(high_gap, 0.0))) / denominator
+    ratio = p1 / p2
+    return Interval(low=min(max(0.0, low), ratio), high=max(high, ratio), level=level, method="mover-wilson")
+
+
+def mean_interval(
+    values: npt.NDArray[np.float64],
+    weights: npt.NDArray[np.float64] | None = None,
+    clusters: npt.NDArray[np.int64] | None = None,
+    level: float = 0.95,
+) -> tuple[float, Interval | None]:
+    """Weighted mean of ``values (n,)`` with a Student-t interval; clustered rows by linearisation.
+
+    The variance is that of a ratio estimator, summed over clusters (or rows):
+    ``c/(c-1) * sum_c (sum_i w_i (v_i - mean))^2 / (sum w)^2``, with ``c - 1`` degrees of freedom.
+
+    Source: Cochran (1977), section 11.7; Binder (1983).
+    """
+    weights = np.ones(len(values)) if weights is None else weights
+    total = float(weights.sum())
+    if len(values) == 0 or total <= 0.0:
+        raise ValueError("mean of no rows")
+    mean = float((weights * values).sum() / total)
+    parts = weights * (values - mean)
+    if clusters is not None:
+        parts = np.bincount(np.unique(clusters, return_inverse=True)[1], weights=parts).astype(np.float64)
+    units = len(parts)
+    if units < 2:
+        return mean, None
+    error = math.sqrt(units / (units - 1) * float((parts**2).sum())) / total
+    from scipy.stats import t
+
+    half = float(t.ppf(0.5 + level / 2, units - 1)) * error
+    method = "student-t" if clusters is None else "cluster-student-t"
+    return mean, Interval(low=mean - half, high=mean + half, level=level, method=method)
+
+
+def effective_n(p: float, variance: float) -> float:
+    """Rows of a simple random sample with the same variance of a proportion ``p``; 0 if undefined."""
+    spread = p * (1.0 - p)
+    return spread / variance if variance > 0.0 and spread > 0.0 else 0.0
+
+
+def kish_n(weights: npt.NDArray[np.float64]) -> float:
+    """Kish's effective sample size ``(sum w)^2 / sum w^2``; equals ``n`` for equal weights."""
+    square = float((weights**2).sum())
+    return float(weights.sum()) ** 2 / square if square > 0 else 0.0
