@@ -315,10 +315,11 @@ class SubjectFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedAnalyzer:
-    """One analyzer of the plan with the parameters it was asked to use."""
+    """One analyzer of the plan with its parameters; ``asked`` when it was named, not run by default."""
 
     name: str
     params: Mapping[str, object] = field(default_factory=dict)
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -369,6 +370,15 @@ class Evidence:
         """Every measurement of every outcome, in order."""
         for outcome in self.outcomes:
             yield from outcome.measurements
+
+    def unmeasured(self) -> tuple[Outcome, ...]:
+        """Outcomes that must not pass unseen: those that failed, and those that were asked for and skipped."""
+        asked = {step.name for step in self.plan.analyzers if step.asked}
+        return tuple(
+            outcome
+            for outcome in self.outcomes
+            if outcome.status == "failed" or (outcome.status == "skipped" and outcome.analyzer in asked)
+        )
 
     def artifacts(self) -> Iterator[Artifact]:
         """Every artifact of every outcome, in order."""

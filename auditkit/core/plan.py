@@ -15,12 +15,18 @@ from auditkit.core.registry import discover, load, nearest, select
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One analyzer with its parameters; ``fault`` is why it could not even be loaded."""
+    """One analyzer with its parameters.
+
+    Attributes:
+        fault: Why it could not even be loaded.
+        asked: Whether it was named, rather than run because it runs by default.
+    """
 
     name: str
     params: Params = field(default_factory=Params)
     analyzer: Analyzer | None = None
     fault: AuditkitError | None = None
+    asked: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,19 +71,20 @@ def make_plan(
     steps = []
     faults: list[str] = []
     for name in names:
+        asked = wanted is not None or name in settings
         try:
             analyzer = load(name, points)
         except AuditkitError as error:
-            steps.append(Step(name=name, fault=error))
+            steps.append(Step(name=name, fault=error, asked=asked))
             continue
-        if wanted is None and not analyzer.default and name not in settings:
+        if not asked and not analyzer.default:
             continue
         try:
             params = analyzer.params.model_validate(dict(settings.get(name, {})))
         except ValidationError as error:
             faults += [_fault(name, analyzer.params, item) for item in error.errors()]
             continue
-        steps.append(Step(name=name, params=params, analyzer=analyzer))
+        steps.append(Step(name=name, params=params, analyzer=analyzer, asked=asked))
     if faults:
         raise UsageError(
             "AK123", "analyzer settings are wrong: " + "; ".join(faults), fix="see `auditkit analyzers NAME`"
