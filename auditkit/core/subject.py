@@ -42,7 +42,7 @@ class Model(Protocol):
     fingerprint: str | None
 
     def predict(self, inputs: Any) -> npt.NDArray[Any]:
-        """The model's own decision, shape ``(n,)``: int64 class codes (index into ``classes``); float64 for regression."""
+        """The model's own decision ``(n,)``: int64 codes (positions in ``classes``); float64 for regression."""
         ...
 
     def predict_scores(self, inputs: Any) -> FloatArray:

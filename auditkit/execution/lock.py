@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -43,7 +43,7 @@ def output_lock(out: Path) -> Iterator[None]:
             _unlock(stream)
 
 
-if os.name == "nt":
+if sys.platform == "win32":
     import msvcrt
 
     def _try_lock(stream: IO[bytes]) -> bool:

@@ -98,7 +98,7 @@ def run_plan(
     return RunResult(outcomes=tuple(outcomes), seconds=seconds, resumed=tuple(resumed))
 
 
-def run_step(  # noqa: PLR0913 - the settings of one run, each independent
+def run_step(
     subject: Subject,
     step: Step,
     *,
