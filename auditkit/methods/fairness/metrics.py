@@ -1,0 +1,292 @@
+"""Count metrics of groups: a table of formulas on the cells, their variances and intervals.
+
+Every metric is the mean of one or more rates ``(a . c) / (b . c)`` that are linear in the cells ``c`` above
+and below the line, so that one delta-method formula serves all of them, for plain, weighted and
+clustered rows alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from auditkit.core.errors import UsageError
+from auditkit.core.evidence import Counts, Interval
+from auditkit.stats.intervals import z_value
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+Direction = Literal["higher", "lower", "neutral"]
+Coefficients = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class CountMetric:
+    """One count metric.
+
+    Attributes:
+        name: The field's full name.
+        formula: In terms of TP, FP, FN, TN.
+        above: Coefficients of the four cells above the line.
+        below: Coefficients below the line; ``below`` of a proportion counts its rows.
+        denominator: What the rows below the line are, for messages.
+        direction: Whether higher or lower is better, or neither.
+        citation: Where the name and formula come from.
+        pooled: Computed over all classes (one number), rather than one class against the rest.
+    """
+
+    name: str
+    formula: str
+    above: tuple[Coefficients, ...]
+    below: tuple[Coefficients, ...]
+    denominator: str
+    direction: Direction
+    citation: str
+    pooled: bool = False
+
+
+_ALL: Coefficients = {"tp": 1, "fp": 1, "fn": 1, "tn": 1}
+_LABELLED: Coefficients = {"tp": 1, "fn": 1}
+_UNLABELLED: Coefficients = {"fp": 1, "tn": 1}
+_SELECTED: Coefficients = {"tp": 1, "fp": 1}
+_REJECTED: Coefficients = {"fn": 1, "tn": 1}
+_FAWCETT = "Fawcett (2006), An introduction to ROC analysis"
+_VERMA = "Verma and Rubin (2018), Fairness definitions explained"
+
+
+def _metric(
+    name: str, formula: str, above: Coefficients, below: Coefficients, denominator: str, direction: Direction
+) -> CountMetric:
+    citation = _VERMA if name in ("selection_rate", "base_rate") else _FAWCETT
+    return CountMetric(name, formula, (above,), (below,), denominator, direction, citation)
+
+
+_TABLE: tuple[CountMetric, ...] = (
+    _metric("selection_rate", "(TP + FP) / n", _SELECTED, _ALL, "rows", "neutral"),
+    _metric("base_rate", "(TP + FN) / n", _LABELLED, _ALL, "rows", "neutral"),
+    _metric("true_positive_rate", "TP / (TP + FN)", {"tp": 1}, _LABELLED, "positive labels", "higher"),
+    _metric("false_positive_rate", "FP / (FP + TN)", {"fp": 1}, _UNLABELLED, "negative labels", "lower"),
+    _metric("true_negative_rate", "TN / (FP + TN)", {"tn": 1}, _UNLABELLED, "negative labels", "higher"),
+    _metric("false_negative_rate", "FN / (TP + FN)", {"fn": 1}, _LABELLED, "positive labels", "lower"),
+    _metric("positive_predictive_value", "TP / (TP + FP)", {"tp": 1}, _SELECTED, "positive decisions", "higher"),
+    _metric("negative_predictive_value", "TN / (TN + FN)", {"tn": 1}, _REJECTED, "negative decisions", "higher"),
+    _metric("false_discovery_rate", "FP / (TP + FP)", {"fp": 1}, _SELECTED, "positive decisions", "lower"),
+    _metric("false_omission_rate", "FN / (TN + FN)", {"fn": 1}, _REJECTED, "negative decisions", "lower"),
+    _metric(
+        "f1",
+        "2 TP / (2 TP + FP + FN)",
+        {"tp": 2},
+        {"tp": 2, "fp": 1, "fn": 1},
+        "rows that are positive by label or decision",
+        "higher",
+    ),
+    CountMetric("accuracy", "(TP + TN) / n", ({"tp": 1, "tn": 1},), (_ALL,), "rows", "higher", _FAWCETT, pooled=True),
+    CountMetric("error_rate", "(FP + FN) / n", ({"fp": 1, "fn": 1},), (_ALL,), "rows", "lower", _FAWCETT, pooled=True),
+    CountMetric(
+        "balanced_accuracy",
+        "mean of the recalls of the classes",
+        ({"tp": 1}, {"tn": 1}),
+        (_LABELLED, _UNLABELLED),
+        "rows of each label",
+        "higher",
+        "Brodersen et al. (2010), The balanced accuracy and its posterior distribution",
+        pooled=True,
+    ),
+)
+
+METRICS: Mapping[str, CountMetric] = {metric.name: metric for metric in _TABLE}
+
+# A composite disparity is the largest of its parts' disparities.
+COMPOSITES: Mapping[str, tuple[str, ...]] = {
+    "equalized_odds": ("true_positive_rate", "false_positive_rate"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """One metric for every group of a :class:`Counts`.
+
+    Attributes:
+        value: ``(G,)``; NaN where undefined (never leaves this package: readers see ``None``).
+        rows: ``(G,)`` rows below the line.
+        parts: ``(G, J)`` the rates whose mean the value is.
+        effective: ``(G, J)`` effective rows of each part.
+        freedom: ``(G,)`` degrees of freedom of the variance; infinite without clusters.
+        undefined: Why the value of a group is undefined, or ``None``.
+    """
+
+    metric: str
+    groups: tuple[tuple[str, ...], ...]
+    value: FloatArray
+    rows: IntArray
+    parts: FloatArray
+    effective: FloatArray
+    freedom: FloatArray
+    undefined: tuple[str | None, ...]
+
+    def limits(self, level: float, factor: FloatArray | float = 1.0) -> tuple[FloatArray, FloatArray]:
+        """Interval limits ``(G,), (G,)`` at two-sided ``level`` if each group had ``factor`` times its rows.
+
+        NaN where the value is undefined or has no interval.
+        """
+        return rate_limits(self, level, factor)
+
+    def interval(self, group: int, level: float) -> Interval | None:
+        """The interval of one group, or ``None``."""
+        low, high = self.limits(level)
+        if not (math.isfinite(low[group]) and math.isfinite(high[group])):
+            return None
+        method = "wilson" if self.parts.shape[1] == 1 else "mover-wilson"
+        if np.isfinite(self.freedom[group]):
+            method += "-clustered"
+        return Interval(low=float(low[group]), high=float(high[group]), level=level, method=method)
+
+
+def group_rates(counts: Counts, metric: str, class_code: int | None = None) -> Rates:
+    """The ``metric`` of every group of ``counts``, with its variance by the delta method.
+
+    Args:
+        counts: The cells.
+        metric: A name of :data:`METRICS`.
+        class_code: The class taken as positive; ``None`` for ``counts.positive``. Pooled metrics ignore it.
+
+    Raises:
+        UsageError: AK402 unknown metric; AK403 no positive class.
+
+    Source: Binder (1983) for the linearised variance; Korn and Graubard (1998) for effective rows.
+    """
+    if metric not in METRICS:
+        raise UsageError("AK402", f"there is no count metric {metric!r}", fix=f"one of {', '.join(METRICS)}")
+    spec = METRICS[metric]
+    k = len(counts.classes)
+    above, below = _vectors(spec, k, counts.positive if class_code is None else class_code)
+    n = np.asarray(counts.n, dtype=np.float64).reshape(-1, k * k)
+    mass = n if counts.weight is None else np.asarray(counts.weight, dtype=np.float64).reshape(-1, k * k)
+    quadratic = _quadratic(counts, n)
+
+    top, bottom = mass @ above.T, mass @ below.T
+    rows = n @ (below > 0).any(axis=0)
+    defined = np.asarray((n @ (below > 0).T > 0).all(axis=1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = np.where(bottom > 0, top / bottom, np.nan)
+        linear = (above - parts[..., None] * below) / bottom[..., None]
+        spread = bottom**2 / quadratic(np.broadcast_to(below, (len(n), *below.shape)))
+    variance = quadratic(np.nan_to_num(linear))
+    freedom = _freedom(counts, quadratic, mass)
+    variance = variance * (1.0 + 1.0 / np.maximum(freedom, 1e-12))[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        effective = np.where(variance > 0, parts * (1 - parts) / variance, spread)
+    # A rate of exactly 0 or 1 has no observed variance: Kish's rows of its denominator stand in.
+    effective = np.where((parts > 0) & (parts < 1), effective, spread)
+    if bool(np.isin(below, (0.0, 1.0)).all()):  # a proportion: never more effective rows than rows
+        effective = np.minimum(effective, n @ (below > 0).T)
+    return Rates(
+        metric=metric,
+        groups=counts.groups,
+        value=np.where(defined, parts.mean(axis=1), np.nan),
+        rows=rows.astype(np.int64),
+        parts=parts,
+        effective=effective,
+        freedom=freedom,
+        undefined=tuple(None if good else _why_undefined(spec) for good in defined),
+    )
+
+
+def rate_limits(rates: Rates, level: float, factor: FloatArray | float = 1.0) -> tuple[FloatArray, FloatArray]:
+    """Wilson limits of each part on its effective rows, combined for a mean of parts by MOVER.
+
+    Clustered rows use Student's t in place of the normal: effective rows are scaled by ``(z / t)^2``.
+
+    Source: Wilson (1927); Korn and Graubard (1998); Zou and Donner (2008) for the combination.
+    """
+    z = z_value(level)
+    scale = np.asarray(factor, dtype=np.float64) * _t_correction(rates.freedom, z)
+    effective = rates.effective * np.broadcast_to(scale, rates.value.shape)[:, None]
+    low, high = wilson_limits(rates.parts, effective, z)
+    count = rates.parts.shape[1]
+    below = np.sqrt(((rates.parts - low) ** 2).sum(axis=1)) / count
+    above = np.sqrt(((high - rates.parts) ** 2).sum(axis=1)) / count
+    return np.maximum(rates.value - below, 0.0), np.minimum(rates.value + above, 1.0)
+
+
+def wilson_limits(p: FloatArray, n: FloatArray, z: float) -> tuple[FloatArray, FloatArray]:
+    """Wilson's score limits, element by element; NaN where ``n`` is not above 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        n = np.where(n > 0, n, np.nan)
+        shrink = 1.0 + z * z / n
+        center = (p + z * z / (2 * n)) / shrink
+        half = z / shrink * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        low = np.where(p <= 0, 0.0, np.maximum(center - half, 0.0))
+        high = np.where(p >= 1, 1.0, np.minimum(center + half, 1.0))
+    low, high = np.where(np.isnan(n), np.nan, low), np.where(np.isnan(n), np.nan, high)
+    return np.minimum(low, p), np.maximum(high, p)
+
+
+def _vectors(spec: CountMetric, k: int, positive: int | None) -> tuple[FloatArray, FloatArray]:
+    """``(J, k*k)`` coefficients above and below the line."""
+    if spec.pooled and (k > 2 or positive is None):
+        return _pooled_vectors(spec.name, k)
+    if positive is None:
+        raise UsageError("AK403", f"{spec.name} needs a positive class", fix="name it with positive=")
+    if not 0 <= positive < k:
+        raise UsageError("AK403", f"the positive class code {positive} is not one of {k} classes")
+    kind = np.full((k, k), "tn", dtype="<U2")
+    kind[positive, :] = "fn"
+    kind[:, positive] = "fp"
+    kind[positive, positive] = "tp"
+    flat = kind.ravel()
+
+    def weigh(coefficients: Coefficients) -> list[float]:
+        return [float(coefficients.get(str(cell), 0.0)) for cell in flat]
+
+    return np.array([weigh(c) for c in spec.above]), np.array([weigh(c) for c in spec.below])
+
+
+def _pooled_vectors(name: str, k: int) -> tuple[FloatArray, FloatArray]:
+    right = np.eye(k).ravel()
+    if name == "balanced_accuracy":
+        rows = np.repeat(np.eye(k), k, axis=1)
+        return rows * right, rows
+    return (right if name == "accuracy" else 1.0 - right)[None, :], np.ones((1, k * k))
+
+
+def _quadratic(counts: Counts, n: FloatArray) -> Callable[[FloatArray], FloatArray]:
+    """``u -> u' M u`` per group and part, ``M`` the second moments of the cells, for ``u (G, J, k*k)``."""
+    if counts.moment is not None:
+        moment = np.asarray(counts.moment, dtype=np.float64)
+        return lambda u: np.asarray(np.einsum("gjc,gcd,gjd->gj", u, moment, u, optimize=True))
+    second = n if counts.weight_sq is None else np.asarray(counts.weight_sq, dtype=np.float64).reshape(n.shape)
+    return lambda u: np.asarray(np.einsum("gjc,gc->gj", u**2, second))
+
+
+def _freedom(counts: Counts, quadratic: Callable[[FloatArray], FloatArray], mass: FloatArray) -> FloatArray:
+    """Effective number of clusters less one; infinite without clusters."""
+    if counts.moment is None:
+        return np.full(len(mass), np.inf)
+    total = mass.sum(axis=1)
+    square = quadratic(np.ones((len(mass), 1, mass.shape[1])))[:, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(square > 0, total**2 / square - 1.0, 0.0))
+
+
+def _t_correction(freedom: FloatArray, z: float) -> FloatArray:
+    """``(z / t)^2`` for each degrees of freedom, 0 below 2; t by Fisher's expansion (Abramowitz and Stegun 26.7.5)."""
+    with np.errstate(divide="ignore"):
+        v = np.where(freedom > 0, 1.0 / np.maximum(freedom, 1e-300), 0.0)
+    v = np.where(np.isinf(freedom), 0.0, v)
+    t = (
+        z
+        + (z**3 + z) / 4 * v
+        + (5 * z**5 + 16 * z**3 + 3 * z) / 96 * v**2
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384 * v**3
+    )
+    return np.where(freedom < 2 - 1e-9, 0.0, (z / t) ** 2)
+
+
+def _why_undefined(spec: CountMetric) -> str:
+    return f"{spec.name} is undefined here: there are no {spec.denominator} to divide by"
