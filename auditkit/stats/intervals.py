@@ -88,7 +88,7 @@ def newcombe_difference(p1: float, n1: float, p2: float, n2: float, level: float
 def mover_ratio(p1: float, n1: float, p2: float, n2: float, level: float = 0.95) -> Interval | None:
     """Interval of ``p1 / p2`` for independent proportions from their Wilson limits (MOVER-R).
 
-    Returns ``None`` where ``p2`` is 0 or the upper limit has no bound.
+    Returns ``None`` where ``p2`` is 0, or so near it that the upper limit has no bound.
 
     Source: Donner and Zou (2012), Statistical Methods in Medical Research 21, equation 8.
     """
@@ -96,9 +96,13 @@ def mover_ratio(p1: float, n1: float, p2: float, n2: float, level: float = 0.95)
     if a is None or b is None or p2 <= 0.0 or b.low <= 0.0:
         return None
     product = p1 * p2
-    low_gap = product**2 - a.low * b.high * (2 * p1 - a.low) * (2 * p2 - b.high)
-    low = (product - math.sqrt(max(low_gap, 0.0))) / (b.high * (2 * p2 - b.high)) if 2 * p2 > b.high else 0.0
+    # The lower root times its conjugate, so that nothing is divided by 2 p2 - u2, which may be 0 or negative.
+    reach = a.low * (2 * p1 - a.low)
+    low_gap = product**2 - reach * b.high * (2 * p2 - b.high)
+    low = reach / (product + math.sqrt(max(low_gap, 0.0))) if reach > 0.0 else 0.0
     denominator = b.low * (2 * p2 - b.low)
+    if denominator < 1e-200:
+        return None
     high_gap = product**2 - a.high * b.low * (2 * p1 - a.high) * (2 * p2 - b.low)
     high = (product + math.sqrt(max(high_gap, 0.0))) / denominator
     ratio = p1 / p2

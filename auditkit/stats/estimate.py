@@ -1,0 +1,60 @@
+"""An estimate: a value, the rows behind it, and its interval at any level, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from auditkit.core.evidence import Interval
+
+Bounds = Callable[[float], Interval | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A point estimate whose interval can be asked for at any level.
+
+    Attributes:
+        value: The point estimate, or ``None`` with a ``reason``.
+        n: Rows the value rests on.
+        bounds: ``bounds(level)`` gives the two-sided interval; ``None`` where there is none.
+        reason: Why the value, or the interval, is missing.
+    """
+
+    value: float | None
+    n: int
+    bounds: Bounds | None = None
+    reason: str | None = None
+
+    def interval(self, level: float) -> Interval | None:
+        """The interval at ``level``, widened by rounding error so that it always holds the value."""
+        if self.value is None or self.bounds is None:
+            return None
+        found = self.bounds(level)
+        if found is None or found.low <= self.value <= found.high:
+            return found
+        low, high = min(found.low, self.value), max(found.high, self.value)
+        return Interval(low=low, high=high, level=found.level, method=found.method)
+
+
+def undefined(reason: str, n: int = 0) -> Estimate:
+    """An estimate that cannot be made, with the sentence that says why."""
+    return Estimate(None, n, None, reason)
+
+
+def mapped(estimate: Estimate, change: Callable[[float], float], method: str) -> Estimate:
+    """``change`` (increasing) applied to the value and to both limits; ``method`` names the result.
+
+    >>> mapped(Estimate(4.0, 9), lambda v: v**0.5, "root").value
+    2.0
+    """
+    if estimate.value is None:
+        return estimate
+
+    def bounds(level: float) -> Interval | None:
+        found = estimate.interval(level)
+        if found is None:
+            return None
+        return Interval(low=change(found.low), high=change(found.high), level=level, method=f"{found.method}-{method}")
+
+    return Estimate(change(estimate.value), estimate.n, bounds, estimate.reason)

@@ -1,0 +1,166 @@
+"""Variances by linearisation: one influence value a row gives the interval of any smooth estimate.
+
+An estimate ``T`` of weighted rows moves by about ``sum_i u_i`` from its population value, where the
+*parts* ``u_i = w_i * psi_i / sum(w)`` sum to zero. Rows that belong together (clusters) are summed before
+squaring, so weighted and clustered rows need no resampling.
+
+Source: Binder (1983), International Statistical Review 51; Deville (1999), Survey Methodology 25.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from auditkit.core.evidence import Interval
+from auditkit.stats.estimate import Bounds, Estimate, undefined
+from auditkit.stats.intervals import kish_n, wilson, z_value
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+def cluster_sums(values: FloatArray, clusters: IntArray | None) -> FloatArray:
+    """Sums of ``values (n,)`` within clusters ``(c,)``; the values themselves when there are no clusters."""
+    if clusters is None:
+        return values
+    return np.bincount(np.unique(clusters, return_inverse=True)[1], weights=values).astype(np.float64)
+
+
+def variance_of(parts: FloatArray, clusters: IntArray | None = None) -> tuple[float, int]:
+    """Variance of an estimate from its parts ``(n,)``, and the number of independent units behind it.
+
+    >>> variance_of(np.array([0.1, -0.1]))[0].__round__(6)
+    0.04
+    """
+    sums = cluster_sums(parts, clusters)
+    units = len(sums)
+    if units < 2:
+        return 0.0, units
+    return units / (units - 1) * float((sums**2).sum()), units
+
+
+@lru_cache(maxsize=512)
+def t_value(level: float, freedom: int) -> float:
+    """Two-sided Student-t quantile of ``level``; the normal one above 2,000 degrees of freedom."""
+    if freedom > 2000:
+        return z_value(level)
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.5 + level / 2.0))
+
+
+def proportion(
+    hits: npt.NDArray[np.bool_], weights: FloatArray | None = None, clusters: IntArray | None = None
+) -> Estimate:
+    """Weighted share of ``hits (n,)`` with a Wilson interval on the effective number of rows.
+
+    Plain rows give the textbook Wilson interval. With weights or clusters the effective number is
+    ``p (1 - p) / var(p)`` from the linearised variance, shrunk by ``(z / t)^2`` for its degrees of freedom.
+    At a share of 0 or 1, where the variance says nothing, it is Kish's number over the clusters' weights
+    (as if rows of a cluster always agreed).
+
+    Source: Korn and Graubard (1998), Survey Methodology 24; Dean and Pagano (2015), J. Survey Stat. Methodol. 3.
+
+    >>> proportion(np.array([True, True, False, False])).value
+    0.5
+    """
+    n = len(hits)
+    if n == 0:
+        return undefined("no rows")
+    if weights is None and clusters is None:
+        share = float(hits.mean())
+        return Estimate(share, n, lambda level: wilson(share, n, level))
+    w = np.ones(n) if weights is None else weights
+    total = float(w.sum())
+    share = min(max(float(w[hits].sum()) / total, 0.0), 1.0)
+    masses = cluster_sums(w, clusters)
+    if len(masses) < 2:
+        return Estimate(share, n, None, "one independent row gives no interval")
+    variance, _ = variance_of(w * (hits - share) / total, clusters)
+    # A variance seen through few clusters that hold a hit (or a miss) has few degrees of freedom.
+    holders = [int(np.count_nonzero(cluster_sums(side.astype(np.float64), clusters))) for side in (hits, ~hits)]
+    return Estimate(share, n, share_bounds(share, variance, min(holders) - 1, kish_n(masses), clusters is not None))
+
+
+def share_bounds(value: float, variance: float, freedom: int, floor_n: float, clustered: bool = False) -> Bounds:
+    """Wilson limits for a quantity in [0, 1] from its linearised ``variance`` with ``freedom`` degrees of freedom.
+
+    ``floor_n`` is the effective number used where the variance says nothing (no freedom, all hits, or none).
+    """
+    spread = value * (1.0 - value)
+    method = "wilson-clustered" if clustered else "wilson-linearised"
+
+    def bounds(level: float) -> Interval | None:
+        n = floor_n
+        if variance > 1e-300 and spread > 0.0 and freedom >= 1:
+            n = spread / variance * (z_value(level) / t_value(level, freedom)) ** 2
+        found = wilson(value, n, level)
+        return found and Interval(low=found.low, high=found.high, level=level, method=method)
+
+    return bounds
+
+
+def logit_bounds(value: float, variance: float, units: int, floor_n: float, method: str) -> Bounds:
+    """Limits on the logit scale for a quantity in (0, 1); Wilson on ``floor_n`` rows at 0 or 1 or without variance."""
+
+    def bounds(level: float) -> Interval | None:
+        if not 0.0 < value < 1.0 or variance <= 1e-300:
+            found = wilson(value, floor_n, level)
+            return found and Interval(low=found.low, high=found.high, level=level, method="wilson-smaller-class")
+        if units < 2:
+            return None
+        center = math.log(value / (1.0 - value))
+        half = t_value(level, units - 1) * math.sqrt(variance) / (value * (1.0 - value))
+        low, high = (1.0 / (1.0 + math.exp(-min(max(center + s * half, -700.0), 700.0))) for s in (-1.0, 1.0))
+        return Interval(low=min(low, value), high=max(high, value), level=level, method=method)
+
+    return bounds
+
+
+def mean(values: FloatArray, weights: FloatArray | None = None, clusters: IntArray | None = None) -> Estimate:
+    """Weighted mean of ``values (n,)`` with Student-t limits; clusters are the units when given.
+
+    >>> mean(np.array([1.0, 2.0, 3.0])).value
+    2.0
+    """
+    n = len(values)
+    if n == 0:
+        return undefined("no rows")
+    w = np.ones(n) if weights is None else weights
+    total = float(w.sum())
+    value = float((w * values).sum() / total)
+    variance, units = variance_of(w * (values - value) / total, clusters)
+    if units < 2:
+        return Estimate(value, n, None, "one independent row gives no interval")
+    method = "student-t" if clusters is None else "cluster-student-t"
+
+    def bounds(level: float) -> Interval:
+        half = t_value(level, units - 1) * math.sqrt(variance)
+        return Interval(low=value - half, high=value + half, level=level, method=method)
+
+    return Estimate(value, n, bounds)
+
+
+def mover_mean(estimates: Sequence[Estimate], level: float) -> Interval | None:
+    """Limits of the plain mean of independent estimates, recovered from their own limits (MOVER).
+
+    Source: Zou, Huang and Zhang (2009), Computational Statistics and Data Analysis 53, section 2.
+    """
+    low = high = center = 0.0
+    for estimate in estimates:
+        found = estimate.interval(level)
+        if estimate.value is None or found is None:
+            return None
+        center += estimate.value
+        low += (estimate.value - found.low) ** 2
+        high += (found.high - estimate.value) ** 2
+    k = len(estimates)
+    middle = center / k
+    return Interval(
+        low=middle - math.sqrt(low) / k, high=middle + math.sqrt(high) / k, level=level, method="mover-wilson"
+    )

@@ -1,0 +1,284 @@
+"""Intervals against published tables, other libraries, root finding and simulation."""
+
+import doctest
+import importlib
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import optimize, stats
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
+from statsmodels.stats.weightstats import DescrStatsW
+
+from auditkit.core.evidence import Interval
+from auditkit.stats import intervals
+from auditkit.stats.estimate import Estimate, mapped, undefined
+from auditkit.stats.gaps import largest_gap
+from auditkit.stats.linearised import logit_bounds, mean, mover_mean, proportion, t_value, variance_of
+
+LEVELS = (0.8, 0.9, 0.95, 0.99)
+shares = st.floats(0.0, 1.0)
+sizes = st.integers(1, 5000)
+
+
+@pytest.mark.parametrize(
+    "module", ["intervals", "ranking", "multiplicity", "estimate", "linearised", "gaps", "resampling"]
+)
+def test_documented_examples_hold(module):
+    result = doctest.testmod(importlib.import_module(f"auditkit.stats.{module}"))
+    assert result.failed == 0
+    assert result.attempted > 0 or module in {"estimate", "ranking"}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (0, 20), (3, 20), (20, 20), (81, 263), (15, 148), (4999, 5000)])
+def test_wilson_and_exact_match_statsmodels(k, n, level):
+    ours = intervals.wilson(k / n, n, level)
+    assert (ours.low, ours.high) == pytest.approx(proportion_confint(k, n, 1 - level, method="wilson"), abs=1e-12)
+    exact = intervals.clopper_pearson(k, n, level)
+    assert (exact.low, exact.high) == pytest.approx(proportion_confint(k, n, 1 - level, method="beta"), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "low", "high"),
+    # Newcombe (1998) Statistics in Medicine 17:857-872, Table I, method 3 (score).
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_matches_published_table(k, n, low, high):
+    ours = intervals.wilson(k / n, n)
+    assert (round(ours.low, 4), round(ours.high, 4)) == (low, high)
+
+
+@pytest.mark.parametrize(
+    ("a", "m", "b", "n", "low", "high"),
+    # Newcombe (1998) Statistics in Medicine 17:873-890, Table II, method 10, contrasts (a) to (h).
+    [
+        (56, 70, 48, 80, 0.0524, 0.3339),
+        (9, 10, 3, 10, 0.1705, 0.8090),
+        (6, 7, 2, 7, 0.0582, 0.8062),
+        (5, 56, 0, 29, -0.0381, 0.1926),
+        (0, 10, 0, 20, -0.1611, 0.2775),
+        (0, 10, 0, 10, -0.2775, 0.2775),
+        (10, 10, 0, 20, 0.6791, 1.0),
+        (10, 10, 0, 10, 0.6075, 1.0),
+    ],
+)
+def test_newcombe_matches_published_table(a, m, b, n, low, high):
+    ours = intervals.newcombe_difference(a / m, m, b / n, n)
+    assert (round(ours.low, 4), round(ours.high, 4)) == (low, high)
+    swapped = intervals.newcombe_difference(b / n, n, a / m, m)
+    assert (swapped.low, swapped.high) == pytest.approx((-ours.high, -ours.low))
+
+
+@given(st.integers(0, 400), st.integers(1, 400), st.integers(0, 400), st.integers(1, 400))
+@settings(max_examples=100, deadline=None)
+def test_newcombe_matches_statsmodels(a, m, b, n):
+    a, b = min(a, m), min(b, n)
+    ours = intervals.newcombe_difference(a / m, m, b / n, n)
+    theirs = confint_proportions_2indep(a, m, b, n, method="newcomb", compare="diff")
+    assert (ours.low, ours.high) == pytest.approx(theirs, abs=1e-9)
+
+
+def _fieller_root(p1, n1, p2, n2, side):
+    """The ratio at which the MOVER limit of ``p1 - r p2`` is 0, by bracketing: no shared algebra."""
+    a = proportion_confint(p1 * n1, n1, method="wilson")
+    b = proportion_confint(p2 * n2, n2, method="wilson")
+
+    def limit(r):
+        if side == "low":
+            return p1 - r * p2 - math.hypot(p1 - a[0], r * (b[1] - p2))
+        return p1 - r * p2 + math.hypot(a[1] - p1, r * (p2 - b[0]))
+
+    return optimize.brentq(limit, 0.0, 1e7, xtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("a", "m", "b", "n"),
+    [
+        (30, 100, 50, 100),
+        (5, 50, 10, 60),
+        (9, 10, 1, 10),
+        (20, 25, 1, 30),
+        (3, 20, 2, 8),
+        (50, 50, 1, 4),
+        (18, 20, 1, 6),
+    ],
+)
+def test_ratio_limits_are_the_roots_of_their_equation(a, m, b, n):
+    ours = intervals.mover_ratio(a / m, m, b / n, n)
+    assert ours.low == pytest.approx(_fieller_root(a / m, m, b / n, n, "low"), rel=1e-6)
+    assert ours.high == pytest.approx(_fieller_root(a / m, m, b / n, n, "high"), rel=1e-6)
+
+
+def test_ratio_lower_limit_survives_a_wide_denominator():
+    """1 of 10: the denominator's upper limit is above twice its estimate, where the textbook form divides by <= 0."""
+    assert intervals.wilson(0.1, 10).high > 0.2
+    assert intervals.mover_ratio(0.9, 10, 0.1, 10).low > 1.0
+
+
+def test_ratio_is_refused_where_it_has_no_bound():
+    assert intervals.mover_ratio(0.5, 10, 0.0, 10) is None
+    assert intervals.mover_ratio(0.0, 10, 0.5, 10).low == 0.0
+
+
+@given(shares, sizes, shares, sizes, st.sampled_from(LEVELS))
+@settings(max_examples=300, deadline=None)
+def test_values_lie_inside_their_intervals(p, n, q, m, level):
+    for found, value in (
+        (intervals.wilson(p, n, level), p),
+        (intervals.newcombe_difference(p, n, q, m, level), p - q),
+        (intervals.mover_ratio(p, n, q, m, level), p / q if q > 0 else 0.0),
+    ):
+        if found is not None:
+            assert found.low - 1e-12 <= value <= found.high + 1e-12
+
+
+@given(shares, sizes)
+@settings(max_examples=100, deadline=None)
+def test_wilson_is_symmetric(p, n):
+    one, other = intervals.wilson(p, n), intervals.wilson(1 - p, n)
+    assert (one.low, one.high) == pytest.approx((1 - other.high, 1 - other.low), abs=1e-9)
+
+
+def test_no_rows_give_no_interval():
+    assert intervals.wilson(0.5, 0) is None
+    assert intervals.clopper_pearson(0, 0) is None
+    assert intervals.newcombe_difference(0.5, 0, 0.5, 10) is None
+    with pytest.raises(ValueError, match="mean of no rows"):
+        intervals.mean_interval(np.array([]))
+
+
+def test_mean_matches_statsmodels_and_clusters_match_a_summary():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=40)
+    theirs = DescrStatsW(values).tconfint_mean()
+    for value, ours in (intervals.mean_interval(values), (values.mean(), mean(values).interval(0.95))):
+        assert value == pytest.approx(values.mean())
+        assert (ours.low, ours.high) == pytest.approx(theirs, abs=1e-12)
+    # Equal clusters: the mean of the cluster means with its own t interval.
+    clusters = np.repeat(np.arange(10), 4)
+    means = DescrStatsW(values.reshape(10, 4).mean(axis=1)).tconfint_mean()
+    for ours in (intervals.mean_interval(values, clusters=clusters)[1], mean(values, None, clusters).interval(0.95)):
+        assert (ours.low, ours.high) == pytest.approx(means, abs=1e-12)
+
+
+def test_t_quantiles_match_scipy():
+    for freedom in (1, 2, 7, 300, 5000):
+        assert t_value(0.95, freedom) == pytest.approx(
+            stats.t.ppf(0.975, freedom), abs=2e-3 if freedom == 5000 else 1e-9
+        )
+
+
+def test_plain_proportion_is_wilson_and_doubled_clusters_change_nothing():
+    hits = np.array([True] * 30 + [False] * 70)
+    assert proportion(hits).interval(0.95) == intervals.wilson(0.3, 100)
+    # Every row twice, tied together by a cluster: the same information as the rows once.
+    twice = proportion(np.repeat(hits, 2), clusters=np.repeat(np.arange(100), 2)).interval(0.95)
+    once = proportion(hits, clusters=np.arange(100)).interval(0.95)
+    assert (twice.low, twice.high) == pytest.approx((once.low, once.high))
+    blind = proportion(np.repeat(hits, 2)).interval(0.95)
+    assert blind.high - blind.low < 0.8 * (twice.high - twice.low)
+
+
+def test_extreme_shares_of_clusters_count_clusters_not_rows():
+    all_hits = np.ones(100, dtype=bool)
+    clustered = proportion(all_hits, clusters=np.repeat(np.arange(5), 20)).interval(0.95)
+    assert clustered.low < intervals.wilson(1.0, 5).low + 1e-9
+    assert clustered.high == 1.0
+    assert proportion(np.zeros(0, dtype=bool)).reason == "no rows"
+
+
+def test_single_cluster_has_no_interval():
+    assert proportion(np.array([True, False]), clusters=np.array([7, 7])).interval(0.95) is None
+    assert mean(np.array([1.0, 2.0]), clusters=np.array([7, 7])).interval(0.95) is None
+    assert variance_of(np.array([0.3]))[0] == 0.0
+
+
+def test_mover_mean_of_two_equals_half_the_newcombe_sum():
+    a = Estimate(0.8, 70, lambda level: intervals.wilson(0.8, 70, level))
+    b = Estimate(0.6, 80, lambda level: intervals.wilson(0.6, 80, level))
+    flipped = intervals.newcombe_difference(0.8, 70, 0.4, 80)  # p1 - (1 - p2) = p1 + p2 - 1
+    ours = mover_mean([a, b], 0.95)
+    assert (ours.low, ours.high) == pytest.approx(((flipped.low + 1) / 2, (flipped.high + 1) / 2))
+    assert mover_mean([a, undefined("nothing")], 0.95) is None
+
+
+def test_estimates_keep_their_value_inside_and_map_limits():
+    off = Estimate(0.5, 3, lambda level: Interval(low=0.5 + 1e-12, high=0.6, level=level, method="m"))
+    assert off.interval(0.95).low == 0.5
+    root = mapped(
+        Estimate(4.0, 9, lambda level: Interval(low=1.0, high=9.0, level=level, method="m")), math.sqrt, "root"
+    )
+    assert (root.value, root.interval(0.9).low, root.interval(0.9).high) == (2.0, 1.0, 3.0)
+    assert undefined("why").interval(0.95) is None
+    assert mapped(undefined("why"), math.sqrt, "root").reason == "why"
+
+
+def test_logit_bounds_fall_back_to_rows_at_the_edge():
+    edge = logit_bounds(1.0, 0.0, 50, 12.0, "logit")(0.95)
+    assert (edge.low, edge.method) == (pytest.approx(intervals.wilson(1.0, 12).low), "wilson-smaller-class")
+    assert logit_bounds(0.5, 0.01, 1, 12.0, "logit")(0.95) is None
+
+
+def _shares_estimate(p, n):
+    return Estimate(p, n, lambda level: intervals.wilson(p, n, level))
+
+
+def test_gap_of_two_groups_is_newcombe_folded_at_zero():
+    gap = largest_gap({"a": _shares_estimate(0.8, 70), "b": _shares_estimate(0.6, 80)}, span=1.0)
+    assert (gap.value, gap.high_group, gap.low_group) == (pytest.approx(0.2), "a", "b")
+    assert (round(gap.interval.low, 4), round(gap.interval.high, 4)) == (0.0524, 0.3339)
+
+
+def test_gap_needs_two_groups_with_intervals():
+    assert largest_gap({"a": _shares_estimate(0.8, 70), "b": undefined("x")}).reason.startswith("fewer than two")
+    bare = largest_gap({"a": _shares_estimate(0.8, 70), "b": Estimate(0.5, 4)})
+    assert bare.value == pytest.approx(0.3)
+    assert bare.interval is None
+    assert "no interval" in bare.reason
+
+
+@pytest.mark.parametrize(("groups", "size", "gap"), [(2, 200, 0.0), (8, 100, 0.0), (8, 100, 0.15)])
+def test_gap_interval_covers_the_true_largest_gap(groups, size, gap):
+    rng = np.random.default_rng(3)
+    truth = np.full(groups, 0.35)
+    truth[-1] += gap
+    misses = 0
+    runs = 250
+    for _ in range(runs):
+        drawn = rng.binomial(size, truth) / size
+        found = largest_gap({str(i): _shares_estimate(p, size) for i, p in enumerate(drawn)}).interval
+        misses += not found.low <= gap <= found.high
+    assert misses <= runs * 0.05 + 3 * math.sqrt(runs * 0.05 * 0.95)
+
+
+@pytest.mark.parametrize("p", [0.02, 0.2, 0.5])
+def test_clustered_proportion_covers_where_the_plain_one_does_not(p):
+    rng = np.random.default_rng(4)
+    clusters = np.repeat(np.arange(60), 8)
+    covered = plain = 0
+    runs = 300
+    for _ in range(runs):
+        chance = rng.beta(p * 3, (1 - p) * 3, 60)
+        hits = rng.random(480) < np.repeat(chance, 8)
+        found = proportion(hits, clusters=clusters).interval(0.95)
+        covered += found.low <= p <= found.high
+        blind = proportion(hits).interval(0.95)
+        plain += blind.low <= p <= blind.high
+    assert covered / runs >= 0.92
+    assert plain / runs < 0.9
+
+
+def test_weighted_proportion_covers():
+    rng = np.random.default_rng(5)
+    covered = 0
+    runs = 400
+    for _ in range(runs):
+        group = rng.random(150) < 0.3
+        hits = rng.random(150) < np.where(group, 0.6, 0.1)
+        found = proportion(hits, np.where(group, 4.0, 1.0)).interval(0.95)
+        truth = (0.3 * 4 * 0.6 + 0.7 * 0.1) / (0.3 * 4 + 0.7)
+        covered += found.low <= truth <= found.high
+    assert covered / runs >= 0.925
