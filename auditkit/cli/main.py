@@ -1,0 +1,183 @@
+"""``auditkit``: the command group, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from auditkit import __version__
+from auditkit.cli.console import set_color, set_debug, set_quiet
+from auditkit.core.errors import AuditkitError
+
+# Command -> (module:attribute, one line for --help). Listed here so that --help imports no command.
+COMMANDS = {
+    "init": ("auditkit.cli.init:init", "Write a commented audit.toml to start from."),
+    "run": ("auditkit.cli.run:run", "Audit a model: evidence.json, model card and verdict."),
+    "gate": ("auditkit.cli.gate:gate", "Judge evidence by a policy; the exit code is the answer."),
+    "render": ("auditkit.cli.render:render", "Turn evidence into HTML, Markdown, CSV or JSON."),
+    "verify": ("auditkit.cli.verify:verify", "Recompute the digest and the verdict of evidence or of a card."),
+    "analyzers": ("auditkit.cli.analyzers:analyzers", "List the analyzers, or explain one with its settings."),
+    "doctor": ("auditkit.cli.doctor:doctor", "Versions, device, and what is missing."),
+    "schema": ("auditkit.cli.schema:schema", "Print the JSON Schema of evidence, configuration or policy."),
+    "demo": ("auditkit.cli.demo:demo", "Audit two models of a synthetic loan table with known faults."),
+}
+
+EPILOG = """\b
+Exit codes: 0 pass, 1 a rule failed, 2 usage or configuration, 3 something could not be measured, 4 inconclusive.
+
+\b
+Shell completion, once per shell:
+  bash: eval "$(_AUDITKIT_COMPLETE=bash_source auditkit)"
+  zsh:  eval "$(_AUDITKIT_COMPLETE=zsh_source auditkit)"
+  fish: _AUDITKIT_COMPLETE=fish_source auditkit | source
+"""
+
+
+def _flag(name: str, text: str, setter: object) -> click.Option:
+    return click.Option([f"--{name}"], is_flag=True, expose_value=False, help=text, callback=setter)  # type: ignore[arg-type]
+
+
+def common_options() -> list[click.Option]:
+    """``--quiet``, ``--debug``, ``--no-color`` and ``--version``, which every command takes."""
+    return [
+        _flag("quiet", "Only errors and what was asked for.", set_quiet),
+        _flag("debug", "Show tracebacks and the log.", set_debug),
+        _flag("no-color", "Plain text, no colours.", set_color),
+        _version_option(),
+    ]
+
+
+def _version_option() -> click.Option:
+    def show(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value and not ctx.resilient_parsing:
+            click.echo(f"auditkit {__version__}")
+            ctx.exit()
+
+    return click.Option(
+        ["--version"], is_flag=True, is_eager=True, expose_value=False, help="Show the version and exit.", callback=show
+    )
+
+
+class LazyGroup(click.Group):
+    """Imports a command when it is called, and gives every command the common options."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        present = {option for param in command.params for option in param.opts}
+        command.params += [option for option in common_options() if not present & set(option.opts)]
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, but a misspelt command names the nearest one."""
+        word = args[0]
+        if word not in COMMANDS and not word.startswith("-"):
+            import difflib
+
+            close = difflib.get_close_matches(word, COMMANDS, n=1, cutoff=0.5)
+            hint = f" Did you mean {close[0]!r}?" if close else f" There are: {', '.join(COMMANDS)}."
+            ctx.fail(f"No such command {word!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One line a command, from the table."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    params=list(common_options()),
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+def cli() -> None:
+    """Audit a trained model: explanations, fairness, robustness, privacy, performance.
+
+    One card, one verdict, one exit code. Start with: auditkit demo --out out
+    """
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Entry point: run the command and leave with its exit code; tracebacks only with ``--debug``."""
+    words = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in words
+    logging.getLogger("auditkit").addHandler(logging.NullHandler())
+    _plain_streams()
+    try:
+        result = cli.main(args=words, prog_name="auditkit", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nStopped. What was measured is kept: the same command with the same --out continues.", err=True)
+        code = 130
+    except AuditkitError as error:
+        if debug:
+            raise
+        click.echo(_message(error), err=True)
+        code = error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except Exception as error:
+        if debug:
+            raise
+        click.echo(_message(_unexpected(error)), err=True)
+        code = 3
+    else:
+        code = result if isinstance(result, int) else 0
+    sys.exit(code)
+
+
+def _unexpected(error: Exception) -> AuditkitError:
+    if isinstance(error, OSError) and error.strerror:
+        return AuditkitError("AK640", "a file could not be read or written", why=error.strerror, where=_name(error))
+    return AuditkitError(
+        "AK641",
+        "auditkit met something that it did not expect",
+        why=f"{type(error).__name__}: {str(error)[:500]}",
+        fix="run the command again with --debug to see where",
+    )
+
+
+def _name(error: OSError) -> str | None:
+    return None if error.filename is None else str(error.filename)
+
+
+def _message(error: AuditkitError) -> str:
+    """The coded text; control characters of names that it quotes are shown, not obeyed."""
+    text = "".join(c if c == "\n" or c.isprintable() else repr(c)[1:-1] for c in error.text())
+    return click.style("error ", fg="red", bold=True) + text if _colored() else f"error {text}"
+
+
+def _colored() -> bool:
+    return sys.stderr.isatty() and "NO_COLOR" not in os.environ and "--no-color" not in sys.argv
+
+
+def _plain_streams() -> None:
+    """A name that the terminal's encoding lacks is shown escaped instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""``auditkit run``: configuration in, evidence, card and (with ``--gate``) verdict out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from auditkit.cli.console import is_quiet, people_console, say
+from auditkit.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from auditkit.api import Report
+    from auditkit.config.model import Config
+    from auditkit.core.plan import Plan
+    from auditkit.execution.runner import ProgressSink
+
+
+@click.command()
+@click.argument("config_path", metavar="[CONFIG]", required=False, type=click.Path(path_type=Path))
+@click.option("--config", "config_option", type=click.Path(path_type=Path), help="Configuration file or its folder.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for evidence.json and the card.")
+@click.option("--gate", "judge", is_flag=True, help="Judge by the rules of the configuration; exit with the verdict.")
+@click.option("--only", multiple=True, metavar="NAME", help="Run only this analyzer or family; may be repeated.")
+@click.option("--fresh", is_flag=True, help="Measure everything again, also what an earlier run finished.")
+@click.option(
+    "--allow-path", multiple=True, type=click.Path(path_type=Path), help="Also read files under this folder."
+)
+def run(
+    config_path: Path | None,
+    config_option: Path | None,
+    out: Path,
+    judge: bool,
+    only: tuple[str, ...],
+    fresh: bool,
+    allow_path: tuple[Path, ...],
+) -> int:
+    """Audit the model that CONFIG describes.
+
+    Without CONFIG the nearest auditkit.toml, audit.toml or [tool.auditkit] in pyproject.toml is used. A run that
+    was stopped continues when it is started again with the same --out.
+    """
+    from auditkit.config.load import load_config
+
+    if config_path is not None and config_option is not None:
+        raise UsageError("AK642", "two configurations were named", fix="give CONFIG or --config, not both")
+    config = load_config(config_option or config_path)
+    if judge and config.policy_document() is None:
+        raise UsageError(
+            "AK643", "--gate needs rules, and there are none", where=config.path.name, fix="add a [[rule]] table"
+        )
+    say(f"configuration {config.path.name}")
+    report = run_config(config, _plan(config, only), out=out, fresh=fresh, allowed=allow_path)
+    return conclude(report, out, judge=judge)
+
+
+def run_config(config: Config, plan: Plan, *, out: Path, fresh: bool, allowed: tuple[Path, ...]) -> Report:
+    """Build the subject and audit it; the output folder is tried first, since building may take long."""
+    from auditkit.api import audit_subject
+    from auditkit.config.subject import subject_from_config
+    from auditkit.execution.lock import output_lock
+    from auditkit.subjects.device import resolve_device
+
+    with output_lock(out):
+        pass
+    device = resolve_device(config.run.device)
+    subject = subject_from_config(config, device, allowed=allowed)
+    with progress_sink() as sink:
+        return audit_subject(
+            subject,
+            plan=plan,
+            policy=config.policy_document(),
+            card=config.card_prose(),
+            out=out,
+            fresh=fresh,
+            device=device,
+            progress=sink or False,
+        )
+
+
+class progress_sink:  # noqa: N801 - used as a context manager, like a function
+    """The progress display of this terminal or log; ``None`` with ``--quiet``; taken away at the end."""
+
+    def __init__(self) -> None:
+        self._close = lambda: None
+
+    def __enter__(self) -> ProgressSink | None:
+        if is_quiet():
+            return None
+        from auditkit.execution.progress import BarProgress, console_sink
+
+        sink = console_sink(people_console())
+        if isinstance(sink, BarProgress):
+            self._close = sink.close
+        return sink
+
+    def __exit__(self, *exception: object) -> None:
+        self._close()
+
+
+def conclude(report: Report, out: Path, *, judge: bool) -> int:
+    """Say what came of the audit, name the files on stdout, and return the exit code."""
+    from auditkit.api import CARD_FILE, EVIDENCE_FILE
+
+    evidence = report.evidence
+    states = [outcome.status for outcome in evidence.outcomes]
+    words = {"measured": "measured", "not_applicable": "not applicable", "skipped": "skipped", "failed": "failed"}
+    parts = [f"{states.count(state)} {word}" for state, word in words.items() if state in states]
+    say(f"{len(states)} analyzers: {', '.join(parts)}")
+    for outcome in evidence.unmeasured():
+        click.echo(f"{outcome.status.upper()} {_shown(outcome.analyzer)}: {_shown(outcome.reason or '')}", err=True)
+    code = 3 if evidence.unmeasured() else 0
+    if judge:
+        from auditkit.cli.verdict_table import print_verdict
+
+        verdict = report.gate(as_of=evidence.as_of)
+        print_verdict(verdict, people_console())
+        code = verdict.exit_code
+    for name in (EVIDENCE_FILE, CARD_FILE):
+        click.echo(str(out / name))
+    return code
+
+
+def _plan(config: Config, only: tuple[str, ...]) -> Plan:
+    from auditkit.core.plan import make_plan
+
+    return make_plan(
+        only or config.run.analyzers,
+        config.analyzer,
+        seed=config.run.seed,
+        deadline_seconds=config.run.deadline_seconds,
+    )
+
+
+def _shown(text: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

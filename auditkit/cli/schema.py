@@ -1,0 +1,26 @@
+"""``auditkit schema``: the published JSON Schemas."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command()
+@click.argument("what", type=click.Choice(["evidence", "config", "policy"]))
+def schema(what: str) -> None:
+    """Print the JSON Schema of the evidence, the configuration or the policy."""
+    if what == "evidence":
+        from auditkit.core.schema import evidence_schema
+
+        document = evidence_schema()
+    elif what == "config":
+        from auditkit.config.model import config_schema
+
+        document = config_schema()
+    else:
+        from auditkit.policy.model import policy_schema
+
+        document = policy_schema()
+    click.echo(json.dumps(document, indent=2, sort_keys=True))
