@@ -1,0 +1,69 @@
+"""The proof that additive attributions carry: they must sum to the outputs of the user's own model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from auditkit.core.attribution import Attribution
+from auditkit.core.subject import FloatArray
+
+# Single precision carries about 1e-7 of the output's size through a forward pass.
+RELATIVE_TO_OUTPUT = 1e-6
+RELATIVE_TO_CHANGE = 1e-5
+
+
+def additivity_limit(prediction: FloatArray, base_values: FloatArray) -> float:
+    """Largest residual that counts as rounding, in output units.
+
+    ``1e-6`` of the largest output (single precision) plus ``1e-5`` of the largest change explained.
+
+    >>> float(additivity_limit(np.array([[2.0]]), np.array([[1.0]]))) < 2e-5
+    True
+    """
+    size = float(np.abs(prediction).max(initial=0.0))
+    change = float(np.abs(prediction - base_values).max(initial=0.0))
+    return RELATIVE_TO_OUTPUT * size + RELATIVE_TO_CHANGE * change + 1e-12
+
+
+def additivity_residual(values: FloatArray, base_values: FloatArray, prediction: FloatArray) -> float:
+    """Largest ``|base + sum of values - prediction|`` over rows and outputs.
+
+    Args:
+        values: ``(n, f, k)``.
+        base_values: ``(n, k)``.
+        prediction: ``(n, k)`` of the user's model on the same rows.
+    """
+    total = base_values + values.sum(axis=1)
+    return float(np.abs(total - prediction).max(initial=0.0))
+
+
+def checked(attribution: Attribution, background_mean: FloatArray | None = None) -> Attribution:
+    """The same attribution with its additivity checked against ``prediction``.
+
+    The residual and its limit enter the diagnostics; a residual above the limit, or values that are not finite, make
+    the status ``failed``. ``background_mean (k,)``, when given, is the mean output of the user's model
+    over the whole background: base values that differ from it fail too (an engine that used other rows).
+    """
+    base = attribution.base_values
+    if base is None:
+        return attribution
+    if not (np.isfinite(attribution.values).all() and np.isfinite(base).all()):
+        return dataclasses.replace(
+            attribution, status="failed", reason="the attributions hold values that are not finite"
+        )
+    residual = additivity_residual(attribution.values, base, attribution.prediction)
+    limit = additivity_limit(attribution.prediction, base)
+    diagnostics = {**attribution.diagnostics, "additivity_residual": residual, "additivity_limit": limit}
+    status, reason = attribution.status, attribution.reason
+    if residual > limit:
+        status = "failed"
+        reason = f"base value and attributions miss the model's own output by {residual:.3g} (limit {limit:.3g})"
+    if background_mean is not None:
+        shift = float(np.abs(base - background_mean[None, :]).max(initial=0.0))
+        diagnostics["base_value_shift"] = shift
+        if shift > limit and status != "failed":
+            status = "failed"
+            reason = f"the base value is {shift:.3g} off the model's mean over the background (limit {limit:.3g})"
+    return dataclasses.replace(attribution, status=status, reason=reason, diagnostics=diagnostics)

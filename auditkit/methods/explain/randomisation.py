@@ -1,0 +1,65 @@
+"""Does an explanation depend on what the model learned? Compare it with that of randomised twins."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch  # noqa: TID253 - this module redraws the parameters of torch modules
+
+from auditkit.core.subject import FloatArray
+from auditkit.stats.ranking import midranks
+
+Scope = Literal["last_layer", "all_layers"]
+
+
+def randomise_parameters(module: torch.nn.Module, generator: torch.Generator, scope: Scope) -> None:
+    """Redraw parameters in place (of a copy!): normal with each tensor's own mean and standard deviation.
+
+    Args:
+        module: A deep copy of the user's module.
+        generator: CPU generator; the global one is left alone.
+        scope: ``all_layers``, or only the ``last_layer``: the last sub-module that holds parameters.
+
+    Source: Adebayo et al. (2018), section 3.1 (independent randomisation).
+    """
+    parameters = list(module.parameters())
+    if scope == "last_layer":
+        holders = [part for part in module.modules() if list(part.parameters(recurse=False))]
+        parameters = list(holders[-1].parameters(recurse=False)) if holders else []
+    with torch.no_grad():
+        for parameter in parameters:
+            values = parameter.detach().to("cpu", torch.float64)
+            spread = float(values.std(unbiased=False)) if values.numel() > 1 else float(values.abs().mean())
+            noise = torch.randn(values.shape, generator=generator, dtype=torch.float64)
+            parameter.copy_((float(values.mean()) + spread * noise).to(parameter.dtype))
+
+
+def rank_correlations(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Spearman's rank correlation of each row of two ``(n, f)`` matrices; rows where one side is constant are left out.
+
+    >>> rank_correlations(np.array([[1.0, 2.0, 3.0]]), np.array([[3.0, 2.0, 1.0]])).tolist()
+    [-1.0]
+    """
+    found = []
+    for one, other in zip(first, second, strict=True):
+        a, b = midranks(one), midranks(other)
+        a, b = a - a.mean(), b - b.mean()
+        norm = float(np.sqrt((a**2).sum() * (b**2).sum()))
+        if norm > 0.0:
+            found.append(float((a * b).sum()) / norm)
+    return np.array(found, dtype=np.float64)
+
+
+def concentration(magnitude: FloatArray, share: float = 0.1) -> FloatArray:
+    """Share of each row's absolute attribution ``(n, f)`` that its largest ``share`` of inputs holds.
+
+    Rows whose attributions are all zero are left out. Even attributions give ``share`` itself, a single input that holds everything gives 1.
+
+    >>> concentration(np.array([[1.0] * 10])).tolist()
+    [0.1]
+    """
+    count = max(1, round(share * magnitude.shape[1]))
+    total = magnitude.sum(axis=1)
+    top = np.sort(magnitude, axis=1)[:, -count:].sum(axis=1)
+    return np.asarray(top[total > 0.0] / total[total > 0.0], dtype=np.float64)

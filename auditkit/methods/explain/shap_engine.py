@@ -1,0 +1,189 @@
+"""Shapley values through shap where it is right, and by evaluating the model where it is not.
+
+shap's own additivity check compares with its own copy of the trees; here every answer is compared with the
+outputs of the *user's* model (sum, base value over the whole background, and a sampled spot check), and an
+engine that misses is dropped. This is the one module that imports shap.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+
+from auditkit.core.attribution import Attribution
+from auditkit.core.errors import AuditkitError
+from auditkit.core.subject import FloatArray
+from auditkit.methods.explain.additivity import additivity_limit, checked
+from auditkit.methods.explain.quiet import quiet
+from auditkit.methods.explain.shapley import Game, background_hash, explain_game, make_game
+
+Engine = Literal["auto", "shap", "shapley"]
+Space = Literal["probability", "logit", "margin", "value"]
+
+_SPOT_ROWS = 2
+_SPOT_PAIRS = 64
+_SPOT_SIGMA = 6.0
+
+
+def explain_scores(
+    game: Game,
+    *,
+    model: Any = None,
+    space: Space,
+    column: int | None,
+    budget: int,
+    seed: int = 0,
+    engine: Engine = "auto",
+) -> Attribution:
+    """Shapley values of ``game.predict`` by the cheapest engine that proves right on the user's model.
+
+    Args:
+        game: What is explained; ``predict`` is the user's model in ``space``.
+        model: The user's own estimator when there is one: tree ensembles and linear models have exact engines.
+        space: The space of ``predict``'s outputs.
+        column: The output that is explained when ``predict`` gives one of two classes, else ``None``.
+        budget: Model evaluations a row for the sampling engine.
+        seed: Seed of sampling engines.
+        engine: ``auto`` tries shap first and falls back; ``shap`` tries shap alone and returns a ``failed``
+            attribution when it misses; ``shapley`` evaluates the model only.
+
+    Returns:
+        The attribution; ``params["engine"]`` names the engine and ``params["tried"]`` says why others were dropped.
+
+    Raises:
+        AuditkitError: AK503 when ``engine="shap"`` and shap has no engine for the model or refuses it.
+    """
+    tried: list[str] = []
+    for name, build in _candidates(model, space) if engine != "shapley" else ():
+        try:
+            attribution = _verified(game, build(game, model, space, column), seed)
+        except AuditkitError:
+            raise
+        except Exception as error:
+            tried.append(f"{name}: refused ({type(error).__name__})")
+            continue
+        if attribution.status != "failed" or engine == "shap":
+            return _signed(attribution, name, tried, space, seed)
+        tried.append(f"{name}: dropped, {attribution.reason}")
+    if engine == "shap":
+        raise AuditkitError(
+            "AK503",
+            "shap has no engine for this model",
+            why="; ".join(tried) or "it is neither a tree ensemble nor a linear model in this output space",
+            fix='set engine = "auto"',
+        )
+    own = explain_game(game, budget=budget, seed=seed)
+    return _signed(own, own.method, tried, space, seed)
+
+
+def _signed(attribution: Attribution, engine: str, tried: list[str], space: Space, seed: int) -> Attribution:
+    params = {**attribution.params, "engine": engine, "tried": "; ".join(tried)}
+    return dataclasses.replace(attribution, params=params, output_space=space, seed=seed)
+
+
+_Build = Callable[[Game, Any, Space, int | None], Attribution]
+
+
+def _candidates(model: Any, space: Space) -> list[tuple[str, _Build]]:
+    """The shap engines worth trying on ``model``, by what it holds."""
+    if model is None or hasattr(model, "steps"):
+        return []
+    trees = ("tree_", "estimators_", "_predictors", "get_booster", "booster_")
+    if any(_has(model, name) for name in trees):
+        return [("shap.TreeExplainer", _tree)]
+    if _has(model, "coef_") and space != "probability":
+        return [("shap.LinearExplainer", _linear)]
+    return []
+
+
+def _has(model: Any, name: str) -> bool:
+    try:
+        return hasattr(model, name)
+    except Exception:
+        return False
+
+
+def _tree(game: Game, model: Any, space: Space, column: int | None) -> Attribution:
+    with quiet(seed=0):
+        import shap
+
+        masker = shap.maskers.Independent(game.background, max_samples=len(game.background))
+        explainer = shap.TreeExplainer(
+            model,
+            masker,
+            feature_perturbation="interventional",
+            model_output="probability" if space == "probability" else "raw",
+        )
+        values = np.asarray(explainer.shap_values(game.rows, check_additivity=False), dtype=np.float64)
+        base = np.asarray(explainer.expected_value, dtype=np.float64)
+    return _arranged(game, values, base, column, space, "shap.tree")
+
+
+def _linear(game: Game, model: Any, space: Space, column: int | None) -> Attribution:
+    with quiet(seed=0):
+        import shap
+
+        masker = shap.maskers.Independent(game.background, max_samples=len(game.background))
+        explainer = shap.LinearExplainer(model, masker)
+        values = np.asarray(explainer.shap_values(game.rows), dtype=np.float64)
+        base = np.asarray(explainer.expected_value, dtype=np.float64)
+    return _arranged(game, values, base, column, space, "shap.linear")
+
+
+def _arranged(
+    game: Game, values: FloatArray, base: FloatArray, column: int | None, space: Space, method: str
+) -> Attribution:
+    """What shap gives, ``(n, f)`` or ``(n, f, k)`` as one ``(n, f, k)`` that lines up with ``game.predict``."""
+    prediction = game.outputs(game.rows)
+    if values.ndim == 2:
+        values = values[:, :, None]
+    base = base.reshape(-1)
+    wanted = prediction.shape[1]
+    if wanted == 1 and values.shape[2] == 2 and column is not None:
+        values, base = values[:, :, [column]], base[[column]]
+    elif wanted == 1 and values.shape[2] == 1 and column == 0:
+        # One column speaks of the second class; the first class is its mirror image.
+        values, base = -values, (1.0 - base if space == "probability" else -base)
+    if values.shape != (len(prediction), game.rows.shape[1], wanted) or len(base) != wanted:
+        raise ValueError(f"values {values.shape} and base {base.shape} do not fit outputs {prediction.shape}")
+    return Attribution(
+        values=values,
+        prediction=prediction,
+        base_values=np.repeat(base[None, :], len(prediction), axis=0),
+        method=method,
+        output_space=space,
+        output_names=tuple(f"output {j}" for j in range(wanted)),
+        feature_names=tuple(f"x{j}" for j in range(game.rows.shape[1])),
+        status="exact",
+        params={
+            "background_rows": len(game.background),
+            "background_use": "every background row, inside the engine",
+        },
+        n_evals=0,
+        masker="background rows (interventional)",
+        background_hash=background_hash(game.background),
+    )
+
+
+def _verified(game: Game, attribution: Attribution, seed: int) -> Attribution:
+    """Sum, base value and a sampled spot check, all against the user's model."""
+    attribution = checked(attribution, game.outputs(game.background).mean(axis=0))
+    if attribution.status == "failed" or game.rows.shape[1] < 2:
+        return attribution
+    probe = make_game(game.predict, game.rows[:_SPOT_ROWS], game.background, game.groups, game.batch_size)
+    budget = 2 * _SPOT_PAIRS * (len(game.groups) - 1)
+    sampled = explain_game(probe, estimator="permutation", budget=budget, seed=seed)
+    ours = attribution.values[:_SPOT_ROWS]
+    assert sampled.std_error is not None
+    assert attribution.base_values is not None
+    slack = additivity_limit(attribution.prediction, attribution.base_values) + 0.05 * float(np.abs(ours).max())
+    excess = np.abs(ours - sampled.values) - _SPOT_SIGMA * sampled.std_error - slack
+    gap = float(excess.max())
+    diagnostics = {**attribution.diagnostics, "spot_check_excess": max(gap, 0.0)}
+    if gap > 0.0:
+        reason = f"a feature's value is off by {gap:.3g} beyond sampling error from direct evaluation of the model"
+        return dataclasses.replace(attribution, status="failed", reason=reason, diagnostics=diagnostics)
+    return dataclasses.replace(attribution, diagnostics=diagnostics)
