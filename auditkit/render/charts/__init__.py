@@ -1,0 +1,33 @@
+"""Charts from plain numbers: accessible SVG with a finding, axes, a legend and a table; no other library.
+
+>>> from auditkit.render.charts import Row, interval_chart
+>>> chart = interval_chart([Row(label="F", value=0.21, low=0.17, high=0.26, n=300)], "Rate of F", label="rate")
+>>> chart._repr_html_().count("<svg")
+1
+"""
+
+from auditkit.render.charts.chart import Chart, Key
+from auditkit.render.charts.density import density_chart
+from auditkit.render.charts.heat import heat_map
+from auditkit.render.charts.lines import Line, Marked, line_chart
+from auditkit.render.charts.pictures import Tile, picture_grid
+from auditkit.render.charts.rows import Limit, Row, bar_chart, interval_chart
+from auditkit.render.charts.svg import Markup, element
+
+__all__ = [
+    "Chart",
+    "Key",
+    "Limit",
+    "Line",
+    "Marked",
+    "Markup",
+    "Row",
+    "Tile",
+    "bar_chart",
+    "density_chart",
+    "element",
+    "heat_map",
+    "interval_chart",
+    "line_chart",
+    "picture_grid",
+]

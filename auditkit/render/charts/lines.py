@@ -1,0 +1,203 @@
+"""Curves with bands: ROC, reliability, attack strength, severity, privacy frontier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from auditkit.render.charts.axis import MARGIN, Axis, make_axis, tick_text
+from auditkit.render.charts.chart import Chart, Key, drawing, x_axis
+from auditkit.render.charts.svg import Child, Markup, coordinate, element, joined, percent
+from auditkit.render.numbers import MISSING, number
+from auditkit.render.text import clean
+
+_TOP = 20.0
+_HEIGHT = 240.0
+_FOOT = 42.0
+_MARKED = 14
+SERIES = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One curve; ``low`` and ``high`` bound it pointwise. ``None`` breaks the line."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float | None]
+    low: Sequence[float | None] = ()
+    high: Sequence[float | None] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked:
+    """A value of y or x to mark with a dashed line, such as a limit or the chosen threshold."""
+
+    value: float
+    label: str
+    along: str = "y"
+
+
+def line_chart(
+    lines: Sequence[Line],
+    title: str,
+    *,
+    x_label: str,
+    y_label: str,
+    marked: Marked | None = None,
+    diagonal: bool = False,
+    note: str = "",
+) -> Chart:
+    """Curves with bands.
+
+    Args:
+        lines: The curves; at most six are told apart by colour and dashes, more share them.
+        title: The finding, in one sentence.
+        x_label: Words and unit of the horizontal axis.
+        y_label: Words and unit of the vertical axis.
+        marked: A line to mark, if any.
+        diagonal: Draw y = x, for ROC curves and reliability diagrams.
+        note: What a reader must know to read it.
+
+    >>> line_chart([Line(name="a", x=[0, 1], y=[1, 0.5])], "It falls", x_label="eps", y_label="accuracy").rows
+    (('a', '0', '1', '—'), ('a', '1', '0.500', '—'))
+    """
+    across = [x for line in lines for x in line.x]
+    upward = [y for line in lines for series in (line.y, line.low, line.high) for y in series]
+    if marked:
+        (upward if marked.along == "y" else across).append(marked.value)
+    x_scale = make_axis(across, x_label)
+    low_high = (0.0, 1.0) if upward and all(y is None or 0.0 <= y <= 1.0 for y in upward) else (None, None)
+    y_scale = make_axis(upward, y_label, bounds=low_high)
+    bottom = _TOP + _HEIGHT
+    marks: list[Child] = [_y_axis(y_scale), x_axis(x_scale, _TOP, bottom)]
+    if diagonal:
+        marks.append(_plot(_diagonal(x_scale, y_scale)))
+    for index, line in enumerate(lines):
+        marks.append(_plot(_band(line, x_scale, y_scale, index), _path(line, x_scale, y_scale, index)))
+    for index, line in enumerate(lines):
+        marks.append(_points(line, x_scale, y_scale, index))
+    if marked:
+        marks.append(_mark(marked, x_scale, y_scale))
+    keys = [Key(css=f"ak-key-line ak-s{index % SERIES}", label=clean(line.name)) for index, line in enumerate(lines)]
+    if diagonal:
+        keys.append(Key(css="ak-key-diagonal", label="y = x"))
+    if any(line.low for line in lines):
+        note = f"Bands are pointwise intervals. {note}".strip()
+    return Chart(
+        title=clean(title),
+        drawing=drawing(title, f"Lines; across: {x_scale.caption}; up: {y_scale.caption}.", bottom + _FOOT, *marks),
+        columns=("Line", x_label, y_label, "Interval"),
+        rows=tuple(row for line in lines for row in _cells(line)),
+        keys=tuple(keys),
+        note=clean(note),
+        axes=f"{x_label}, {y_label}",
+    )
+
+
+def _cells(line: Line) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for index, (x, y) in enumerate(zip(line.x, line.y, strict=True)):
+        low = line.low[index] if line.low else None
+        high = line.high[index] if line.high else None
+        interval = MISSING if low is None or high is None else f"{number(low)} to {number(high)}"
+        rows.append((clean(line.name), number(x), number(y), interval))
+    # A curve of hundreds of points is thinned in its table, ends kept; the drawing shows them all.
+    if len(rows) > 41:
+        step = (len(rows) - 1) / 40
+        rows = [rows[round(step * index)] for index in range(41)]
+    return rows
+
+
+def _y_axis(axis: Axis) -> Markup:
+    """Horizontal grid lines with their labels sitting on them at the left, and the axis caption above."""
+    marks: list[Child] = [element("text", axis.caption, x="0", y=11.0, class_="ak-axis")]
+    for tick in axis.ticks:
+        y = _y(tick, axis)
+        marks.append(element("line", x1="0%", x2="100%", y1=y, y2=y, class_="ak-grid"))
+        marks.append(element("text", tick_text(tick), x="0", y=y - 3.0, class_="ak-tick ak-halo"))
+    return joined(*marks)
+
+
+def _y(value: float, axis: Axis) -> float:
+    return _TOP + 12.0 + (_HEIGHT - 12.0) * (1.0 - axis.fraction(value))
+
+
+def _plot(*children: Child) -> Markup:
+    """A stretched drawing inside the chart: 1000 units across the plot, pixels upward."""
+    return element("svg", *children, x="0", y="0", width="100%", height=_TOP + _HEIGHT, role="presentation",
+                   aria_hidden="true", viewBox=f"0 0 1000 {coordinate(_TOP + _HEIGHT)}", preserveAspectRatio="none",
+                   class_="ak-plot")  # fmt: skip
+
+
+def _xy(x: float, y: float, x_axis_: Axis, y_axis_: Axis) -> str:
+    return f"{coordinate(1000.0 * x_axis_.across(x))} {coordinate(_y(y, y_axis_))}"
+
+
+def _path(line: Line, across: Axis, upward: Axis, index: int) -> Markup:
+    parts = []
+    pen = "M"
+    for x, y in zip(line.x, line.y, strict=True):
+        if y is None:
+            pen = "M"
+            continue
+        parts.append(pen + _xy(x, y, across, upward))
+        pen = "L"
+    return element("path", d="".join(parts) or "M0 0", class_=f"ak-line ak-s{index % SERIES}")
+
+
+def _band(line: Line, across: Axis, upward: Axis, index: int) -> Markup | None:
+    """The area between ``low`` and ``high``, one piece for each unbroken stretch."""
+    if not line.low or not line.high:
+        return None
+    pieces: list[str] = []
+    stretch: list[tuple[float, float, float]] = []
+    for x, low, high in [*zip(line.x, line.low, line.high, strict=True), (0.0, None, None)]:
+        if low is not None and high is not None:
+            stretch.append((x, low, high))
+            continue
+        if len(stretch) > 1:
+            over = [_xy(at, top, across, upward) for at, _, top in stretch]
+            under = [_xy(at, base, across, upward) for at, base, _ in reversed(stretch)]
+            pieces.append("M" + "L".join(over + under) + "Z")
+        stretch = []
+    return element("path", d="".join(pieces), class_=f"ak-band ak-s{index % SERIES}") if pieces else None
+
+
+def _points(line: Line, across: Axis, upward: Axis, index: int) -> Markup | None:
+    """Markers, when there are few enough points that each one was measured by itself."""
+    if len(line.x) > _MARKED:
+        return None
+    dots: list[Child] = []
+    for position, (x, y) in enumerate(zip(line.x, line.y, strict=True)):
+        if y is None:
+            continue
+        low = line.low[position] if line.low else None
+        high = line.high[position] if line.high else None
+        interval = "" if low is None or high is None else f" ({number(low)} to {number(high)})"
+        tip = f"{clean(line.name)}, {number(x)}: {number(y)}{interval}"
+        dots.append(element("circle", element("title", tip), cx=percent(across.across(x)), cy=_y(y, upward), r=4.0,
+                            class_=f"ak-point ak-s{index % SERIES}"))  # fmt: skip
+    return joined(*dots)
+
+
+def _diagonal(across: Axis, upward: Axis) -> Markup:
+    low, high = max(across.low, upward.low), min(across.high, upward.high)
+    ends = f"M{_xy(low, low, across, upward)}L{_xy(high, high, across, upward)}" if low < high else "M0 0"
+    return element("path", d=ends, class_="ak-diagonal")
+
+
+def _mark(marked: Marked, across: Axis, upward: Axis) -> Markup:
+    words = f"{clean(marked.label)} {number(marked.value)}"
+    if marked.along == "x":
+        x = percent(across.across(marked.value))
+        anchor = "end" if across.fraction(marked.value) > 0.5 else "start"
+        return joined(
+            element("line", x1=x, x2=x, y1=_TOP, y2=_TOP + _HEIGHT, class_="ak-limit"),
+            element("text", words, x=x, y=_TOP + 10.0, text_anchor=anchor, class_="ak-tick ak-halo"),
+        )
+    y = _y(marked.value, upward)
+    return joined(
+        element("line", x1=percent(MARGIN), x2="100%", y1=y, y2=y, class_="ak-limit"),
+        element("text", words, x="100%", y=y - 4.0, text_anchor="end", class_="ak-tick ak-halo"),
+    )

@@ -1,0 +1,102 @@
+"""Numbers as people read them: three significant digits, a true minus, an em dash for what is missing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from auditkit.core.evidence import Interval, Measurement, Scalar
+from auditkit.render.text import clean
+
+MISSING = "—"
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number(value: float | None) -> str:
+    """``value`` with three significant digits; never ``nan`` and never rounded onto 0 or 1.
+
+    >>> number(0.71234), number(-2), number(12345.6), number(0.0000213), number(None)
+    ('0.712', '−2', '12,346', '2.13 × 10⁻⁵', '—')
+    >>> number(0.99987), number(1.0), number(0.5)
+    ('0.9999', '1', '0.500')
+    """
+    if value is None or not math.isfinite(value):
+        return MISSING
+    size = abs(value)
+    sign = "−" if value < 0 else ""
+    if size == int(size) and size < 1e15:
+        return f"{sign}{int(size):,}"
+    if size >= 999.5:
+        return f"{sign}{size:,.0f}" if size < 1e9 else sign + _scientific(size)
+    if size < 0.001:
+        return sign + _scientific(size)
+    digits = max(0, 2 - math.floor(math.log10(size)))
+    text = f"{size:.{digits}f}"
+    while float(text) in (0.0, 1.0) and digits < 12:
+        digits += 1
+        text = f"{size:.{digits}f}"
+    return sign + text
+
+
+def _scientific(size: float) -> str:
+    mantissa, exponent = f"{size:.2e}".split("e")
+    return f"{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+
+
+def count(n: int | None) -> str:
+    """A number of rows, with thousands separated.
+
+    >>> count(12034), count(None)
+    ('12,034', '—')
+    """
+    return MISSING if n is None else f"{n:,}".replace("-", "−")
+
+
+def span(interval: Interval | None) -> str:
+    """``0.66 to 0.75``, or an em dash when there is no interval."""
+    return MISSING if interval is None else f"{number(interval.low)} to {number(interval.high)}"
+
+
+def with_unit(value: float | None, unit: str) -> str:
+    """The number followed by its unit, when it has both."""
+    text = number(value)
+    return f"{text} {clean(unit, limit=24)}" if unit and value is not None else text
+
+
+def sentence(measurement: Measurement) -> str:
+    """``0.710 (0.660 to 0.750), n 412``; an em dash when the value is missing.
+
+    >>> sentence(Measurement(name="a.b", value=0.5, n=8, interval=Interval(low=0.2, high=0.8, level=0.95, method="x")))
+    '0.500 (0.200 to 0.800), n 8'
+    """
+    text = with_unit(measurement.value, measurement.unit)
+    if measurement.value is not None and measurement.interval is not None:
+        text += f" ({span(measurement.interval)})"
+    return text + (f", n {count(measurement.n)}" if measurement.n is not None else "")
+
+
+def scalar(value: object) -> str:
+    """A table cell or parameter: numbers formatted, ``None`` as an em dash, lists joined by commas."""
+    if value is None:
+        return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return count(value)
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{clean(key)} {scalar(item)}" for key, item in sorted(value.items(), key=lambda p: str(p[0])))
+    if isinstance(value, list | tuple):
+        return ", ".join(scalar(item) for item in value)
+    return clean(value)
+
+
+def parameters(params: Mapping[str, Scalar] | Mapping[str, object]) -> str:
+    """``attack pgd, eps 0.0300``: parameters in the order of their names."""
+    return ", ".join(f"{clean(name)} {scalar(value)}" for name, value in sorted(params.items()))
+
+
+def group_label(group: Mapping[str, str]) -> str:
+    """``F`` for one column, ``F, Black`` for several; ``all rows`` for none."""
+    return ", ".join(clean(value) for _, value in sorted(group.items())) if group else "all rows"

@@ -1,0 +1,65 @@
+"""Making any string safe to show: control, direction and terminal characters become visible escapes."""
+
+from __future__ import annotations
+
+import re
+
+# C0 and C1 controls, direction marks and overrides, line and paragraph separators, invisible
+# annotation and tag characters, noncharacters, and halves of surrogate pairs.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff"
+    "\U000e0000-\U000e007f\ud800-\udfff]"
+)
+
+LIMIT = 2000
+
+
+def _visible(match: re.Match[str]) -> str:
+    point = ord(match.group())
+    if point < 0x100:
+        return f"\\x{point:02x}"
+    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
+
+
+def clean(text: object, *, limit: int | None = LIMIT, lines: bool = False) -> str:
+    r"""``text`` with every character that could hide, reorder or control written as an escape.
+
+    Args:
+        text: Anything; ``str`` is taken of it.
+        limit: Longest result in characters; longer text ends in an ellipsis. ``None`` for no limit.
+        lines: Keep line feeds (prose); otherwise they become spaces.
+
+    Returns:
+        Text that holds no control, bidirectional, separator or surrogate character.
+
+    >>> clean("a\x1b[31mred")
+    'a\\x1b[31mred'
+    >>> clean("one\ntwo"), clean("x" * 9, limit=4)
+    ('one two', 'xxx…')
+    """
+    raw = str(text)
+    if limit is not None and len(raw) > limit:
+        raw = raw[: max(limit - 1, 0)] + "…"
+    raw = raw.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
+    if not lines:
+        return _UNSAFE.sub(_visible, raw.replace("\n", " "))
+    return "\n".join(_UNSAFE.sub(_visible, line) for line in raw.split("\n"))
+
+
+def shorten(text: object, length: int) -> str:
+    """One clean line of at most ``length`` characters.
+
+    >>> shorten("a rather long feature name", 12)
+    'a rather lo…'
+    """
+    return clean(text, limit=length)
+
+
+def words(name: str) -> str:
+    """A measurement's or column's name in words: ``selection_rate`` gives ``selection rate``."""
+    return clean(name.replace("_", " "))
+
+
+def capitalised(sentence: str) -> str:
+    """``sentence`` with its first letter a capital; the rest as it is."""
+    return sentence[:1].upper() + sentence[1:]
