@@ -77,10 +77,10 @@ def undisturbed(model: Any) -> Iterator[nn.Module | None]:
             for part, training in modes:
                 part.training = training
             with torch.no_grad():
-                for buffer, content in buffers:
-                    buffer.copy_(content)
+                for buffer, before in buffers:
+                    buffer.copy_(before)
                 for (parameter, grad, requires), content in zip(gradients, kept, strict=True):
                     parameter.requires_grad_(requires)
-                    parameter.grad = grad  # type: ignore[assignment]
+                    parameter.grad = grad
                     if grad is not None and content is not None:
                         grad.copy_(content)

@@ -1,0 +1,266 @@
+"""The one place that drives the Adversarial Robustness Toolbox: decision-based and tree attacks on any model.
+
+What ART does and this module undoes: importing it reconfigures logging (and closes the handlers that were open),
+its attacks draw from the global numpy generator, know nothing of whole numbers, frozen columns or eps, may loop for
+ever on a step that rounding undoes, and report success that nobody checked.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import logging.config
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from auditkit.core.errors import MissingExtra
+from auditkit.methods.robustness.feasible import BoolArray, Feasible, FloatArray
+from auditkit.methods.robustness.rescore import Decide, IntArray, Rescored, rescore
+from auditkit.methods.robustness.state import preserved_generators
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nearest:
+    """The nearest feasible adversarial point that a minimum-norm attack visited, for each row.
+
+    Attributes:
+        rescored: The points decided afresh on the user's model.
+        started: Rows for which there was an adversarial point to start from; others were not attacked.
+        n_evaluations: Rows decided by the model, in all.
+        exhausted: Rows whose query budget ran out before the attack ended.
+    """
+
+    rescored: Rescored
+    started: BoolArray
+    n_evaluations: int
+    exhausted: int
+
+
+def load(module: str) -> Any:
+    """Import a module of ART without letting it touch logging.
+
+    Raises:
+        MissingExtra: AK301 with the pip line.
+    """
+    configure = logging.config.dictConfig
+    # `import art` calls dictConfig, which shuts down every handler that the program has open; undoing that
+    # afterwards is not possible, so the call is made harmless while the import runs.
+    logging.config.dictConfig = lambda config: None
+    try:
+        with warnings.catch_warnings(), preserved_generators():
+            warnings.simplefilter("ignore")
+            found = importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtra.of("robustness", error.name or "adversarial-robustness-toolbox") from error
+    finally:
+        logging.config.dictConfig = configure
+    logger = logging.getLogger("art")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    return found
+
+
+@contextmanager
+def _quiet(seed: int) -> Iterator[None]:
+    """Run ART on a seed of its own, its warnings dropped, the global generators given back."""
+    with warnings.catch_warnings(), preserved_generators(seed):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def hop_skip_jump(  # noqa: PLR0913 - each budget is named at the call
+    decide: Decide,
+    x: FloatArray,
+    y: IntArray,
+    space: Feasible,
+    starts: FloatArray,
+    *,
+    max_iter: int = 5,
+    init_eval: int = 20,
+    max_eval: int = 200,
+    max_queries: int = 2000,
+    seed: int = 0,
+    tick: Callable[[int], None] | None = None,
+) -> Nearest:
+    """HopSkipJump in scaled units, each query made feasible before the model sees it.
+
+    The attack walks in the mutable cells of a row, in units of ``space.scale`` with the clean row at the origin,
+    so that its linf distance is the scaled distance. Every query is projected to a feasible point first, and the
+    nearest one that fooled the model is kept: what is reported was seen by the model as it stands.
+
+    Args:
+        decide: ``(m, f)`` points -> ``(m,)`` decisions of the user's model.
+        x: ``(n, f)`` clean rows that the model decides rightly.
+        y: ``(n,)`` labels.
+        space: What is feasible.
+        starts: ``(n, f)`` an adversarial point for each row (:func:`adversarial_starts`); NaN rows have none.
+        max_iter: Steps of the attack.
+        init_eval: Points of the first gradient estimate; grows with the square root of the step.
+        max_eval: Most points of one gradient estimate.
+        max_queries: Most points decided a row.
+        seed: Of the attack's own draws.
+        tick: Called with the number of rows done; may raise to stop.
+
+    Raises:
+        MissingExtra: AK301 when ART is not installed.
+
+    Source: Chen, Jordan and Wainwright (2020), algorithm 2.
+    """
+    attack_module = load("art.attacks.evasion.hop_skip_jump")
+    blackbox = load("art.estimators.classification.blackbox")
+    best = x.copy()
+    started = np.asarray(~np.isnan(np.where(np.isnan(x), 0.0, starts)).any(axis=1), dtype=np.bool_)
+    spent = exhausted = 0
+    settings = {"norm": np.inf, "max_iter": max_iter, "init_eval": init_eval, "max_eval": max(max_eval, init_eval)}
+    with _quiet(seed):
+        for row in range(len(x)):
+            if started[row]:
+                walk = _Walk(decide, x[row], int(y[row]), space, max_queries)
+                walk.visit(np.asarray(starts[row])[None])
+                if walk.cells.any() and walk.nearest is not None:
+                    exhausted += _walk(attack_module, blackbox, walk, settings)
+                spent += walk.spent
+                best[row] = x[row] if walk.nearest is None else walk.nearest
+            if tick is not None:
+                tick(row + 1)
+    rescored = rescore(decide, x, y, best, space)
+    return Nearest(rescored=rescored, started=started, n_evaluations=spent + len(x), exhausted=exhausted)
+
+
+def _walk(attack_module: Any, blackbox: Any, walk: _Walk, settings: dict[str, Any]) -> int:
+    """Run ART on one row; returns 1 when the query budget ended it."""
+    estimator = blackbox.BlackBoxClassifier(
+        walk.predict, input_shape=(int(walk.cells.sum()),), nb_classes=2, clip_values=walk.clip_values()
+    )
+    attack = attack_module.HopSkipJump(estimator, batch_size=4096, verbose=False, init_size=1, **settings)
+    assert walk.nearest is not None
+    begin = walk.to_unit(walk.nearest)[None].astype(np.float32)
+    try:
+        # Single precision may round the start back over the boundary; ART would then draw a start of its own,
+        # from a generator that cannot be seeded.
+        if walk.predict(begin)[0, 1] == 1.0:
+            origin = np.zeros_like(begin)
+            attack.generate(origin, y=np.array([[1.0, 0.0]], dtype=np.float32), x_adv_init=begin)
+    except _BudgetSpent:
+        return 1
+    return 0
+
+
+class _BudgetSpent(Exception):
+    """The row's queries are used up."""
+
+
+class _Walk:
+    """One row under attack: turns ART's points into feasible rows and remembers the nearest that fooled."""
+
+    def __init__(self, decide: Decide, x: FloatArray, y: int, space: Feasible, max_queries: int) -> None:
+        self.decide, self.x, self.y, self.space, self.left = decide, x, y, space, max_queries
+        low, high = space.box(x[None], None)
+        far = 10.0 * space.scale
+        self.low = np.where(np.isinf(low[0]), x - far, low[0])
+        self.high = np.where(np.isinf(high[0]), x + far, high[0])
+        self.cells: BoolArray = np.asarray(space.mutable & (self.low < self.high))
+        self.nearest: FloatArray | None = None
+        self.reach = np.inf
+        self.spent = 0
+
+    def to_unit(self, point: FloatArray) -> FloatArray:
+        """The mutable cells of a point, in scaled units around the clean row."""
+        return np.asarray(((point - self.x) / np.where(self.space.scale > 0, self.space.scale, 1.0))[self.cells])
+
+    def clip_values(self) -> tuple[FloatArray, FloatArray]:
+        """Bounds of the mutable cells in scaled units, in the single precision that ART uses."""
+        return self.to_unit(self.low).astype(np.float32), self.to_unit(self.high).astype(np.float32)
+
+    def predict(self, unit: Any) -> Any:
+        """``(m, 2)`` one-hot for ART: class 0 the clean decision, class 1 fooled."""
+        points = np.repeat(self.x[None], len(unit), axis=0)
+        points[:, self.cells] += np.asarray(unit, dtype=np.float64) * self.space.scale[self.cells]
+        fooled = self.visit(points)
+        return np.stack([~fooled, fooled], axis=1).astype(np.float32)
+
+    def visit(self, points: FloatArray) -> BoolArray:
+        """Decide feasible versions of ``points``; keep the nearest that fools."""
+        if self.left < len(points):
+            raise _BudgetSpent
+        self.left -= len(points)
+        self.spent += len(points)
+        feasible = self.space.project(np.repeat(self.x[None], len(points), axis=0), points, None)
+        fooled = np.asarray(self.decide(feasible) != self.y)
+        if fooled.any():
+            distance = self.space.distance(self.x[None], feasible[fooled])
+            nearest = int(distance.argmin())
+            if distance[nearest] < self.reach:
+                self.reach, self.nearest = float(distance[nearest]), feasible[fooled][nearest]
+        return fooled
+
+
+def adversarial_starts(
+    decide: Decide,
+    x: FloatArray,
+    y: IntArray,
+    space: Feasible,
+    pool: FloatArray,
+    *,
+    draws: int,
+    rng: np.random.Generator,
+) -> tuple[FloatArray, int]:
+    """An adversarial point to start from for each row: mutable cells of other rows first, uniform draws after.
+
+    Args:
+        decide: ``(m, f)`` points -> ``(m,)`` decisions.
+        x: ``(n, f)`` clean rows.
+        y: ``(n,)`` labels.
+        space: What is feasible.
+        pool: ``(p, f)`` real rows to borrow cells from.
+        draws: Points tried a row, at most.
+        rng: Source of the draws.
+
+    Returns:
+        ``(n, f)`` feasible adversarial points, NaN in rows that have none, and the number of evaluations.
+    """
+    starts = np.full_like(x, np.nan)
+    low, high = space.box(x, None)
+    bounded = np.isfinite(low) & np.isfinite(high)
+    open_rows = np.arange(len(x))
+    spent = 0
+    for draw in range(draws):
+        if len(open_rows) == 0:
+            break
+        here = x[open_rows]
+        if draw % 2 == 0 and len(pool):
+            candidates = pool[rng.integers(len(pool), size=len(x))][open_rows]
+        else:
+            share = rng.random(x.shape)[open_rows]
+            span = np.where(bounded, high, x)[open_rows] - np.where(bounded, low, x)[open_rows]
+            candidates = np.where(bounded, low, x)[open_rows] + share * span
+        points = space.project(here, candidates, None)
+        fooled = np.asarray(decide(points) != y[open_rows])
+        spent += len(points)
+        # A missing cell stays missing in every feasible point, so NaN alone does not mark a row without a start.
+        starts[open_rows[fooled]] = points[fooled]
+        open_rows = open_rows[~fooled]
+    return starts, spent
+
+
+def decision_tree_points(tree: Any, x: FloatArray, offset: float = 1e-3) -> FloatArray:
+    """Where ART's decision-tree attack would move each row of ``x (n, f)``; any distance, feasible or not.
+
+    Args:
+        tree: A fitted ``sklearn.tree.DecisionTreeClassifier`` with more than one leaf class.
+        x: Clean rows as the tree takes them.
+        offset: How far past a threshold a value is pushed.
+
+    Source: Papernot, McDaniel and Goodfellow (2016), section 3.2.
+    """
+    attack = load("art.attacks.evasion.decision_tree_attack")
+    wrapper = load("art.estimators.classification.scikitlearn")
+    with _quiet(0):
+        estimator = wrapper.ScikitlearnDecisionTreeClassifier(model=tree)
+        points = attack.DecisionTreeAttack(estimator, offset=offset, verbose=False).generate(x.copy())
+    return np.asarray(points, dtype=np.float64)
