@@ -6,7 +6,6 @@ import importlib.metadata
 import json
 import platform
 import re
-import sys
 from typing import Any
 
 import click
@@ -67,13 +66,13 @@ def _device() -> str:
     """What ``device = "auto"`` chooses, in words."""
     if _version("torch") is None:
         return "cpu (torch is not installed)"
+    from auditkit.subjects.device import resolve_device
+
     try:
-        import torch
+        chosen = resolve_device("auto")
     except Exception as error:  # a broken install is a finding, not a crash
         return f"cpu (torch does not load: {type(error).__name__}: {str(error)[:120]})"
-    if torch.cuda.is_available():
-        return f"cuda: {torch.cuda.get_device_name(0)}"
-    return "cpu (no CUDA device)"
+    return chosen if chosen == "cuda" else "cpu (no CUDA device)"
 
 
 def _analyzers() -> dict[str, str]:
@@ -117,5 +116,3 @@ def _print(found: dict[str, Any]) -> None:
     missing = [extra for extra, packages in found["extras"].items() if None in packages.values()]
     if missing:
         console.print(Text(f'To install what is missing: pip install "auditkit[{",".join(missing)}]"', "bold"))
-    if sys.version_info < (3, 11):
-        console.print(Text("auditkit needs Python 3.11 or newer", "red"))

@@ -6,7 +6,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import click
@@ -28,6 +28,8 @@ COMMANDS = {
     "demo": ("auditkit.cli.demo:demo", "Audit two models of a synthetic loan table with known faults."),
 }
 
+Setter = Callable[[click.Context, click.Parameter, bool], None]
+
 EPILOG = """\b
 Exit codes: 0 pass, 1 a rule failed, 2 usage or configuration, 3 something could not be measured, 4 inconclusive.
 
@@ -39,8 +41,8 @@ Shell completion, once per shell:
 """
 
 
-def _flag(name: str, text: str, setter: object) -> click.Option:
-    return click.Option([f"--{name}"], is_flag=True, expose_value=False, help=text, callback=setter)  # type: ignore[arg-type]
+def _flag(name: str, text: str, setter: Setter) -> click.Option:
+    return click.Option([f"--{name}"], is_flag=True, expose_value=False, help=text, callback=setter)
 
 
 def common_options() -> list[click.Option]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +26,7 @@ if TYPE_CHECKING:
 @click.option("--gate", "judge", is_flag=True, help="Judge by the rules of the configuration; exit with the verdict.")
 @click.option("--only", multiple=True, metavar="NAME", help="Run only this analyzer or family; may be repeated.")
 @click.option("--fresh", is_flag=True, help="Measure everything again, also what an earlier run finished.")
-@click.option(
-    "--allow-path", multiple=True, type=click.Path(path_type=Path), help="Also read files under this folder."
-)
+@click.option("--allow-path", multiple=True, type=click.Path(path_type=Path), help="Also read files under this folder.")
 def run(
     config_path: Path | None,
     config_option: Path | None,
@@ -79,24 +79,20 @@ def run_config(config: Config, plan: Plan, *, out: Path, fresh: bool, allowed: t
         )
 
 
-class progress_sink:  # noqa: N801 - used as a context manager, like a function
+@contextlib.contextmanager
+def progress_sink() -> Iterator[ProgressSink | None]:
     """The progress display of this terminal or log; ``None`` with ``--quiet``; taken away at the end."""
+    if is_quiet():
+        yield None
+        return
+    from auditkit.execution.progress import BarProgress, console_sink
 
-    def __init__(self) -> None:
-        self._close = lambda: None
-
-    def __enter__(self) -> ProgressSink | None:
-        if is_quiet():
-            return None
-        from auditkit.execution.progress import BarProgress, console_sink
-
-        sink = console_sink(people_console())
+    sink = console_sink(people_console())
+    try:
+        yield sink
+    finally:
         if isinstance(sink, BarProgress):
-            self._close = sink.close
-        return sink
-
-    def __exit__(self, *exception: object) -> None:
-        self._close()
+            sink.close()
 
 
 def conclude(report: Report, out: Path, *, judge: bool) -> int:

@@ -20,7 +20,9 @@ def schema(what: str) -> None:
 
         document = config_schema()
     else:
-        from auditkit.policy.model import policy_schema
+        from auditkit.policy.model import POLICY_SECTIONS, Policy
 
-        document = policy_schema()
+        document = Policy.model_json_schema()
+        document["properties"] = {key: document["properties"][key] for key in POLICY_SECTIONS}
+        document |= {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "auditkit-policy/1"}
     click.echo(json.dumps(document, indent=2, sort_keys=True))

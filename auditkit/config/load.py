@@ -140,7 +140,9 @@ def _read(path: Path) -> tuple[str, dict[str, Any], tuple[str, ...]]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UsageError("AK131", f"cannot read {path.name!r}", why=why, fix="check the file and its encoding") from None
+        raise UsageError(
+            "AK131", f"cannot read {path.name!r}", why=why, fix="check the file and its encoding"
+        ) from None
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -154,7 +156,10 @@ def _read(path: Path) -> tuple[str, dict[str, Any], tuple[str, ...]]:
     table = document.get("tool", {}).get("auditkit")
     if not isinstance(table, dict):
         raise UsageError(
-            "AK130", "pyproject.toml has no [tool.auditkit] table", where=path.name, fix="auditkit init, or --config FILE"
+            "AK130",
+            "pyproject.toml has no [tool.auditkit] table",
+            where=path.name,
+            fix="auditkit init, or --config FILE",
         )
     return text, table, TABLE
 
@@ -184,10 +189,12 @@ def _faults(document: Mapping[str, Any], error: ValidationError) -> Iterator[tup
             continue  # the policy room says it better
         words = seen.setdefault(key, [])
         message = _message(key, fault)
+        if words:  # another branch of the same union: the subject of the sentence is there already
+            message = message.partition(": ")[2] or message
         if message not in words:
             words.append(message)
     for key, words in seen.items():
-        yield key, " or ".join(words)
+        yield key, ", or ".join(words)
 
 
 def _key_of(document: object, loc: tuple[str | int, ...], kind: str) -> tuple[str | int, ...]:
@@ -195,16 +202,20 @@ def _key_of(document: object, loc: tuple[str | int, ...], kind: str) -> tuple[st
     key: list[str | int] = []
     here: Any = document
     for part in loc:
-        if isinstance(here, Mapping) and part in here:
+        if _holds(here, part):
             here = here[part]
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
-            here = here[part]
-        elif not (kind == "missing" and isinstance(here, Mapping)):
-            continue
-        else:
+        elif kind == "missing" and isinstance(here, Mapping):
             here = None
+        else:
+            continue
         key.append(part)
     return tuple(key)
+
+
+def _holds(here: Any, part: str | int) -> bool:
+    if isinstance(here, Mapping):
+        return part in here
+    return isinstance(here, list) and isinstance(part, int) and part < len(here)
 
 
 def _message(key: tuple[str | int, ...], fault: Any) -> str:

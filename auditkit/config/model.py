@@ -24,46 +24,56 @@ class Section(BaseModel):
 class ModelSection(Section):
     """``[model]``: the trained model; absent for saved predictions."""
 
-    path: Name | None = Field(None, description="model file, relative to this file: .skops, .safetensors, .pt, .pkl ...")
-    factory: Name | None = Field(None, description="module:function that returns the model, or its architecture")
-    sha256: Annotated[str, Field(pattern="^(sha256:)?[0-9a-fA-F]{64}$")] | None = Field(
-        None, description="pins the bytes of `path`"
+    path: Name | None = Field(
+        default=None, description="model file, relative to this file: .skops, .safetensors, .pt, .pkl ..."
     )
-    allow_pickle: bool = Field(False, description="load a pickle or joblib file; needs sha256; runs the file's code")
-    name: Name | None = Field(None, description="what the card calls the model")
+    factory: Name | None = Field(
+        default=None, description="module:function that returns the model, or its architecture"
+    )
+    sha256: Annotated[str, Field(pattern="^(sha256:)?[0-9a-fA-F]{64}$")] | None = Field(
+        default=None, description="pins the bytes of `path`"
+    )
+    allow_pickle: bool = Field(
+        default=False, description="load a pickle or joblib file; needs sha256; runs the file's code"
+    )
+    name: Name | None = Field(default=None, description="what the card calls the model")
 
 
 class FeatureSection(Section):
     """``[data.schema.NAME]``: what is to be known of one feature where the inferred kind is wrong."""
 
-    kind: FeatureKind | None = Field(None, description="numeric, integer, categorical, boolean, onehot, datetime ...")
-    low: float | None = Field(None, description="smallest value possible")
-    high: float | None = Field(None, description="largest value possible")
-    categories: tuple[str, ...] = Field((), description="the values that a category may take")
-    group: str | None = Field(None, description="one-hot group that the column belongs to")
-    immutable: bool = Field(False, description="an attack must not change it")
+    kind: FeatureKind | None = Field(
+        default=None, description="numeric, integer, categorical, boolean, onehot, datetime ..."
+    )
+    low: float | None = Field(default=None, description="smallest value possible")
+    high: float | None = Field(default=None, description="largest value possible")
+    categories: tuple[str, ...] = Field(default=(), description="the values that a category may take")
+    group: str | None = Field(default=None, description="one-hot group that the column belongs to")
+    immutable: bool = Field(default=False, description="an attack must not change it")
 
 
 class DataSection(Section):
     """``[data]``: the rows to audit on, and what each column is."""
 
     test: Name = Field(description="CSV, Parquet or npz file, or module:function that returns a table")
-    train: Name | None = Field(None, description="the rows that the model was trained on, same columns")
+    train: Name | None = Field(default=None, description="the rows that the model was trained on, same columns")
     target: Name = Field(description="column of the true label")
-    task: Task | None = Field(None, description="binary, multiclass or regression; inferred when absent")
-    prediction: Name | None = Field(None, description="column of saved decisions, when there is no model")
+    task: Task | None = Field(default=None, description="binary, multiclass or regression; inferred when absent")
+    prediction: Name | None = Field(default=None, description="column of saved decisions, when there is no model")
     score: Name | tuple[Name, ...] | None = Field(
-        None, description="column of saved scores of the positive class, or one column a class"
+        default=None, description="column of saved scores of the positive class, or one column a class"
     )
-    positive: Label | None = Field(None, description="label of the positive class")
-    classes: tuple[Label, ...] | None = Field(None, description="labels in the order of the score columns")
-    sensitive: tuple[Name, ...] = Field((), description="columns to compare groups over; not given to the model")
-    weight: Name | None = Field(None, description="column of row weights")
-    cluster: Name | None = Field(None, description="column of the person or site that a row belongs to")
-    drop: tuple[Name, ...] = Field((), description="further columns that the model does not take")
-    keep: tuple[Name, ...] = Field((), description="sensitive columns that the model does take")
-    text: Name | None = Field(None, description="the one text column that the model takes")
-    inputs: Name = Field("inputs", description="npz only: name of the array that the model takes")
+    positive: Label | None = Field(default=None, description="label of the positive class")
+    classes: tuple[Label, ...] | None = Field(default=None, description="labels in the order of the score columns")
+    sensitive: tuple[Name, ...] = Field(
+        default=(), description="columns to compare groups over; not given to the model"
+    )
+    weight: Name | None = Field(default=None, description="column of row weights")
+    cluster: Name | None = Field(default=None, description="column of the person or site that a row belongs to")
+    drop: tuple[Name, ...] = Field(default=(), description="further columns that the model does not take")
+    keep: tuple[Name, ...] = Field(default=(), description="sensitive columns that the model does take")
+    text: Name | None = Field(default=None, description="the one text column that the model takes")
+    inputs: Name = Field(default="inputs", description="npz only: name of the array that the model takes")
     features: dict[str, FeatureSection] = Field(
         default_factory=dict, alias="schema", description="feature name -> its kind and bounds"
     )
@@ -78,48 +88,48 @@ class TrainingSection(Section):
 class RunSection(Section):
     """``[run]``: seed, device and budgets."""
 
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of everything random in the audit")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto, cpu or cuda")
+    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="seed of everything random in the audit")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto, cpu or cuda")
     deadline_seconds: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="wall-clock budget; what does not fit is skipped, and said so"
+        default=None, description="wall-clock budget; what does not fit is skipped, and said so"
     )
-    executor: Literal["local"] = Field("local", description="where analyzers run")
-    analyzers: tuple[Name, ...] | None = Field(None, description="names or families; all defaults when absent")
+    executor: Literal["local"] = Field(default="local", description="where analyzers run")
+    analyzers: tuple[Name, ...] | None = Field(default=None, description="names or families; all defaults when absent")
 
 
 class CardSection(Section):
     """``[card]``: the prose that a model card needs, and how small a count may be shown."""
 
-    title: str | None = Field(None, description="title of the card")
-    owner: str | None = Field(None, description="who answers for the model")
-    contact: str | None = Field(None, description="where to write to")
-    version: str | None = Field(None, description="version of the model")
-    license: str | None = Field(None, description="licence of the model")
-    summary: str | None = Field(None, description="what the model does, in two sentences")
-    intended_use: str | None = Field(None, description="what it is meant for, and by whom")
-    out_of_scope: str | None = Field(None, description="what it must not be used for")
-    training_data: str | None = Field(None, description="where the training rows come from")
-    evaluation_data: str | None = Field(None, description="where the test rows come from")
-    ethical_considerations: str | None = Field(None, description="who may be harmed, and how")
-    limitations: str | None = Field(None, description="known limits")
-    recommendations: str | None = Field(None, description="what a user of the model should do")
-    min_cell: Annotated[int, Field(ge=1)] = Field(10, description="smaller counts are hidden in shared copies")
+    title: str | None = Field(default=None, description="title of the card")
+    owner: str | None = Field(default=None, description="who answers for the model")
+    contact: str | None = Field(default=None, description="where to write to")
+    version: str | None = Field(default=None, description="version of the model")
+    license: str | None = Field(default=None, description="licence of the model")
+    summary: str | None = Field(default=None, description="what the model does, in two sentences")
+    intended_use: str | None = Field(default=None, description="what it is meant for, and by whom")
+    out_of_scope: str | None = Field(default=None, description="what it must not be used for")
+    training_data: str | None = Field(default=None, description="where the training rows come from")
+    evaluation_data: str | None = Field(default=None, description="where the test rows come from")
+    ethical_considerations: str | None = Field(default=None, description="who may be harmed, and how")
+    limitations: str | None = Field(default=None, description="known limits")
+    recommendations: str | None = Field(default=None, description="what a user of the model should do")
+    min_cell: Annotated[int, Field(ge=1)] = Field(default=10, description="smaller counts are hidden in shared copies")
 
 
 class Config(Section):
     """A whole configuration. ``root`` is the folder that relative paths start from."""
 
     version: Literal[1] = Field(description="version of this format")
-    model: ModelSection | None = Field(None, description="the trained model; absent for saved predictions")
+    model: ModelSection | None = Field(default=None, description="the trained model; absent for saved predictions")
     data: DataSection
-    training: TrainingSection | None = Field(None, description="how to train afresh")
-    run: RunSection = Field(default_factory=RunSection)
+    training: TrainingSection | None = Field(default=None, description="how to train afresh")
+    run: RunSection = RunSection()
     analyzer: dict[str, dict[str, Any]] = Field(default_factory=dict, description="analyzer name -> its settings")
-    card: CardSection = Field(default_factory=CardSection)
-    groups: dict[str, Any] | None = Field(None, description="policy: how groups are compared")
-    defaults: dict[str, Any] | None = Field(None, description="policy: defaults of rules")
-    rule: tuple[dict[str, Any], ...] | None = Field(None, description="policy: the rules")
-    waiver: tuple[dict[str, Any], ...] | None = Field(None, description="policy: failures accepted for a time")
+    card: CardSection = CardSection()
+    groups: dict[str, Any] | None = Field(default=None, description="policy: how groups are compared")
+    defaults: dict[str, Any] | None = Field(default=None, description="policy: defaults of rules")
+    rule: tuple[dict[str, Any], ...] | None = Field(default=None, description="policy: the rules")
+    waiver: tuple[dict[str, Any], ...] | None = Field(default=None, description="policy: failures accepted for a time")
 
     _path: Path = PrivateAttr(default=Path("audit.toml"))
     _text: str = PrivateAttr(default="")
