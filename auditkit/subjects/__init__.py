@@ -1,0 +1,1 @@
+"""Adapters for models and data, and the only place that opens model files."""

@@ -1,0 +1,157 @@
+"""Any Python function behind the ``Model`` face: inputs -> probabilities, scores, labels or values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from auditkit.core.errors import UsageError
+from auditkit.core.subject import FloatArray, IntArray, ScoreSpace, Task
+from auditkit.subjects.labels import class_names
+from auditkit.subjects.output_checks import (
+    checked_scores,
+    checked_values,
+    decided_codes,
+    model_raised,
+    row_count,
+)
+
+
+class CallableModel:
+    """A function of the inputs.
+
+    What it returns is declared by ``output``: ``probability`` (``(n, k)``, or ``(n,)`` for the last of two
+    classes), ``logit`` or ``margin`` (the same shapes), ``label`` (``(n,)`` labels) or ``value`` (regression).
+    Decisions from scores are the largest score. The optional attribute ``fingerprint`` of the function (a
+    string) identifies it; without one its results are never reused.
+
+    Attributes:
+        function: The user's own function.
+        labels: Class labels in the order of the score columns.
+    """
+
+    classes: tuple[str, ...]
+    score_space: ScoreSpace | None
+    capabilities: frozenset[str]
+    kind: str
+    fingerprint: str | None
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        *,
+        classes: Sequence[Any] | None = None,
+        task: Task | None = None,
+        output: str = "probability",
+    ) -> None:
+        """Wrap ``function``.
+
+        Raises:
+            UsageError: AK217 classes missing or wrong, AK215 unknown ``output``.
+        """
+        if task == "regression":
+            output = "value"
+        if output not in ("probability", "logit", "margin", "label", "value"):
+            raise UsageError(
+                "AK215", f"there is no output {output!r}", fix="use probability, logit, margin, label or value"
+            )
+        if output != "value" and not classes:
+            raise UsageError("AK217", "the classes of a callable must be given", fix="pass classes=(0, 1)")
+        self.function = function
+        self.output = output
+        self.labels: tuple[Any, ...] = () if output == "value" else tuple(classes or ())
+        self.classes = class_names(self.labels) if self.labels else ()
+        spaces: dict[str, ScoreSpace] = {
+            "probability": "probability",
+            "logit": "logit",
+            "margin": "margin",
+            "value": "value",
+        }
+        self.score_space = spaces.get(output)
+        scores = {"scores"} if self.score_space else set()
+        self.capabilities = frozenset({"labels", "model", "inputs"} | scores)
+        name = getattr(function, "__qualname__", type(function).__qualname__).replace("<locals>.", "")
+        self.kind = f"callable {name}"
+        own = getattr(function, "fingerprint", None)
+        self.fingerprint = own if isinstance(own, str) and own else None
+
+    def predict(self, inputs: Any) -> npt.NDArray[Any]:
+        """Decisions ``(n,)``: int64 codes, or float64 values for regression."""
+        if self.output == "label":
+            lookup = {name: code for code, name in enumerate(self.classes)}
+            return decided_codes(self._call(inputs), row_count(inputs), lookup, where=self.kind)
+        scores = self.predict_scores(inputs)
+        return np.argmax(scores, axis=1).astype(np.int64) if self.classes else scores[:, 0]
+
+    def predict_scores(self, inputs: Any) -> FloatArray:
+        """Scores ``(n, k)``.
+
+        Raises:
+            UsageError: AK216 when the function returns labels.
+        """
+        n = row_count(inputs)
+        if self.score_space is None:
+            raise UsageError("AK216", f"{self.kind} gives labels only, no scores", fix='declare output="probability"')
+        raw = self._call(inputs)
+        if not self.classes:
+            return checked_values(raw, n, where=self.kind)[:, None]
+        array = np.asarray(raw)
+        if len(self.classes) == 2 and array.shape in ((n,), (n, 1)):
+            array = two_columns(array.reshape(n), self.score_space)
+        return checked_scores(array, n, len(self.classes), space=self.score_space, where=self.kind)
+
+    def _call(self, inputs: Any) -> Any:
+        try:
+            return self.function(inputs)
+        except Exception as error:
+            model_raised(error, inputs, where=self.kind)
+
+
+def two_columns(scores: npt.NDArray[Any], space: ScoreSpace) -> FloatArray:
+    """Two class columns from the score of the second class: ``1-p, p``, ``0, z`` or ``-m, m``.
+
+    >>> two_columns(np.array([0.25]), "probability").tolist()
+    [[0.75, 0.25]]
+    """
+    second = np.asarray(scores, dtype=np.float64)
+    if space == "probability":
+        return np.stack([1.0 - second, second], axis=1)
+    first = -second if space == "margin" else np.zeros_like(second)
+    return np.stack([first, second], axis=1)
+
+
+def guess_output(raw: Any, n: int, y: npt.NDArray[Any], classes: Sequence[Any] | None) -> str:
+    """What a function that does not say so returns, from its outputs ``raw`` for ``n`` rows with labels ``y``.
+
+    ``(n, k)`` rows in [0, 1] that sum to 1 are probabilities; ``(n,)`` numbers strictly inside (0, 1)
+    somewhere and never outside [0, 1] are probabilities of the second class; ``(n,)`` values that are all
+    labels are labels.
+
+    Raises:
+        UsageError: AK215 anything else: it must be declared.
+    """
+    array = np.asarray(raw)
+    if array.ndim == 2 and array.shape[0] == n and array.shape[1] >= 1 and array.dtype.kind in "fiu":
+        numbers = array.astype(np.float64)
+        inside = bool(((numbers >= 0) & (numbers <= 1)).all())
+        if inside and (array.shape[1] == 1 or bool((np.abs(numbers.sum(axis=1) - 1) < 1e-3).all())):
+            return "probability"
+    if array.shape == (n,):
+        known = {str(value) for value in np.unique(np.asarray(y))} | {str(value) for value in classes or ()}
+        if array.dtype.kind in "OUSTbiu" or {str(value) for value in np.unique(array)} <= known:
+            return "label"
+        if array.dtype.kind == "f" and bool(((array >= 0) & (array <= 1)).all()):
+            return "probability"
+    raise UsageError(
+        "AK215",
+        f"what the callable returns cannot be told from its outputs (shape {array.shape}, {array.dtype})",
+        fix='wrap it: CallableModel(function, classes=(0, 1), output="logit")',
+    )
+
+
+def decide_largest(scores: FloatArray) -> IntArray:
+    """Class codes of the largest scores ``(n,)``; the first class at a tie."""
+    return np.argmax(scores, axis=1).astype(np.int64)

@@ -1,0 +1,75 @@
+"""What the evidence says about the subject: hashes, shapes, versions; no paths, no rows."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+
+import numpy as np
+
+from auditkit.core.capability import capabilities
+from auditkit.core.evidence import DataFacts, FeatureFacts, SubjectFacts
+from auditkit.core.subject import Dataset, Subject
+
+PACKAGES = (
+    "numpy",
+    "pandas",
+    "scipy",
+    "scikit-learn",
+    "torch",
+    "shap",
+    "lime",
+    "captum",
+    "fairlearn",
+    "adversarial-robustness-toolbox",
+    "opacus",
+)
+
+
+def subject_facts(subject: Subject) -> SubjectFacts:
+    """The facts of ``subject`` that go into the evidence."""
+    model = subject.model
+    return SubjectFacts(
+        name=subject.name,
+        task=subject.task,
+        model_kind=model.kind,
+        model_fingerprint=model.fingerprint,
+        classes=subject.classes,
+        positive=None if subject.positive is None else subject.classes[subject.positive],
+        score_space=model.score_space,
+        capabilities=tuple(sorted(capabilities(subject))),
+        test=data_facts(subject.test, subject.classes),
+        train=None if subject.train is None else data_facts(subject.train, subject.classes),
+        recipe=None if subject.recipe is None else subject.recipe.name,
+        versions=versions(),
+    )
+
+
+def data_facts(dataset: Dataset, classes: tuple[str, ...] = ()) -> DataFacts:
+    """Shape, hash and group sizes of one split; label counts when ``classes`` are given."""
+    return DataFacts(
+        fingerprint=dataset.fingerprint,
+        n_rows=dataset.n,
+        modality=dataset.modality,
+        features=tuple(FeatureFacts(name=feature.name, kind=feature.kind) for feature in dataset.schema.features),
+        sensitive={
+            column: {
+                str(group): int(count) for group, count in zip(*np.unique(values, return_counts=True), strict=True)
+            }
+            for column, values in dataset.sensitive.items()
+        },
+        label_counts={name: int((dataset.y == code).sum()) for code, name in enumerate(classes)},
+        weighted=dataset.weights is not None,
+        n_clusters=None if dataset.clusters is None else len(np.unique(dataset.clusters)),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, auditkit and the packages that may have made a number; absent ones are left out."""
+    found = {"python": platform.python_version()}
+    for package in ("auditkit", *PACKAGES):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
