@@ -54,7 +54,8 @@ def rank_correlations(first: FloatArray, second: FloatArray) -> FloatArray:
 def concentration(magnitude: FloatArray, share: float = 0.1) -> FloatArray:
     """Share of each row's absolute attribution ``(n, f)`` that its largest ``share`` of inputs holds.
 
-    Rows whose attributions are all zero are left out. Even attributions give ``share`` itself, a single input that holds everything gives 1.
+    Rows whose attributions are all zero are left out. Even attributions give ``share`` itself; one input that holds
+    everything gives 1.
 
     >>> concentration(np.array([[1.0] * 10])).tolist()
     [0.1]

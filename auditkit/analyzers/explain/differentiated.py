@@ -1,0 +1,284 @@
+"""What the gradient explainers differentiate: tensors, targets, baselines, and summaries of what comes out."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from auditkit.core.analyzer import Context
+from auditkit.core.errors import NotApplicable
+from auditkit.core.evidence import Curve, ImageGrid, Picture, Scalar, Series, Table
+from auditkit.core.subject import FloatArray, IntArray, Subject, take_rows
+
+if TYPE_CHECKING:
+    import torch
+
+    from auditkit.core.attribution import Attribution
+
+_MIN_ROWS_A_MAP = 10
+_LARGEST_MAP = 64
+_FEWEST_RANKED = 4
+
+
+class SanitySettings(Protocol):
+    """The settings that the randomisation check reads."""
+
+    @property
+    def draws(self) -> int:
+        """Randomised copies."""
+
+    @property
+    def sanity_rows(self) -> int:
+        """Rows compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientInputs:
+    """Rows ready for differentiation.
+
+    Attributes:
+        rows: Positions in the test data.
+        tensor: ``(n, ...)`` floats, or token ids.
+        baseline: ``(1, ...)`` where paths start.
+        targets: ``(n,)`` output column explained.
+        positive: Positive class (binary): its log-odds are explained; else ``None``.
+        embedding: Name of the embedding layer for token ids, else ``None``.
+        padding: Id of the padding token, if there is one.
+        names: Feature names for tables, else empty.
+    """
+
+    rows: IntArray
+    tensor: torch.Tensor
+    baseline: torch.Tensor
+    targets: IntArray
+    positive: int | None
+    embedding: str | None
+    padding: int | None
+    names: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def magnitude(self, attribution: Attribution) -> FloatArray:
+        """Absolute attributions ``(n, inputs)``; zero at padding."""
+        flat = np.abs(attribution.values[..., 0]).reshape(len(attribution.values), -1)
+        if self.embedding is not None and self.padding is not None:
+            flat = np.where(self.tensor.cpu().numpy() == self.padding, 0.0, flat)
+        return np.asarray(flat, dtype=np.float64)
+
+
+def gradient_inputs(subject: Subject, context: Context, max_rows: int, max_background: int) -> GradientInputs:
+    """Tensors of a sample of test rows, what is explained of each, and the baseline.
+
+    Raises:
+        NotApplicable: AK510 token ids without an embedding layer; AK512 no complete row.
+    """
+    import torch
+
+    model: Any = subject.model
+    rows = context.sample_rows(subject.test.n, max_rows)
+    tensor = model.tensor(take_rows(subject.test.inputs, rows))
+    notes: list[str] = []
+    name, padding = _embedding_of(model.module) if not tensor.is_floating_point() else (None, None)
+    if tensor.is_floating_point():
+        complete = torch.isfinite(tensor.reshape(len(tensor), -1)).all(dim=1).cpu().numpy()
+        if not complete.any():
+            raise NotApplicable("AK512", "every sampled row holds a missing value", fix="impute before the model")
+        if not complete.all():
+            notes.append(f"{int((~complete).sum())} of {len(rows)} rows hold a missing value and were left out.")
+        rows, tensor = rows[complete], tensor[torch.from_numpy(complete).to(tensor.device)]
+        baseline, sentence = _mean_baseline(subject, context, max_background)
+        notes.append(sentence)
+    else:
+        baseline = torch.full_like(tensor[:1], padding or 0)
+        notes.append(f"Paths start from the embedding of token id {padding or 0} at every position.")
+    positive = _positive(subject)
+    decided = subject.task == "multiclass"
+    targets = context.decisions()[rows].astype(np.int64) if decided else np.zeros(len(rows), dtype=np.int64)
+    return GradientInputs(
+        rows=rows,
+        tensor=tensor,
+        baseline=baseline,
+        targets=targets,
+        positive=positive,
+        embedding=name,
+        padding=padding,
+        names=_names(subject, tensor) if subject.test.modality == "tabular" and name is None else (),
+        notes=tuple(notes),
+    )
+
+
+def attribute(model: Any, inputs: GradientInputs, method: str, tolerance: float, max_steps: int) -> Attribution:
+    """One method's attributions of ``model`` (the subject's, or a randomised copy of it)."""
+    from auditkit.methods.explain.captum_engine import Differentiated, gradient_attribution, integrated_gradients
+
+    layer = None if inputs.embedding is None else model.module.get_submodule(inputs.embedding)
+    positive = inputs.positive
+
+    def forward(tensor: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = model.logits(tensor)
+        return logits if positive is None else (logits[:, positive] - logits[:, 1 - positive])[:, None]
+
+    subject = Differentiated(module=model.module, forward=forward, targets=inputs.targets, embedding=layer)
+    if method == "integrated_gradients":
+        return integrated_gradients(subject, inputs.tensor, inputs.baseline, tolerance=tolerance, max_steps=max_steps)
+    return gradient_attribution(subject, inputs.tensor, "saliency")
+
+
+def randomisation_similarities(
+    model: Any, context: Context, inputs: GradientInputs, settings: SanitySettings
+) -> dict[tuple[str, str], FloatArray]:
+    """Mean rank correlation, one a randomised copy, for each method and scope.
+
+    Integrated gradients are compared with their signs (their size follows the input, whatever the weights);
+    saliency by absolute value.
+    """
+    from auditkit.methods.explain.randomisation import randomise_parameters, rank_correlations
+
+    few = dataclasses.replace(
+        inputs,
+        rows=inputs.rows[: settings.sanity_rows],
+        tensor=inputs.tensor[: settings.sanity_rows],
+        targets=inputs.targets[: settings.sanity_rows],
+    )
+    methods = ("integrated_gradients", "saliency")
+    own = {method: _ranked(attribute(model, few, method, 1.0, 32), few, method) for method in methods}
+    found: dict[tuple[str, str], list[float]] = {}
+    generator = context.torch_generator()
+    for draw in range(settings.draws):
+        for scope in ("all_layers", "last_layer"):
+            context.check_deadline()
+            twin = copy.deepcopy(model)
+            randomise_parameters(twin.module, generator, scope)
+            for method in methods:
+                theirs = _ranked(attribute(twin, few, method, 1.0, 32), few, method)
+                values = found.setdefault((method, scope), [])
+                if own[method].shape[1] >= _FEWEST_RANKED and np.isfinite(theirs).all():
+                    correlations = rank_correlations(own[method], theirs)
+                    values += [float(correlations.mean())] if len(correlations) else []
+        context.progress(2 + draw + 1, 2 + settings.draws)
+    return {key: np.array(values, dtype=np.float64) for key, values in found.items()}
+
+
+def feature_table(found: dict[str, Attribution], inputs: GradientInputs, limit: int = 50) -> Table:
+    """Mean absolute attribution of each feature, one column a method, largest integrated gradients first."""
+    means = {method: inputs.magnitude(attribution).mean(axis=0) for method, attribution in found.items()}
+    order = np.argsort(-means["integrated_gradients"], kind="stable")[:limit]
+    rows: list[tuple[Scalar, ...]] = [(inputs.names[j], *(_finite(mean[j]) for mean in means.values())) for j in order]
+    return Table(
+        name="explain.saliency.features",
+        title="Mean absolute gradient attributions",
+        columns=("feature", *(method.replace("_", " ") for method in means)),
+        rows=tuple(rows),
+        note=f"{len(inputs.rows)} rows.",
+    )
+
+
+def position_curve(found: dict[str, Attribution], inputs: GradientInputs) -> Curve:
+    """Mean absolute attribution by token position, over the rows that have a token there."""
+    ids = inputs.tensor.cpu().numpy()
+    present = np.ones(ids.shape, dtype=bool) if inputs.padding is None else ids != inputs.padding
+    count = present.sum(axis=0)
+    series = []
+    for method, attribution in found.items():
+        total = np.where(present, inputs.magnitude(attribution), 0.0).sum(axis=0)
+        y = tuple(_finite(t / c) if c else None for t, c in zip(total, count, strict=True))
+        series.append(Series(name=method.replace("_", " "), x=tuple(float(p) for p in range(ids.shape[1])), y=y))
+    return Curve(
+        name="explain.saliency.positions",
+        title="Where in the sequence the model looks",
+        x_label="token position",
+        y_label="mean |attribution|",
+        series=tuple(series),
+        note=f"{len(inputs.rows)} rows; padding excluded; no token is shown.",
+    )
+
+
+def mean_maps(
+    found: dict[str, Attribution], inputs: GradientInputs, decided: IntArray, classes: tuple[str, ...]
+) -> ImageGrid | None:
+    """Mean absolute attribution by pixel for every decided class with ten rows or more; ``None`` if there is none."""
+    pictures = []
+    for code, name in enumerate(classes):
+        inside = decided == code
+        if inside.sum() < _MIN_ROWS_A_MAP:
+            continue
+        for method, attribution in found.items():
+            values = np.abs(attribution.values[inside, ..., 0])
+            if values.ndim not in (3, 4) or not np.isfinite(values).all():
+                continue
+            plane = values.sum(axis=1).mean(axis=0) if values.ndim == 4 else values.mean(axis=0)
+            pictures.append(_picture(f"{name}: {method.replace('_', ' ')} ({int(inside.sum())} rows)", plane))
+    if not pictures:
+        return None
+    return ImageGrid(
+        name="explain.saliency.maps",
+        title="Mean saliency maps by decided class",
+        pictures=tuple(pictures),
+        raw=False,
+        note="Averages over rows; white is the largest mean attribution of the map.",
+    )
+
+
+def _picture(label: str, plane: FloatArray) -> Picture:
+    step = max(1, -(-max(plane.shape) // _LARGEST_MAP))
+    if step > 1:
+        high, wide = (size // step * step for size in plane.shape)
+        plane = plane[:high, :wide].reshape(high // step, step, wide // step, step).mean(axis=(1, 3))
+    top = float(plane.max()) or 1.0
+    pixels = np.clip(np.rint(plane / top * 255.0), 0, 255).astype(np.uint8)
+    content = base64.b64encode(pixels.tobytes()).decode("ascii")
+    return Picture(label=label, height=pixels.shape[0], width=pixels.shape[1], pixels=content)
+
+
+def _ranked(attribution: Attribution, inputs: GradientInputs, method: str) -> FloatArray:
+    if method == "saliency":
+        return inputs.magnitude(attribution)
+    return np.asarray(attribution.values[..., 0].reshape(len(attribution.values), -1), dtype=np.float64)
+
+
+def _embedding_of(module: Any) -> tuple[str, int | None]:
+    from auditkit.methods.explain.captum_engine import find_embedding
+
+    layer = find_embedding(module)
+    if layer is None:
+        raise NotApplicable(
+            "AK510",
+            "the model's output does not depend differentiably on its input",
+            why="it takes integers, and has no torch.nn.Embedding whose output could be differentiated",
+            fix="use explain.shap, which only evaluates the model",
+        )
+    name = next(name for name, part in module.named_modules() if part is layer)
+    padding = getattr(layer, "padding_idx", None)
+    return name, None if padding is None else int(padding)
+
+
+def _mean_baseline(subject: Subject, context: Context, limit: int) -> tuple[torch.Tensor, str]:
+    from auditkit.analyzers.explain.explained import background_rows
+
+    split = "test" if subject.train is None else "train"
+    data = subject.split(split)
+    rows = background_rows(context, data.n, limit)
+    model: Any = subject.model
+    mean = model.tensor(take_rows(data.inputs, rows)).nanmean(dim=0, keepdim=True).nan_to_num(0.0)
+    return mean, f"Paths start from the mean of {len(rows)} {'training' if split == 'train' else 'test'} rows."
+
+
+def _names(subject: Subject, tensor: torch.Tensor) -> tuple[str, ...]:
+    names = subject.test.schema.names
+    if tensor.ndim == 2 and len(names) == tensor.shape[1]:
+        return names
+    return tuple(f"input {j}" for j in range(int(np.prod(tensor.shape[1:]))))
+
+
+def _positive(subject: Subject) -> int | None:
+    if subject.task != "binary":
+        return None
+    return 1 if subject.positive is None else subject.positive
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,266 @@
+"""Shapley values of the model's scores: which features it leans on, for whom, and proof that they add up."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from auditkit.analyzers.explain.explained import Explained, encoded_background, explained_outputs
+from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
+from auditkit.core.attribution import Attribution
+from auditkit.core.evidence import Measurement, Scalar, Table
+from auditkit.core.subject import Dataset, FloatArray, IntArray, Subject, take_rows
+from auditkit.methods.explain.importance import Importance, attribution_density, importance
+
+MEASURES = {
+    "explain.mean_absolute_attribution": "How far a feature moves the score of a row, up or down, on average.",
+    "explain.attribution_share": "A feature's part of all attributions: 1 means that the model uses nothing else.",
+    "explain.additivity_residual": "Largest gap between base value plus attributions and the model's own score.",
+    "explain.relative_standard_error": "Mean standard error of the attributions as a share of their mean size.",
+}
+
+NOTHING_MOVES = "every attribution is zero: no feature moves the model's score on these rows"
+_STRIPS = 15
+
+
+class ShapParams(Params):
+    """Settings of ``explain.shap``."""
+
+    max_rows: int = Field(default=200, ge=1, description="most test rows explained")
+    max_background: int = Field(default=100, ge=1, description="most background rows; all of them are used")
+    budget: int = Field(default=2048, ge=8, description="model evaluations a row where values are sampled")
+    engine: Literal["auto", "shap", "shapley"] = "auto"
+    space: Literal["score", "logit"] = "score"
+    max_features: int = Field(default=50, ge=1, description="features reported, the largest first")
+    max_group_features: int = Field(default=15, ge=0, description="features reported for each group")
+
+
+def run(subject: Subject, context: Context, params: ShapParams) -> Iterator[Produced]:
+    """Explain a sample of test rows, check the sums, then summarise over features and groups."""
+    from auditkit.subjects.codec import make_codec
+
+    rows = context.sample_rows(subject.test.n, params.max_rows)
+    data = subject.test.take(rows)
+    codec = make_codec(subject.test)
+    background, sentence = encoded_background(subject, context, codec, params.max_background)
+    explained = explained_outputs(subject, context, codec, params.space, len(rows) * params.budget)
+    matrix = np.asarray(codec.encode(take_rows(subject.test.inputs, rows)), dtype=np.float64)
+    clean = explained.outputs(context.scores()[rows])
+    attribution = _attribute(subject, context, params, explained, matrix, background, clean)
+    names = tuple(codec.names)
+    yield from _notes(subject, attribution, explained, sentence, names)
+    yield from _checks(attribution, explained)
+    magnitude = np.abs(attribution.values).mean(axis=2)
+    summary = importance(magnitude, context.rng, weights=data.weights, clusters=data.clusters)
+    order = np.argsort(-summary.mean_absolute, kind="stable")[: params.max_features]
+    yield from _features(attribution, explained, summary, names, order)
+    yield from _groups(context, data, magnitude, attribution, names, order[: params.max_group_features])
+    yield _table(attribution, summary, names, order)
+    yield _density(attribution, explained, matrix, names, order[:_STRIPS])
+
+
+def _attribute(
+    subject: Subject,
+    context: Context,
+    params: ShapParams,
+    explained: Explained,
+    matrix: FloatArray,
+    background: FloatArray,
+    clean: FloatArray,
+) -> Attribution:
+    """Attributions checked against the cached scores of the original rows, so that encoding is checked too."""
+    from auditkit.methods.explain.additivity import checked
+    from auditkit.methods.explain.shap_engine import explain_scores
+    from auditkit.methods.explain.shapley import make_game
+
+    game = make_game(explained.predict, matrix, background, [(j,) for j in range(matrix.shape[1])])
+    attribution = explain_scores(
+        game,
+        model=getattr(subject.model, "estimator", None),
+        space=explained.space,
+        column=explained.column,
+        budget=max(params.budget, 4 * (matrix.shape[1] - 1)),
+        seed=context.seed % 2**32,
+        engine=params.engine,
+    )
+    return checked(dataclasses.replace(attribution, prediction=clean))
+
+
+def _notes(
+    subject: Subject, attribution: Attribution, explained: Explained, background: str, names: tuple[str, ...]
+) -> Iterator[Note]:
+    yield Note(background)
+    engine = str(attribution.params["engine"])
+    tried = str(attribution.params["tried"])
+    text = f"Engine: {engine}; {attribution.params['background_use']}; {attribution.n_evals} model evaluations."
+    yield Note(text + (f" Dropped: {tried}." if tried else ""))
+    if len(explained.names) > 1:
+        yield Note(f"Attributions are means over the {len(explained.names)} class scores.")
+    sensitive = [name for name in names if name in subject.test.sensitive]
+    if sensitive:
+        yield Note(f"Features that are sensitive columns themselves: {', '.join(sensitive)}.")
+    if attribution.status == "failed":
+        yield Note(f"These attributions failed their check: {attribution.reason}.")
+
+
+def _checks(attribution: Attribution, explained: Explained) -> Iterator[Measurement]:
+    n = len(attribution.values)
+    params: dict[str, Scalar] = {"method": "shap", "engine": str(attribution.params["engine"])}
+    residual = attribution.diagnostics.get("additivity_residual")
+    yield Measurement(
+        name="explain.additivity_residual",
+        value=residual,
+        n=n,
+        params=params,
+        unit=explained.space,
+        direction="lower",
+        bounds=(0.0, None),
+        reason="exact: the largest gap over the rows explained, nothing is sampled"
+        if residual is not None
+        else attribution.reason,
+        unreliable=_unreliable(attribution),
+    )
+    if attribution.std_error is not None:
+        size = float(np.abs(attribution.values).mean())
+        yield Measurement(
+            name="explain.relative_standard_error",
+            value=float(attribution.std_error.mean()) / size if size > 0.0 else None,
+            n=n,
+            params=params,
+            direction="lower",
+            bounds=(0.0, None),
+            reason="itself a statement of uncertainty, so without an interval" if size > 0.0 else NOTHING_MOVES,
+            unreliable=_unreliable(attribution),
+        )
+
+
+def _unreliable(attribution: Attribution) -> str | None:
+    return attribution.reason if attribution.status == "failed" else None
+
+
+def _features(
+    attribution: Attribution, explained: Explained, summary: Importance, names: tuple[str, ...], order: IntArray
+) -> Iterator[Measurement]:
+    n, unreliable = len(attribution.values), _unreliable(attribution)
+    for j in order:
+        identity: dict[str, Scalar] = {"method": "shap", "feature": names[j]}
+        interval = summary.mean_absolute_intervals[j]
+        yield Measurement(
+            name="explain.mean_absolute_attribution",
+            value=float(summary.mean_absolute[j]),
+            n=n,
+            interval=interval,
+            params=identity,
+            unit=explained.space,
+            bounds=(0.0, None),
+            reason=None if interval else "an interval needs two rows (or clusters) or more",
+            unreliable=unreliable,
+        )
+        yield _share(summary, int(j), n, identity, {}, unreliable)
+
+
+def _share(
+    summary: Importance,
+    j: int,
+    n: int,
+    identity: dict[str, Scalar],
+    where: dict[str, str],
+    unreliable: str | None,
+) -> Measurement:
+    interval = summary.share_intervals[j]
+    share = None if summary.share is None else float(summary.share[j])
+    reason = None if interval else "an interval needs two rows (or clusters) or more"
+    return Measurement(
+        name="explain.attribution_share",
+        value=share,
+        n=n,
+        interval=interval,
+        slice=where,
+        params=identity,
+        bounds=(0.0, 1.0),
+        reason=NOTHING_MOVES if share is None else reason,
+        unreliable=unreliable,
+    )
+
+
+def _groups(
+    context: Context,
+    data: Dataset,
+    magnitude: FloatArray,
+    attribution: Attribution,
+    names: tuple[str, ...],
+    order: IntArray,
+) -> Iterator[Measurement]:
+    """The same shares within each group: does the model lean on other features for other people?"""
+    rng = np.random.default_rng([context.seed, 2])
+    for column, values in data.sensitive.items():
+        for group in np.unique(values):
+            inside = values == group
+            summary = importance(
+                magnitude[inside],
+                rng,
+                weights=None if data.weights is None else data.weights[inside],
+                clusters=None if data.clusters is None else data.clusters[inside],
+            )
+            for j in order:
+                identity: dict[str, Scalar] = {"method": "shap", "feature": names[j]}
+                where = {column: str(group)}
+                yield _share(summary, int(j), int(inside.sum()), identity, where, _unreliable(attribution))
+
+
+def _table(attribution: Attribution, summary: Importance, names: tuple[str, ...], order: IntArray) -> Table:
+    signed = attribution.values[:, :, 0].mean(axis=0) if attribution.values.shape[2] == 1 else None
+    rows: list[tuple[Scalar, ...]] = []
+    for j in order:
+        interval = summary.mean_absolute_intervals[j]
+        rows.append(
+            (
+                names[j],
+                float(summary.mean_absolute[j]),
+                interval.low if interval else None,
+                interval.high if interval else None,
+                None if summary.share is None else float(summary.share[j]),
+                None if signed is None else float(signed[j]),
+            )
+        )
+    return Table(
+        name="explain.shap.features",
+        title="What the model's score rests on",
+        columns=("feature", "mean |attribution|", "low", "high", "share", "mean signed"),
+        rows=tuple(rows),
+        note=f"{len(attribution.values)} rows; status {attribution.status}; engine {attribution.params['engine']}.",
+    )
+
+
+def _density(
+    attribution: Attribution, explained: Explained, matrix: FloatArray, names: tuple[str, ...], order: IntArray
+) -> Produced:
+    # One strip a feature: the only output, or the one whose attributions vary most.
+    k = int(np.abs(attribution.values).sum(axis=(0, 1)).argmax())
+    return attribution_density(
+        "explain.shap.density",
+        f"Attributions to the score of {explained.names[k]!r}",
+        np.nan_to_num(attribution.values[:, order, k]),
+        matrix[:, order],
+        tuple(names[j] for j in order),
+    )
+
+
+ANALYZER = Analyzer(
+    name="explain.shap",
+    version="1",
+    title="Shapley values",
+    summary="How much each feature moves the model's score, checked to add up to the score itself.",
+    reference="Lundberg and Lee (2017), A Unified Approach to Interpreting Model Predictions; Shapley (1953)",
+    needs=frozenset({"model", "scores", "tabular", "inputs"}),
+    measures=MEASURES,
+    params=ShapParams,
+    run=run,
+    extra="explain",
+    packages=("shap",),
+    limits="Absent features take the values of background rows, also in combinations that never occur together.",
+)
