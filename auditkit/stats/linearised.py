@@ -10,8 +10,9 @@ Source: Binder (1983), International Statistical Review 51; Deville (1999), Surv
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,37 @@ from auditkit.stats.intervals import kish_n, wilson, z_value
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """How rows count and hang together: ``weights (n,)`` and ``clusters (n,)``, each ``None`` when plain."""
+
+    weights: FloatArray | None = None
+    clusters: IntArray | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether rows are equal and independent."""
+        return self.weights is None and self.clusters is None
+
+    def take(self, rows: npt.NDArray[Any]) -> Design:
+        """The design of some rows (a mask or positions)."""
+        return Design(
+            None if self.weights is None else self.weights[rows],
+            None if self.clusters is None else self.clusters[rows],
+        )
+
+    def masses(self, n: int) -> FloatArray:
+        """Row weights ``(n,)``, ones when there are none."""
+        return np.ones(n) if self.weights is None else self.weights
+
+    def units(self, n: int) -> float:
+        """Kish's effective number of independent units among ``n`` rows."""
+        return kish_n(cluster_sums(self.masses(n), self.clusters))
+
+
+PLAIN = Design()
 
 
 def cluster_sums(values: FloatArray, clusters: IntArray | None) -> FloatArray:
@@ -122,8 +154,16 @@ def logit_bounds(value: float, variance: float, units: int, floor_n: float, meth
     return bounds
 
 
-def mean(values: FloatArray, weights: FloatArray | None = None, clusters: IntArray | None = None) -> Estimate:
+def mean(
+    values: FloatArray,
+    weights: FloatArray | None = None,
+    clusters: IntArray | None = None,
+    *,
+    least: float | None = None,
+) -> Estimate:
     """Weighted mean of ``values (n,)`` with Student-t limits; clusters are the units when given.
+
+    ``least`` is the smallest mean possible (0 for losses), to which the lower limit is clipped.
 
     >>> mean(np.array([1.0, 2.0, 3.0])).value
     2.0
@@ -141,26 +181,20 @@ def mean(values: FloatArray, weights: FloatArray | None = None, clusters: IntArr
 
     def bounds(level: float) -> Interval:
         half = t_value(level, units - 1) * math.sqrt(variance)
-        return Interval(low=value - half, high=value + half, level=level, method=method)
+        low = value - half if least is None else max(value - half, least)
+        return Interval(low=low, high=value + half, level=level, method=method)
 
     return Estimate(value, n, bounds)
 
 
-def mover_mean(estimates: Sequence[Estimate], level: float) -> Interval | None:
-    """Limits of the plain mean of independent estimates, recovered from their own limits (MOVER).
+def log_bounds(value: float, variance: float, units: int, method: str) -> Bounds:
+    """Limits on the log scale for a positive quantity with a linearised ``variance``."""
 
-    Source: Zou, Huang and Zhang (2009), Computational Statistics and Data Analysis 53, section 2.
-    """
-    low = high = center = 0.0
-    for estimate in estimates:
-        found = estimate.interval(level)
-        if estimate.value is None or found is None:
+    def bounds(level: float) -> Interval | None:
+        if units < 2 or value <= 0.0:
             return None
-        center += estimate.value
-        low += (estimate.value - found.low) ** 2
-        high += (found.high - estimate.value) ** 2
-    k = len(estimates)
-    middle = center / k
-    return Interval(
-        low=middle - math.sqrt(low) / k, high=middle + math.sqrt(high) / k, level=level, method="mover-wilson"
-    )
+        factor = math.exp(min(t_value(level, units - 1) * math.sqrt(variance) / value, 700.0))
+        high = value * factor
+        return Interval(low=value / factor, high=high, level=level, method=method) if math.isfinite(high) else None
+
+    return bounds

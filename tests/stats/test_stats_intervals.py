@@ -16,7 +16,7 @@ from auditkit.core.evidence import Interval
 from auditkit.stats import intervals
 from auditkit.stats.estimate import Estimate, mapped, undefined
 from auditkit.stats.gaps import largest_gap
-from auditkit.stats.linearised import logit_bounds, mean, mover_mean, proportion, t_value, variance_of
+from auditkit.stats.linearised import logit_bounds, mean, proportion, t_value, variance_of
 
 LEVELS = (0.8, 0.9, 0.95, 0.99)
 shares = st.floats(0.0, 1.0)
@@ -194,15 +194,6 @@ def test_single_cluster_has_no_interval():
     assert proportion(np.array([True, False]), clusters=np.array([7, 7])).interval(0.95) is None
     assert mean(np.array([1.0, 2.0]), clusters=np.array([7, 7])).interval(0.95) is None
     assert variance_of(np.array([0.3]))[0] == 0.0
-
-
-def test_mover_mean_of_two_equals_half_the_newcombe_sum():
-    a = Estimate(0.8, 70, lambda level: intervals.wilson(0.8, 70, level))
-    b = Estimate(0.6, 80, lambda level: intervals.wilson(0.6, 80, level))
-    flipped = intervals.newcombe_difference(0.8, 70, 0.4, 80)  # p1 - (1 - p2) = p1 + p2 - 1
-    ours = mover_mean([a, b], 0.95)
-    assert (ours.low, ours.high) == pytest.approx(((flipped.low + 1) / 2, (flipped.high + 1) / 2))
-    assert mover_mean([a, undefined("nothing")], 0.95) is None
 
 
 def test_estimates_keep_their_value_inside_and_map_limits():

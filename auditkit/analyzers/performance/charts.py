@@ -1,0 +1,226 @@
+"""Curves and tables of the ``performance`` analyzer; thinned or binned, never raw rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from auditkit.analyzers.performance.rows import Rows
+from auditkit.core.analyzer import Note, Produced
+from auditkit.core.evidence import Curve, Series, Table
+from auditkit.core.subject import FloatArray, Subject
+from auditkit.methods.performance import calibration, classification, curves
+from auditkit.stats.estimate import Estimate
+
+RESIDUAL_QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+
+
+@dataclass(frozen=True, slots=True)
+class Binning:
+    """Most bins, and the fewest rows a bin should have."""
+
+    bins: int
+    min_rows: int
+
+
+def draw(
+    subject: Subject, rows: Rows, points: int, min_rows: int, binning: Binning, level: float
+) -> Iterator[Produced]:
+    """Every chart and table that ``rows`` support."""
+    if len(rows.y) == 0:
+        return
+    if subject.task == "regression":
+        yield from _regression(rows, binning, level)
+        return
+    yield _confusion(rows)
+    if rows.probabilities is not None:
+        yield from _reliability(rows, binning, level)
+    if rows.ranking is None or rows.positive is None:
+        return
+    positive = rows.y == rows.positive
+    if positive.all() or not positive.any():
+        yield Note("The labels hold one class only, so there is no ROC curve, no precision-recall curve and no sweep.")
+        return
+    ranked = rows.ranking[:, rows.positive]
+    steps = curves.cumulate(ranked, positive, rows.design.weights)
+    yield _roc("roc", "ROC curve", [_roc_series("all rows", steps, points)])
+    for column, values in subject.test.sensitive.items():
+        yield from _roc_by_group(rows, ranked, positive, (column, values), points, min_rows)
+    yield _precision_recall(steps, points)
+    yield from _sweep(rows, steps, ranked, points)
+
+
+def _confusion(rows: Rows) -> Table:
+    k = len(rows.classes)
+    cells = classification.confusion(rows.y, rows.decided, k).astype(np.int64)
+    return Table(
+        name="confusion",
+        title="Labels (rows) against decisions (columns), in rows of data",
+        columns=("label", *(f"decided {name}" for name in rows.classes)),
+        rows=tuple((rows.classes[i], *(int(n) for n in cells[i])) for i in range(k)),
+        note="Counts of rows, not weighted." if rows.design.weights is not None else "",
+    )
+
+
+def _reliability(rows: Rows, binning: Binning, level: float) -> Iterator[Produced]:
+    confidence, hit = rows.confidence
+    binned = calibration.bin_rows(confidence, hit, rows.design, bins=binning.bins, min_rows=binning.min_rows)
+    rates = calibration.observed_rates(binned, hit, rows.design)
+    low, high = _limits(rates, level)
+    stated = tuple(float(value) for value in binned.confidence)
+    what = f"rate of {rows.classes[rows.positive]!r}" if rows.positive is not None else "share decided rightly"
+    yield Curve(
+        name="reliability",
+        title="Reliability: stated probability against observed rate",
+        x_label="mean stated probability",
+        y_label=f"observed {what}",
+        series=(
+            Series(name="observed", x=stated, y=tuple(rate.value for rate in rates), low=low, high=high),
+            Series(name="perfect calibration", x=(0.0, 1.0), y=(0.0, 1.0)),
+        ),
+        note=f"{len(stated)} equal-mass bins; bars are Wilson intervals at {level:.0%}.",
+    )
+    yield Table(
+        name="reliability_bins",
+        title="Reliability bins",
+        columns=("bin", "n", "mean stated probability", "observed rate", "low", "high"),
+        rows=tuple((i + 1, int(binned.n[i]), stated[i], rates[i].value, low[i], high[i]) for i in range(len(stated))),
+    )
+    plug_in = calibration.plug_in_calibration_error(binned)
+    yield Note(
+        f"Calibration error: {len(stated)} equal-mass bins; the usual uncorrected sum is {plug_in:.4f}. That sum is "
+        "above 0 even for a calibrated model, so the value measured has its estimated bias taken off."
+    )
+
+
+def _limits(rates: Sequence[Estimate], level: float) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
+    found = [rate.interval(level) for rate in rates]
+    return tuple(i.low if i else None for i in found), tuple(i.high if i else None for i in found)
+
+
+def _roc(name: str, title: str, series: list[Series]) -> Curve:
+    return Curve(
+        name=name, title=title, x_label="false positive rate", y_label="true positive rate", series=tuple(series)
+    )
+
+
+def _roc_series(name: str, steps: curves.Cumulated, points: int) -> Series:
+    fpr, tpr = steps.fpr, steps.tpr
+    at = curves.thin(fpr, tpr, points)
+    return Series(name=name, x=_floats(fpr[at]), y=_floats(tpr[at]))
+
+
+def _roc_by_group(
+    rows: Rows,
+    ranked: FloatArray,
+    positive: npt.NDArray[np.bool_],
+    column: tuple[str, npt.NDArray[np.str_]],
+    points: int,
+    min_rows: int,
+) -> Iterator[Produced]:
+    name, values = column
+    series, left_out = [], []
+    for group in np.unique(values):
+        part = values == group
+        hits = int(positive[part].sum())
+        if min(hits, int(part.sum()) - hits) < min_rows:
+            left_out.append(str(group))
+            continue
+        steps = curves.cumulate(ranked[part], positive[part], rows.design.take(part).weights)
+        series.append(_roc_series(str(group), steps, points))
+    if left_out:
+        yield Note(f"No ROC curve for {name} = {', '.join(left_out)}: fewer than {min_rows} rows of a class.")
+    if series:
+        yield _roc(f"roc_{name}", f"ROC curve for each group of {name}", series)
+
+
+def _precision_recall(steps: curves.Cumulated, points: int) -> Curve:
+    recall, precision = curves.precision_recall(steps)
+    at = curves.thin(recall, precision, points)
+    base = float(steps.true[-1] / (steps.true[-1] + steps.false[-1]))
+    return Curve(
+        name="precision_recall",
+        title="Precision-recall curve",
+        x_label="recall",
+        y_label="precision",
+        series=(Series(name="all rows", x=_floats(recall[at]), y=_floats(precision[at])),),
+        note=f"A model without skill has precision {base:.3f} everywhere.",
+    )
+
+
+def _sweep(rows: Rows, steps: curves.Cumulated, ranked: FloatArray, points: int) -> Iterator[Produced]:
+    shown = ranked if rows.probabilities is None else rows.probabilities[:, rows.positive]
+    if rows.probabilities is not None:
+        steps = curves.cumulate(shown, rows.y == rows.positive, rows.design.weights)
+    low, high = (0.0, 1.0) if rows.probabilities is not None else (float(q) for q in np.quantile(shown, (0.01, 0.99)))
+    swept = curves.sweep_thresholds(steps, np.linspace(low, high, min(points, 101)))
+    x = _floats(swept.threshold)
+    lines = {
+        "true positive rate": swept.tpr,
+        "false positive rate": swept.fpr,
+        "precision": swept.precision,
+        "selection rate": swept.selection_rate,
+        "accuracy": swept.accuracy,
+    }
+    series = [Series(name=name, x=x, y=_known(line)) for name, line in lines.items()]
+    chosen = rows.decided == rows.positive
+    rate = float(np.average(chosen, weights=rows.design.weights))
+    own = curves.own_threshold(shown, chosen)
+    says = f"The model itself decides {rate:.1%} of the rows as {rows.classes[rows.positive or 0]!r}"
+    if own is not None:
+        at = 0.5 if rows.probabilities is not None and own[0] < 0.5 <= own[1] else (own[0] + own[1]) / 2.0
+        series.append(Series(name="the model's own decision", x=(at,), y=(rate,)))
+        says += f", which is a threshold of about {at:.3g}."
+    elif chosen.any() and not chosen.all():
+        says += "; no single threshold on the score gives its decisions."
+    else:
+        says += "; it makes one decision only, so its threshold is not known."
+    yield Curve(
+        name="thresholds",
+        title="What other decision thresholds would give",
+        x_label="decide positive from this score up",
+        y_label="rate",
+        series=tuple(series),
+        note=says,
+    )
+
+
+def _regression(rows: Rows, binning: Binning, level: float) -> Iterator[Produced]:
+    y, predicted = rows.y.astype(np.float64), rows.decided.astype(np.float64)
+    if not np.isfinite(predicted).all():
+        return
+    if len(y) >= 2 * binning.min_rows:
+        binned = curves.predicted_against_actual(y, predicted, rows.design, bins=10, min_rows=binning.min_rows)
+        low, high = _limits(binned.actual, level)
+        x = _floats(binned.predicted)
+        yield Curve(
+            name="predicted_actual",
+            title="Mean target against mean prediction, in bins of the prediction",
+            x_label="mean prediction",
+            y_label="mean target",
+            series=(
+                Series(name="mean target", x=x, y=tuple(m.value for m in binned.actual), low=low, high=high),
+                Series(name="equal", x=(min(x), max(x)), y=(min(x), max(x))),
+            ),
+            note=f"{len(x)} equal-mass bins with {level:.0%} intervals of the mean.",
+        )
+        found = curves.residual_quantiles(y, predicted, np.array(RESIDUAL_QUANTILES))
+        yield Table(
+            name="residual_quantiles",
+            title="Quantiles of prediction less target",
+            columns=("quantile", "residual"),
+            rows=tuple((at, float(value)) for at, value in zip(RESIDUAL_QUANTILES, found, strict=True)),
+        )
+    else:
+        yield Note(f"No residual chart: fewer than {2 * binning.min_rows} rows.")
+
+
+def _floats(values: FloatArray) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+def _known(values: FloatArray) -> tuple[float | None, ...]:
+    return tuple(float(value) if np.isfinite(value) else None for value in values)

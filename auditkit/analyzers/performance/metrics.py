@@ -1,0 +1,139 @@
+"""Analyzer ``performance``: how well the model does, overall and for each group, with an interval on every number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from pydantic import Field
+
+from auditkit.analyzers.performance import charts
+from auditkit.analyzers.performance.rows import (
+    QUANTITIES,
+    Key,
+    Rows,
+    classification_estimates,
+    regression_estimates,
+    rows_of,
+)
+from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
+from auditkit.core.evidence import Measurement, Table
+from auditkit.core.subject import Subject
+from auditkit.stats.estimate import Estimate
+from auditkit.stats.gaps import largest_gap
+
+
+class PerformanceParams(Params):
+    """Settings of ``performance``; counts are of bins, rows and points."""
+
+    confidence: float = Field(0.95, gt=0.5, lt=1.0, description="Two-sided level of every interval.")
+    calibration_bins: int = Field(15, ge=1, le=100, description="Most equal-mass bins of the calibration error.")
+    calibration_min_rows: int = Field(20, ge=5, description="Fewest rows a calibration bin should have.")
+    curve_points: int = Field(200, ge=10, le=2000, description="Most points of a curve.")
+    curve_min_rows: int = Field(10, ge=1, description="Fewest rows of each class for a group to get a curve.")
+    quantile: float = Field(0.5, gt=0.0, lt=1.0, description="Quantile of the pinball loss.")
+
+
+def run(subject: Subject, context: Context, params: PerformanceParams) -> Iterator[Produced]:
+    """Estimates overall, by group and the largest gap between groups; then curves and tables."""
+    rows, notes = rows_of(subject, context)
+    for note in notes:
+        yield Note(note)
+    overall = _estimates(subject, rows, params, per_class=True)
+    yield from _measurements(overall, {}, params.confidence)
+    columns = subject.test.sensitive
+    done, total = 1, 1 + sum(len(np.unique(values)) for values in columns.values())
+    for column, values in columns.items():
+        groups: dict[str, dict[Key, Estimate]] = {}
+        names, codes = np.unique(values, return_inverse=True)
+        order = np.argsort(codes, kind="stable")
+        for name, part in zip(names, np.split(order, np.cumsum(np.bincount(codes))[:-1]), strict=True):
+            context.check_deadline()
+            context.progress(done, total)
+            groups[str(name)] = _estimates(subject, rows.take(part), params, per_class=False)
+            yield from _measurements(groups[str(name)], {column: str(name)}, params.confidence)
+            done += 1
+        yield from _gaps(column, groups, params.confidence)
+    context.progress(total, total)
+    yield from charts.draw(
+        subject, rows, params.curve_points, params.curve_min_rows, _binning(params), params.confidence
+    )
+
+
+def _binning(params: PerformanceParams) -> charts.Binning:
+    return charts.Binning(params.calibration_bins, params.calibration_min_rows)
+
+
+def _estimates(subject: Subject, rows: Rows, params: PerformanceParams, *, per_class: bool) -> dict[Key, Estimate]:
+    if subject.task == "regression":
+        return regression_estimates(rows, params.quantile)
+    return classification_estimates(rows, params.calibration_bins, params.calibration_min_rows, per_class)
+
+
+def _measurements(found: Mapping[Key, Estimate], where: Mapping[str, str], level: float) -> Iterator[Measurement]:
+    for (name, settings), estimate in found.items():
+        direction, bounds, _ = QUANTITIES[name]
+        interval = estimate.interval(level)
+        reason = estimate.reason or (None if interval else "these rows give no interval")
+        yield Measurement(
+            name=f"performance.{name}",
+            value=estimate.value,
+            n=estimate.n,
+            interval=interval,
+            slice=dict(where),
+            params=dict(settings),
+            direction=direction,
+            bounds=bounds,
+            reason=None if interval else reason,
+        )
+
+
+def _gaps(column: str, groups: Mapping[str, Mapping[Key, Estimate]], level: float) -> Iterator[Produced]:
+    """The largest gap of each quantity between the groups of ``column``, and the table that names the pair."""
+    if len(groups) < 2:
+        return
+    cells = []
+    for key in next(iter(groups.values())):
+        name, settings = key
+        _, (low, high), _ = QUANTITIES[name]
+        span = high - low if low is not None and high is not None else None
+        gap = largest_gap({group: found[key] for group, found in groups.items()}, level, span)
+        left_out = [group for group, found in groups.items() if found[key].value is None]
+        yield Measurement(
+            name=f"performance.{name}.difference",
+            value=gap.value,
+            n=gap.n,
+            interval=gap.interval,
+            over=(column,),
+            params=dict(settings),
+            direction="lower",
+            bounds=(0.0, span),
+            reason=gap.reason,
+        )
+        cells.append((name, gap.high_group, gap.low_group, gap.value, ", ".join(left_out)))
+    yield Table(
+        name=f"performance_gaps_{column}",
+        title=f"Largest performance gap between groups of {column}",
+        columns=("quantity", "largest in", "smallest in", "gap", "undefined in"),
+        rows=tuple(cells),
+    )
+
+
+ANALYZER = Analyzer(
+    name="performance",
+    version="1",
+    title="Performance",
+    summary="How well the model's own decisions and scores match the labels, overall and for each group.",
+    reference="DeLong et al. (1988); Boyd et al. (2013); Kumar et al. (2019); Binder (1983)",
+    needs=frozenset({"labels"}),
+    measures={
+        **{f"performance.{name}": sentence for name, (_, _, sentence) in QUANTITIES.items()},
+        **{
+            f"performance.{name}.difference": f"Largest gap between groups. {sentence}"
+            for name, (_, _, sentence) in QUANTITIES.items()
+        },
+    },
+    params=PerformanceParams,
+    run=run,
+    limits="Says how the model does on these rows; rows drawn from elsewhere may differ.",
+)
