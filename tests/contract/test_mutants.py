@@ -78,7 +78,7 @@ def numpy_scalar(subject, context, params):
 def uses_global_generators(subject, context, params):
     context.check_deadline()
     random.random()
-    np.random.random()
+    np.random.random()  # noqa: NPY002 - the fault that is planted
     yield measurement(0.5)
 
 
