@@ -45,7 +45,8 @@ class Guarantee:
         """The guarantee in words: what a neighbour is, how batches are drawn and what is public."""
         return (
             f"(epsilon {self.epsilon:.3g}, delta {self.delta:.3g}) for adding or removing one row, with "
-            f"Poisson-sampled batches (rate {self.sample_rate:.4g}, {self.steps} steps, noise multiplier {self.noise_multiplier:.4g}); "
+            f"Poisson-sampled batches (rate {self.sample_rate:.4g}, {self.steps} steps, "
+            f"noise multiplier {self.noise_multiplier:.4g}); "
             f"the number of rows ({self.n}) is treated as public."
         )
 
