@@ -1,0 +1,206 @@
+"""The arms of the comparison: one recipe, trained with and without privacy on the same rows and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from auditkit.core.analyzer import Context
+from auditkit.core.errors import AuditkitError, UsageError
+from auditkit.core.subject import FloatArray, IntArray, Subject, TorchTrainingRecipe, take_rows
+
+if TYPE_CHECKING:
+    from auditkit.methods.privacy.accounting import Guarantee
+    from auditkit.methods.privacy.dp_training import Settings
+
+NON_PRIVATE, CLIP_ONLY, PRIVATE, RECIPE = "non-private", "clip-only", "private", "recipe"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One way to train: its name, its epsilon (the word ``inf`` without privacy) and its settings."""
+
+    name: str
+    epsilon: float | str
+    settings: Settings
+    guarantee: Guarantee | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """An arm's decisions on the test rows, ``(seeds, n)`` class codes; ``None`` with why there are none."""
+
+    arm: Arm
+    decisions: IntArray | None
+    failed: str | None = None
+    gradient_gap: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Prepared tensors on the device: training inputs and codes, test inputs."""
+
+    x: Any
+    y: Any
+    x_test: Any
+    n_classes: int
+
+    @property
+    def n(self) -> int:
+        """Number of training rows."""
+        return len(self.x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What the analyzer's settings and the recipe say together."""
+
+    epsilons: tuple[float, ...]
+    delta: float
+    max_grad_norm: float
+    batch_size: int
+    learning_rate: float
+    noise_multipliers: Mapping[float, float] = field(default_factory=dict)
+
+
+def prepared_data(subject: Subject, context: Context, max_rows: int) -> Data:
+    """Training rows (at most ``max_rows``) and test rows as tensors, by the recipe's own preparation.
+
+    Raises:
+        AuditkitError: AK573 when the preparation leaves missing or infinite numbers.
+    """
+    import torch
+
+    recipe, train = subject.recipe, subject.train
+    assert isinstance(recipe, TorchTrainingRecipe)
+    assert train is not None
+    rows = context.sample_rows(train.n, max_rows)
+    inputs = take_rows(train.inputs, rows)
+    prepare = recipe.fit_preparation(inputs)
+    tensors = []
+    for name, part in (("training", inputs), ("test", subject.test.inputs)):
+        tensor = torch.as_tensor(prepare(part), device=context.device)
+        if tensor.is_floating_point():
+            tensor = tensor.float()
+            if not bool(torch.isfinite(tensor).all()):
+                raise AuditkitError(
+                    "AK573",
+                    f"the recipe's preparation leaves missing or infinite numbers in the {name} rows",
+                    where=f"recipe {recipe.name}",
+                    fix="fill missing values in the recipe's prepare=",
+                )
+        tensors.append(tensor)
+    y = torch.as_tensor(np.ascontiguousarray(train.y[rows]), dtype=torch.int64, device=context.device)
+    return Data(x=tensors[0], y=y, x_test=tensors[1], n_classes=len(subject.classes))
+
+
+def make_arms(recipe: TorchTrainingRecipe, choices: Choices, n: int) -> tuple[Arm, ...]:
+    """The arms in the order of training: without privacy, clipped only, then from the largest epsilon down.
+
+    Where the private arms use another batch size or learning rate than the recipe, the recipe's own
+    training is one more arm.
+
+    Raises:
+        UsageError: AK560 delta, AK565 batch size, AK571 a given noise multiplier that spends too much.
+        AuditkitError: AK562, AK563 from the accountants.
+    """
+    from auditkit.methods.privacy.accounting import check_delta, guarantee
+    from auditkit.methods.privacy.dp_training import Settings
+
+    check_delta(choices.delta, n)
+
+    def settings(clip: float | None, noise: float) -> Settings:
+        return Settings(
+            epochs=recipe.epochs,
+            batch_size=choices.batch_size,
+            learning_rate=choices.learning_rate,
+            momentum=float(getattr(recipe, "momentum", 0.0)),
+            max_grad_norm=clip,
+            noise_multiplier=noise,
+        )
+
+    matched = settings(None, 0.0)
+    if choices.batch_size > n:
+        raise UsageError(
+            "AK565",
+            f"the batch size {choices.batch_size} is larger than the {n} training rows",
+            fix="set dp_batch_size to at most the number of training rows",
+        )
+    arms = [Arm(name=NON_PRIVATE, epsilon="inf", settings=matched)]
+    arms.append(Arm(name=CLIP_ONLY, epsilon="inf", settings=settings(choices.max_grad_norm, 0.0)))
+    if (choices.batch_size, choices.learning_rate) != (recipe.batch_size, recipe.learning_rate):
+        own = Settings(
+            epochs=recipe.epochs,
+            batch_size=min(recipe.batch_size, n),
+            learning_rate=recipe.learning_rate,
+            momentum=matched.momentum,
+            max_grad_norm=None,
+        )
+        arms.append(Arm(name=RECIPE, epsilon="inf", settings=own))
+    for target in sorted(choices.epsilons, reverse=True):
+        noise = _noise(target, choices, matched.steps(n), n)
+        promise = guarantee(noise, n=n, batch_size=choices.batch_size, steps=matched.steps(n), delta=choices.delta)
+        if promise.epsilon > target * 1.001:
+            raise UsageError(
+                "AK571",
+                f"noise multiplier {noise:g} spends epsilon {promise.epsilon:.4g}, not {target:g}",
+                where=f"noise_multipliers, {n} rows, {promise.steps} steps, sample rate {promise.sample_rate:.4g}",
+                fix="leave noise_multipliers out: the accountant then finds the noise",
+            )
+        arms.append(
+            Arm(name=PRIVATE, epsilon=target, settings=settings(choices.max_grad_norm, noise), guarantee=promise)
+        )
+    return tuple(arms)
+
+
+def _noise(target: float, choices: Choices, steps: int, n: int) -> float:
+    from auditkit.methods.privacy.accounting import noise_multiplier_for
+
+    given = choices.noise_multipliers.get(target)
+    if given is not None:
+        return given
+    return noise_multiplier_for(target, sample_rate=choices.batch_size / n, steps=steps, delta=choices.delta)
+
+
+def train_arms(
+    recipe: TorchTrainingRecipe, arms: tuple[Arm, ...], data: Data, context: Context, seeds: int
+) -> Iterator[Trial]:
+    """Train every arm ``seeds`` times; the same seeds, hence the same weights and batches, in each arm."""
+    from auditkit.methods.privacy.dp_training import dp_train, predict_codes
+
+    own = [int(seed) for seed in context.rng.integers(0, 2**62, seeds)]
+    for index, arm in enumerate(arms):
+        decisions: list[IntArray] = []
+        failures: list[str] = []
+        gap: float | None = None
+        notes: tuple[str, ...] = ()
+        for position, seed in enumerate(own):
+            context.check_deadline()
+            trained = dp_train(
+                lambda: recipe.build(data.n_classes),
+                data.x,
+                data.y,
+                arm.settings,
+                seed=seed,
+                n_classes=data.n_classes,
+                watch=context.check_deadline,
+            )
+            gap, notes = trained.gradient_gap, trained.notes
+            if trained.failed:
+                failures.append(trained.failed)
+            else:
+                decisions.append(predict_codes(trained.module, data.x_test, data.n_classes))
+            context.progress(index * seeds + position + 1, len(arms) * seeds)
+        failed = f"{len(failures)} of {seeds} trainings failed: {failures[0]}" if failures else None
+        stacked = None if failed else np.stack(decisions)
+        yield Trial(arm=arm, decisions=stacked, failed=failed, gradient_gap=gap, notes=notes)
+
+
+def correct(trial: Trial, y: IntArray) -> FloatArray:
+    """``(seeds, n)``: 1 where the decision is the label."""
+    assert trial.decisions is not None
+    return np.asarray(trial.decisions == y[None, :], dtype=np.float64)
