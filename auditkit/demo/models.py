@@ -1,12 +1,11 @@
-"""The demo's two models: a gradient-boosted pipeline on the raw table, a neural network on the encoded one."""
+"""The demo's two models: a gradient-boosted pipeline on the raw table, a neural network that encodes it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from auditkit.core.errors import MissingExtra
-from auditkit.demo.loan import APPROVED, BOOLEAN, CATEGORICAL, DECLINED, LEAKED, NUMERIC
+from auditkit.demo.loan import APPROVED, CATEGORICAL, DECLINED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,29 +51,6 @@ def boosted_pipeline(seed: int = 0) -> Any:
     return Pipeline([("encode", encode), ("boost", boost)])
 
 
-def table_encoder(train: pd.DataFrame) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """A function that turns a loan table into numbers: scaled, medians for gaps, one column a category.
-
-    Everything is fitted on ``train`` alone; a missing category is the column ``name=missing``.
-    """
-    import pandas as pd
-
-    numeric = [name for name in (*NUMERIC, LEAKED) if name in train.columns]
-    medians, means, scales = train[numeric].median(), train[numeric].mean(), train[numeric].std()
-    levels = {name: sorted(train[name].dropna().unique()) for name in CATEGORICAL}
-
-    def encode(table: pd.DataFrame) -> pd.DataFrame:
-        parts = {name: (table[name].fillna(medians[name]) - means[name]) / scales[name] for name in numeric}
-        for name, known in levels.items():
-            parts |= {f"{name}={level}": (table[name] == level).astype("float64") for level in known}
-            if train[name].isna().any():
-                parts[f"{name}=missing"] = table[name].isna().astype("float64")
-        parts |= {name: table[name].astype("float64") for name in BOOLEAN}
-        return pd.DataFrame(parts, index=table.index)
-
-    return encode
-
-
 def mlp(n_features: int, n_outputs: int) -> torch.nn.Module:
     """A multilayer perceptron with two hidden layers."""
     from torch import nn
@@ -88,15 +64,21 @@ def mlp(n_features: int, n_outputs: int) -> torch.nn.Module:
     )
 
 
-def mlp_recipe(n_features: int, *, epochs: int = 12) -> TorchRecipe:
-    """How the network is trained: what the audit follows to train it again with differential privacy."""
+def mlp_recipe(train: pd.DataFrame, *, epochs: int = 12) -> TorchRecipe:
+    """How the network is trained: what the audit follows to train it again with differential privacy.
+
+    The table is standardised and one-hot encoded by the recipe itself, fitted on its training rows.
+    """
+    from auditkit.subjects.preparation import fit_table_preparation
     from auditkit.subjects.recipes import TorchRecipe
 
+    width = fit_table_preparation(train).width
     return TorchRecipe(
         name="loan MLP",
-        build=lambda n_outputs: mlp(n_features, n_outputs),
+        build=lambda n_outputs: mlp(width, n_outputs),
         epochs=epochs,
         batch_size=128,
-        learning_rate=0.1,
+        learning_rate=0.05,
         momentum=0.9,
+        labels=CLASSES,
     )
