@@ -1,0 +1,1 @@
+"""Policies and verdicts: rules, waivers and the states that follow from the evidence. Pure functions."""

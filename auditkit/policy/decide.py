@@ -1,0 +1,251 @@
+"""The decision: each comparison of a rule passes, fails, is inconclusive, or is in error.
+
+A claim needs proof. A comparison passes when its one-sided bounds at half the error lie inside the limit;
+a rule passes when all of them do (intersection-union test, no correction needed: Berger 1982). A comparison
+fails when a bound lies beyond the limit after Holm's correction within the rule (Holm 1979). All else is
+inconclusive.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from auditkit.core.evidence import Interval
+from auditkit.core.verdict import Comparison, Side, State
+from auditkit.policy.families import ALL_ROWS, Family, Measured
+from auditkit.policy.lookup import Settings
+from auditkit.policy.power import rows_needed
+
+# Rounding must not decide: a value computed as 0.1 + 1e-17 is not above a limit of 0.1.
+_ROUNDING = 1e-12
+_MOST_SIZED = 40
+_SMALL: State = "inconclusive"
+_SEVERITY: dict[State, int] = {"error": 0, "fail": 1, "inconclusive": 2, "waived": 3, "pass": 4}
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The rule's limit on a value."""
+
+    low: float | None
+    high: float | None
+
+    def inside(self, low: float, high: float) -> bool:
+        """Whether everything between ``low`` and ``high`` is allowed."""
+        above = self.low is None or low >= self.low - _ROUNDING
+        return above and (self.high is None or high <= self.high + _ROUNDING)
+
+    def outside(self, low: float, high: float) -> bool:
+        """Whether nothing between ``low`` and ``high`` is allowed."""
+        under = self.low is not None and high < self.low - _ROUNDING
+        return under or (self.high is not None and low > self.high + _ROUNDING)
+
+    def text(self) -> str:
+        """The limit as shown.
+
+        >>> Limit(None, 0.1).text()
+        '<= 0.1'
+        """
+        parts = [
+            f">= {self.low:g}" if self.low is not None else "",
+            f"<= {self.high:g}" if self.high is not None else "",
+        ]
+        return " and ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The comparison with what waivers need to know of it: which groups take part."""
+
+    comparison: Comparison
+    groups: frozenset[str]
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """One family with everything that its comparisons need, computed once."""
+
+    family: Family
+    value: FloatArray
+    low: FloatArray
+    high: FloatArray
+    side_low: FloatArray
+    side_high: FloatArray
+    failing: BoolArray
+
+
+def decide(families: Sequence[Family], settings: Settings) -> list[Decision]:
+    """Every comparison of a rule with its state, the worst first."""
+    limit = Limit(settings.rule.min, settings.rule.max)
+    failing, fail_level = _holm(families, limit, settings.confidence)
+    made: list[Decision] = []
+    places: list[tuple[Family, int]] = []
+    for family, part in zip(families, failing, strict=True):
+        level = settings.confidence
+        looked = _Looked(family, family.values(), *family.bounds(level), *family.estimates.limits(level), part)
+        made += [_one(looked, index, limit, settings) for index in range(len(family.left))]
+        places += [(family, index) for index in range(len(family.left))]
+    made = _sized(places, made, (settings.confidence, fail_level), limit, settings.min_n)
+    return sorted(made, key=lambda decision: _order(decision.comparison, limit))
+
+
+def _holm(families: Sequence[Family], limit: Limit, confidence: float) -> tuple[list[BoolArray], float]:
+    """Which comparisons lie beyond the limit after Holm, and the two-sided level of the next step.
+
+    Holm's step-down is a Bonferroni test repeated over the comparisons not yet rejected until none is added.
+    """
+    total = max(sum(family.tests for family in families), 1)
+    failing = [np.zeros(len(family.left), dtype=np.bool_) for family in families]
+    while True:
+        remaining = max(total - sum(int(part.sum()) for part in failing), 1)
+        level = 1.0 - (1.0 - confidence) / remaining
+        added = False
+        for part, family in zip(failing, families, strict=True):
+            low, high = family.bounds(level)
+            ends = zip(low.tolist(), high.tolist(), strict=True)
+            beyond = np.array([limit.outside(a, b) for a, b in ends], dtype=np.bool_)
+            fresh = beyond & ~part & np.isfinite(low) & np.isfinite(high)
+            added = added or bool(fresh.any())
+            part |= fresh
+        if not added:
+            return failing, level
+
+
+def _one(looked: _Looked, index: int, limit: Limit, settings: Settings) -> Decision:
+    """One comparison, before the rows needed are known."""
+    family = looked.family
+    ends = list(dict.fromkeys((int(family.left[index]), int(family.right[index]))))
+    sides = tuple(_side(looked, end, settings.confidence) for end in ends)
+    value, low, high = (float(part[index]) for part in (looked.value, looked.low, looked.high))
+    problem = next((family.undefined[end] for end in ends if family.undefined[end]), None)
+    if problem is None and not math.isfinite(value):
+        problem = "the ratio of two rates that are both 0 is undefined"
+    interval = None
+    if problem is None and math.isfinite(low) and math.isfinite(high) and not family.exact:
+        interval = Interval(
+            low=min(low, value), high=max(high, value), level=settings.confidence, method=_method(family)
+        )
+    if problem is None and any(family.small[end] for end in ends):
+        state, told = _SMALL, f"a group has fewer than min_n = {settings.min_n} rows"
+    else:
+        state, told = _state(looked, index, problem, interval, limit, settings.decide)
+    shown = None if problem else value
+    return Decision(
+        Comparison(
+            label=_label(family, ends),
+            state=state,
+            value=shown,
+            message=_message(family, sides, shown, interval, f"limit {limit.text()}: {told}"),
+            interval=interval,
+            sides=sides,
+            n=sum(int(family.estimates.rows[end]) for end in ends),
+        ),
+        frozenset(f"{column}={name}" for end in ends for column, name in family.slices[end].items()),
+    )
+
+
+def _state(
+    looked: _Looked, index: int, problem: str | None, interval: Interval | None, limit: Limit, by: str
+) -> tuple[State, str]:
+    """The state of one comparison and why, in a few words."""
+    family, value = looked.family, float(looked.value[index])
+    if problem:
+        return "error", problem
+    if by == "point" or family.exact:
+        why = "exact, decided on the value" if family.exact else "decided on the point, without regard to its interval"
+        return ("pass" if limit.inside(value, value) else "fail"), why
+    if interval is None:
+        ends = (int(family.left[index]), int(family.right[index]))
+        lacking = next((family.unbounded[end] for end in ends if family.unbounded[end]), "it could not be computed")
+        return "error", f"the rule decides on the interval and there is none: {lacking}"
+    if looked.failing[index]:
+        return "fail", "the whole interval lies beyond the limit"
+    if limit.inside(interval.low, interval.high):
+        return "pass", "the whole interval lies inside the limit"
+    if limit.outside(interval.low, interval.high):
+        return "inconclusive", "beyond the limit, but not after the correction for many comparisons"
+    return "inconclusive", "the interval reaches over the limit"
+
+
+def _sized(
+    places: Sequence[tuple[Family, int]],
+    made: list[Decision],
+    levels: tuple[float, float],
+    limit: Limit,
+    min_n: int,
+) -> list[Decision]:
+    """Say for the inconclusive comparisons (those that need most, when many) how many rows would settle them."""
+    made = list(made)
+    unsettled = [
+        i for i, d in enumerate(made) if d.comparison.state == "inconclusive" and d.comparison.value is not None
+    ]
+    unsettled.sort(key=lambda i: _margin(made[i].comparison, limit))
+    for position in unsettled[:_MOST_SIZED]:
+        family, index = places[position]
+        comparison = made[position].comparison
+        needed = rows_needed(family, index, limit.inside, limit.outside, levels=levels)
+        if needed is None:
+            told = "; the value seen lies too near the limit for any number of rows to settle it"
+        else:
+            needed = max(needed, min_n)
+            place = "each group" if len(comparison.sides) > 1 else "all"
+            told = f"; at the rates seen, {needed:,} rows in {place} would settle it"
+        sized = replace(comparison, n_needed=needed, message=comparison.message + told)
+        made[position] = replace(made[position], comparison=sized)
+    return made
+
+
+def _side(looked: _Looked, end: int, level: float) -> Side:
+    family = looked.family
+    value, low, high = (float(part[end]) for part in (family.estimates.value, looked.side_low, looked.side_high))
+    defined = math.isfinite(value)
+    interval = None
+    if defined and math.isfinite(low) and math.isfinite(high) and not family.exact:
+        method = "as measured" if isinstance(family.estimates, Measured) else "wilson"
+        interval = Interval(low=min(low, value), high=max(high, value), level=level, method=method)
+    rows = int(family.estimates.rows[end])
+    return Side(group=family.names[end], value=value if defined else None, n=rows, interval=interval)
+
+
+def _method(family: Family) -> str:
+    if isinstance(family.estimates, Measured):
+        return "as measured" if family.kind == "value" else "mover"
+    return {"value": "wilson", "difference": "newcombe", "ratio": "mover-wilson"}[family.kind]
+
+
+def _label(family: Family, ends: list[int]) -> str:
+    groups = " vs ".join(family.names[end] for end in ends)
+    return f"{family.label}: {groups}" if family.label and groups != ALL_ROWS else family.label or groups
+
+
+def _message(family: Family, sides: tuple[Side, ...], value: float | None, interval: Interval | None, told: str) -> str:
+    rates = " against ".join(
+        f"{side.group} {'undefined' if side.value is None else f'{side.value:.4g}'} (n = {side.n:,})" for side in sides
+    )
+    what = "" if family.kind == "value" or value is None else f": {family.kind} {value:.4g}"
+    shown = f" [{interval.low:.4g}, {interval.high:.4g}]" if interval else ""
+    return f"{rates}{what}{shown}, {told}"
+
+
+def _margin(comparison: Comparison, limit: Limit) -> float:
+    """Distance of the value from the nearest limit."""
+    value = comparison.value if comparison.value is not None else 0.0
+    return min(abs(value - end) for end in (limit.low, limit.high) if end is not None)
+
+
+def _order(comparison: Comparison, limit: Limit) -> tuple[int, float]:
+    """The worst state first; within a state the value that is worst for the limit."""
+    value = comparison.value if comparison.value is not None else 0.0
+    worst = min(
+        (value - limit.low) if limit.low is not None else float("inf"),
+        (limit.high - value) if limit.high is not None else float("inf"),
+    )
+    return _SEVERITY[comparison.state], worst

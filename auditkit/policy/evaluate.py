@@ -1,0 +1,171 @@
+"""Evidence and a policy in, a verdict out; nothing else is read, so the same inputs give the same verdict."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import replace
+
+from auditkit.core.evidence import Evidence
+from auditkit.core.verdict import RuleResult, State, Verdict
+from auditkit.policy.decide import Decision, Limit, decide
+from auditkit.policy.lookup import Settings, Unresolved
+from auditkit.policy.model import Policy, Rule
+from auditkit.policy.resolve import resolve, settle
+from auditkit.policy.waivers import apply_waivers, unmatched_waivers
+
+# A rule over very many groups keeps its worst comparisons; its message says how many there were.
+MOST_COMPARISONS = 300
+_RANK: dict[State, int] = {"error": 0, "fail": 1, "inconclusive": 2, "waived": 3, "pass": 4}
+
+
+def evaluate(evidence: Evidence, policy: Policy, *, as_of: datetime.date) -> Verdict:
+    """Judge ``evidence`` by ``policy`` on the date ``as_of``.
+
+    Returns:
+        A verdict that is a pass only when every rule that counts passed or was waived, at least one rule
+        counted, and everything that was asked for could be measured.
+
+    Source: three-state decisions as in two one-sided tests, Schuirmann (1987); intersection-union, Berger (1982).
+    """
+    results = [_judge(rule, index, policy, evidence, as_of) for index, rule in enumerate(policy.rule)]
+    results += unmatched_waivers(policy)
+    unmeasured = tuple(
+        f"{outcome.analyzer} {outcome.status}: {outcome.reason}"
+        for outcome in evidence.outcomes
+        if outcome.status in ("failed", "skipped")
+    )
+    refusal = _refusal(evidence, policy, results)
+    state, exit_code = _overall(results, policy, bool(unmeasured) or refusal is not None)
+    return Verdict(
+        state=state,
+        exit_code=exit_code,
+        results=tuple(results),
+        summary=refusal or _summary(results, unmeasured, policy),
+        as_of=as_of.isoformat(),
+        policy=policy.where,
+        unmeasured=unmeasured,
+        settings={
+            "inconclusive": policy.defaults.inconclusive,
+            "confidence": f"{policy.defaults.confidence:g}",
+            "missing": policy.groups.missing,
+        },
+    )
+
+
+def _judge(rule: Rule, index: int, policy: Policy, evidence: Evidence, as_of: datetime.date) -> RuleResult:
+    settings = settle(rule, policy)
+    blank = RuleResult(
+        id=rule.id,
+        metric=settings.metric,
+        compare=rule.compare,
+        limit=Limit(rule.min, rule.max).text(),
+        state="error",
+        message="",
+        level=rule.level,
+        decide=settings.decide,
+        confidence=settings.confidence,
+        line=policy.rule_lines[index] if index < len(policy.rule_lines) else None,
+        reason=rule.reason,
+    )
+    waivers = [waiver for waiver in policy.waiver if waiver.rule == rule.id]
+    decisions: list[Decision] = []
+    if rule.baseline is not None:
+        message = f"no baseline {rule.baseline!r} was given to compare with, so the increase cannot be judged"
+        result = replace(blank, limit=f"increase <= {rule.max_increase:g}", message=message)
+    else:
+        try:
+            families, remarks = resolve(settings, policy, evidence)
+        except Unresolved as missing:
+            result = _unresolved(blank, rule, missing)
+        else:
+            decisions = decide(families, settings)
+            result = _conclude(blank, decisions, remarks, settings)
+    return apply_waivers(result, decisions, waivers, as_of)
+
+
+def _unresolved(blank: RuleResult, rule: Rule, missing: Unresolved) -> RuleResult:
+    if rule.optional and missing.absent:
+        message = f"not counted: the rule is optional and does not apply here ({missing})"
+        return replace(blank, state="inconclusive", level="warning", message=message)
+    return replace(blank, message=str(missing))
+
+
+def _conclude(
+    blank: RuleResult, decisions: Sequence[Decision], remarks: Sequence[str], settings: Settings
+) -> RuleResult:
+    """The rule's state from its comparisons, and its first sentence from the worst one."""
+    comparisons = [decision.comparison for decision in decisions]
+    state = min((comparison.state for comparison in comparisons), key=lambda each: _RANK[each])
+    worst = comparisons[0]
+    others = sum(1 for comparison in comparisons if comparison.state == state) - 1
+    message = f"{worst.label}: {worst.message}"
+    if len(comparisons) > 1:
+        message += f" ({others} more like it of {len(comparisons)})" if others else f" (1 of {len(comparisons)})"
+    for remark in remarks:
+        message += f"; {remark}"
+    if settings.decide == "point":
+        message += "; decided on points, not on intervals"
+    return replace(blank, state=state, message=message, comparisons=tuple(comparisons[:MOST_COMPARISONS]))
+
+
+def _refusal(evidence: Evidence, policy: Policy, results: Sequence[RuleResult]) -> str | None:
+    """Why there can be no verdict at all, or ``None``."""
+    if not policy.rule:
+        return "There are no rules, so nothing was judged: add [[rule]] tables to the policy."
+    if evidence.redacted:
+        return "This is a redacted copy, whose small cells are missing: gate the private evidence.json instead."
+    if all(_uncounted(result) for result in results):
+        return "No rule could be counted: every one of them is optional and does not apply here."
+    return None
+
+
+def _uncounted(result: RuleResult) -> bool:
+    return result.level == "warning" and result.message.startswith("not counted")
+
+
+def _overall(results: Sequence[RuleResult], policy: Policy, unmeasured: bool) -> tuple[State, int]:
+    """The worst state that counts and the exit code: 3 > 1 > 4 > 0."""
+    if unmeasured or any(result.state == "error" for result in results):
+        return "error", 3
+    counted = [result.state for result in results if result.level == "error"]
+    if "fail" in counted:
+        return "fail", 1
+    if "inconclusive" in counted:
+        return "inconclusive", 4 if policy.defaults.inconclusive == "fail" else 0
+    return "pass", 0
+
+
+def _summary(results: Sequence[RuleResult], unmeasured: Sequence[str], policy: Policy) -> str:
+    """One sentence: the numbers, then the first rule that decided it."""
+    hard = [result for result in results if result.level == "error" or result.state == "error"]
+    soft = [result for result in results if result not in hard]
+    counts = {state: [r for r in hard if r.state == state] for state in _RANK}
+    words = {
+        "error": "in error",
+        "fail": "failed",
+        "inconclusive": "inconclusive",
+        "waived": "waived",
+        "pass": "passed",
+    }
+    parts = [f"{len(found)} {words[state]}" for state, found in counts.items() if found]
+    warned = [result for result in soft if result.state != "pass"]
+    if warned:
+        parts.append(f"{len(warned)} warning" + ("s" if len(warned) > 1 else ""))
+    if len(soft) > len(warned):
+        parts.append(f"{len(soft) - len(warned)} passed at warning level")
+    sentence = f"{_plural(len(results), 'rule')}: " + ", ".join(parts)
+    if unmeasured:
+        sentence += f"; {_plural(len(unmeasured), 'analyzer')} could not measure ({unmeasured[0]})"
+    first = next((found[0] for state, found in counts.items() if found and state != "pass"), None)
+    if first is not None:
+        sentence += f"; {first.id} {words[first.state]}: {first.message}"
+    elif warned:
+        sentence += f"; {warned[0].id}: {warned[0].message}"
+    if policy.defaults.inconclusive == "warn" and counts["inconclusive"]:
+        sentence += " (inconclusive rules only warn, by the policy's defaults)"
+    return sentence.rstrip(".") + "."
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}" + ("" if count == 1 else "s")

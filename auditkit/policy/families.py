@@ -1,0 +1,128 @@
+"""What a rule compares: families of estimates, each with the pairs (or single values) under the limit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from auditkit.core.evidence import Measurement
+from auditkit.methods.fairness.disparity import Estimates, disparities, disparity_limits, pairs
+from auditkit.policy.model import Compare
+from auditkit.stats.intervals import z_value
+
+ALL_ROWS = "all rows"
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Estimates of one quantity in several groups and what of them is compared.
+
+    Attributes:
+        label: What is compared, e.g. ``sex`` or ``robustness.accuracy (attack=pgd)``.
+        names: ``(G,)`` group names as shown.
+        slices: ``(G,)`` column -> group, for waivers.
+        undefined: ``(G,)`` why a value is missing, or ``None``.
+        unbounded: ``(G,)`` why a value has no interval, or ``None``.
+        totals: ``(G,)`` all rows of each group; the estimates' own ``rows`` are those below the line.
+        small: ``(G,)`` whether the group has fewer rows than the rule's ``min_n``.
+        left, right: ``(m,)`` indices of what is compared; for ``value`` both are the group itself.
+        tests: How many comparisons the data could have picked from (for Holm).
+        exact: The values are exact by nature: the point decides.
+    """
+
+    label: str
+    kind: Compare
+    names: tuple[str, ...]
+    slices: tuple[Mapping[str, str], ...]
+    estimates: Estimates
+    undefined: tuple[str | None, ...]
+    unbounded: tuple[str | None, ...]
+    totals: IntArray
+    small: npt.NDArray[np.bool_]
+    left: IntArray
+    right: IntArray
+    tests: int
+    exact: bool = False
+
+    def values(self) -> FloatArray:
+        """``(m,)`` the observed value, difference or ratio of each comparison; NaN where undefined."""
+        value = self.estimates.value
+        return value[self.left] if self.kind == "value" else disparities(value, self.left, self.right, self.kind)
+
+    def bounds(self, level: float, factor: FloatArray | float = 1.0) -> tuple[FloatArray, FloatArray]:
+        """``(m,), (m,)`` interval limits of each comparison at two-sided ``level``."""
+        limits = self.estimates.limits(level, factor)
+        if self.kind == "value":
+            return limits[0][self.left], limits[1][self.left]
+        return disparity_limits(self.estimates.value, limits, self.left, self.right, self.kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Measured values with the intervals they were measured with; satisfies ``Estimates``.
+
+    An interval asked for at a higher level than it was measured at is widened arm by arm by the ratio of the
+    normal quantiles; one asked for at a lower level is used as it stands, which is the safe side.
+    """
+
+    measurements: tuple[Measurement, ...]
+
+    @property
+    def value(self) -> FloatArray:
+        """``(G,)`` values, NaN where there is none."""
+        return np.array([math.nan if m.value is None else m.value for m in self.measurements])
+
+    @property
+    def rows(self) -> IntArray:
+        """``(G,)`` rows behind each, 0 where unknown."""
+        return np.array([m.n or 0 for m in self.measurements], dtype=np.int64)
+
+    def limits(self, level: float, factor: FloatArray | float = 1.0) -> tuple[FloatArray, FloatArray]:
+        """Limits at ``level`` with arms shrunk by the square root of ``factor``; NaN without an interval."""
+        low, high = np.full(len(self.measurements), np.nan), np.full(len(self.measurements), np.nan)
+        shrink = 1.0 / np.sqrt(np.broadcast_to(np.asarray(factor, dtype=np.float64), low.shape))
+        for index, m in enumerate(self.measurements):
+            if m.value is None:
+                continue
+            if m.interval is None:
+                if is_exact(m):
+                    low[index] = high[index] = m.value
+                continue
+            stretch = max(1.0, z_value(level) / z_value(m.interval.level)) * shrink[index]
+            floor, ceiling = m.bounds
+            low[index] = m.value - max(m.value - m.interval.low, 0.0) * stretch
+            high[index] = m.value + max(m.interval.high - m.value, 0.0) * stretch
+            if floor is not None:
+                low[index] = max(low[index], min(floor, m.value))
+            if ceiling is not None:
+                high[index] = min(high[index], max(ceiling, m.value))
+        return low, high
+
+
+def is_exact(measurement: Measurement) -> bool:
+    """Whether a value has no interval because it is exact by nature (its ``reason`` says so)."""
+    return measurement.interval is None and (measurement.reason or "").lower().startswith("exact")
+
+
+def comparisons_of(
+    kind: Compare, estimates: Estimates, names: tuple[str, ...], reference: str, lower_is_better: bool
+) -> tuple[IntArray, IntArray, int]:
+    """Indices of what is compared and the number of tests that Holm must count.
+
+    With ``overall`` the last group is the overall one. ``best`` is picked from the data, so all pairs count.
+    """
+    count = len(names)
+    if kind == "value":
+        index = np.arange(count, dtype=np.int64)
+        return index, index, count
+    if reference == "overall":
+        return np.arange(count - 1, dtype=np.int64), np.full(count - 1, count - 1, dtype=np.int64), count - 1
+    left, right = pairs(estimates, reference, names=names, lower_is_better=lower_is_better)
+    return left, right, math.comb(count, 2) if reference == "best" else len(left)
