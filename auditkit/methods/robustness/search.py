@@ -12,6 +12,9 @@ from auditkit.methods.robustness.feasible import BoolArray, Feasible, FloatArray
 
 IntArray = npt.NDArray[np.int64]
 
+# Cells of one batch of candidates: 32 MB of float64 each for a handful of temporaries.
+CELLS = 4_000_000
+
 # (points (m, f), labels (m,)) -> (fooled (m,), loss (m,)); a larger loss is nearer to being fooled.
 Judge = Callable[[FloatArray, IntArray], tuple[BoolArray, FloatArray]]
 
@@ -38,6 +41,22 @@ def margin_loss(scores: FloatArray, y: IntArray) -> FloatArray:
     return np.asarray(np.nan_to_num(margin, nan=np.inf, posinf=np.inf, neginf=-np.inf), dtype=np.float64)
 
 
+def _blocks(rows: int, cells: int) -> list[slice]:
+    """Slices of rows whose candidates fit in memory together; none when there are no rows."""
+    size = max(1, CELLS // max(cells, 1))
+    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
+
+
+def _joined(parts: list[Found], x: FloatArray) -> Found:
+    if not parts:
+        return Found(points=x.copy(), success=np.zeros(len(x), dtype=np.bool_), n_evaluations=0)
+    return Found(
+        points=np.concatenate([part.points for part in parts]),
+        success=np.concatenate([part.success for part in parts]),
+        n_evaluations=sum(part.n_evaluations for part in parts),
+    )
+
+
 def random_noise(
     judge: Judge, x: FloatArray, y: IntArray, space: Feasible, eps: float, *, draws: int, rng: np.random.Generator
 ) -> Found:
@@ -52,9 +71,11 @@ def random_noise(
         draws: Points tried a row; each is one evaluation.
         rng: Source of the draws.
     """
+    blocks = _blocks(len(x), x.shape[1])
+    if len(blocks) != 1:
+        parts = [random_noise(judge, x[b], y[b], space, eps, draws=draws, rng=rng) for b in blocks]
+        return _joined(parts, x)
     points, success = x.copy(), np.zeros(len(x), dtype=np.bool_)
-    if len(x) == 0:
-        return Found(points=points, success=success, n_evaluations=0)
     low, high = space.box(x, eps)
     spent = 0
     for draw in range(draws):
@@ -102,10 +123,13 @@ def feasible_search(  # noqa: PLR0913 - each budget is named at the call
 
     Source: random search with shrinking blocks after Andriushchenko et al. (2020), section 3.
     """
-    best = x.copy() if start is None else space.project(x, start, eps)
-    success = np.zeros(len(x), dtype=np.bool_)
-    if len(x) == 0:
-        return Found(points=best, success=success, n_evaluations=0)
+    begin = x if start is None else start
+    blocks = _blocks(len(x), x.shape[1] * width)
+    if len(blocks) != 1:
+        settings = {"rounds": rounds, "width": width, "rng": rng}
+        parts = [feasible_search(judge, x[b], y[b], space, eps, start=begin[b], **settings) for b in blocks]  # type: ignore[arg-type]
+        return _joined(parts, x)
+    best = space.project(x, begin, eps)
     low, high = space.box(x, eps)
     success, loss = judge(best, y)
     success, loss, spent = success.copy(), loss.copy(), len(x)

@@ -1,0 +1,333 @@
+"""Accuracy under attack: gradients through torch models, questions to all others, checked beside the number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, field_validator
+
+from auditkit.analyzers.robustness.estimates import Estimate, Rows, median, proportion
+from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
+from auditkit.core.errors import NotApplicable
+from auditkit.core.evidence import Curve, Measurement, Scalar, Series, Table
+from auditkit.core.subject import Differentiable, IntArray, Subject, take_rows
+
+if TYPE_CHECKING:
+    from auditkit.analyzers.robustness.arena import Grid
+    from auditkit.analyzers.robustness.strikes import Strike
+
+BoolArray = npt.NDArray[np.bool_]
+
+TABLE_EPS = (0.05, 0.1, 0.25)
+IMAGE_EPS = (0.01, 0.03, 0.1)
+MATRIX_CELLS = 20_000_000
+
+
+class AdversarialParams(Params):
+    """Settings of ``robustness.adversarial``.
+
+    Attributes:
+        eps: Radii: standard deviations of each numeric column (tables), fractions of the pixel range (images);
+            ``[0.05, 0.1, 0.25]`` and ``[0.01, 0.03, 0.1]`` when left out.
+        max_rows: Test rows looked at.
+        steps: Gradient steps (torch models).
+        restarts: Random starts of the gradient attack.
+        search_rounds: Rounds of the guided search (other models).
+        hopskipjump_rows: Rows that ART's HopSkipJump also attacks (other models); 0 leaves it out.
+        hopskipjump_steps: Its steps.
+        hopskipjump_queries: Most points it may ask the model about, a row.
+        noise_draws: Draws of blind noise a row, the control that an attack must beat.
+        min_group_rows: Groups with fewer rows among those looked at are left out.
+        freeze_sensitive: Keep columns named as sensitive where they are.
+    """
+
+    eps: tuple[float, ...] | None = None
+    max_rows: int = Field(default=200, ge=1)
+    steps: int = Field(default=40, ge=1)
+    restarts: int = Field(default=1, ge=1)
+    search_rounds: int = Field(default=50, ge=1)
+    hopskipjump_rows: int = Field(default=20, ge=0)
+    hopskipjump_steps: int = Field(default=5, ge=1)
+    hopskipjump_queries: int = Field(default=2000, ge=50)
+    noise_draws: int = Field(default=20, ge=2)
+    min_group_rows: int = Field(default=5, ge=1)
+    freeze_sensitive: bool = True
+
+    @field_validator("eps")
+    @classmethod
+    def _radii(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value is None:
+            return None
+        if not value or any(not np.isfinite(eps) or eps < 0 for eps in value):
+            raise ValueError("eps must be one or more finite numbers of 0 or more")
+        return tuple(sorted(set(value)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Result:
+    """The rows looked at, who was right on clean inputs, and what the attack did to those."""
+
+    rows: Rows
+    right: BoolArray
+    strike: Strike
+    unreliable: str | None
+    groups: Mapping[str, npt.NDArray[np.str_]]
+
+    @property
+    def base(self) -> dict[str, Scalar]:
+        return {"attack": self.strike.label, "norm": "linf"}
+
+    def standing(self, eps: float) -> BoolArray:
+        """Rows that are right and stay right within eps."""
+        standing = self.right.copy()
+        standing[np.flatnonzero(self.right)[self.strike.fooled[eps]]] = False
+        return standing
+
+
+def run(subject: Subject, context: Context, params: AdversarialParams) -> Iterator[Produced]:
+    """Attack a sample of the test rows; yield accuracy under attack, its checks, its curve and its parts."""
+    from auditkit.analyzers.robustness.arena import make_grid
+    from auditkit.methods.robustness.state import preserved_generators, undisturbed
+
+    if len(subject.classes) < 2:
+        raise NotApplicable("AK542", "the model knows fewer than two classes", why="no decision can be changed")
+    grid = make_grid(subject.test, freeze_sensitive=params.freeze_sensitive)
+    limit = min(params.max_rows, max(16, MATRIX_CELLS // max(len(grid.space.low), 1)))
+    positions = context.sample_rows(subject.test.n, limit)
+    context.check_deadline()
+    eps_list = params.eps or (IMAGE_EPS if subject.test.modality == "image" else TABLE_EPS)
+    model = getattr(subject.model, "logits", None)
+    with undisturbed(model) if model is not None else preserved_generators():
+        result, notes = _attack(subject, context, params, grid, positions, eps_list)
+    yield from _clean(result)
+    for eps in eps_list:
+        yield from _at(result, eps, params.min_group_rows)
+    yield _median_distance(result)
+    yield _curve(result, eps_list, grid)
+    yield from _tables(result)
+    yield Note(f"eps is in {grid.unit}; {len(positions)} of {subject.test.n} rows were looked at.")
+    if grid.frozen:
+        shown = ", ".join(grid.frozen[:12]) + (" ..." if len(grid.frozen) > 12 else "")
+        yield Note(f"Never changed by the attack: {shown}.")
+    for text in notes:
+        yield Note(text)
+
+
+def _attack(
+    subject: Subject,
+    context: Context,
+    params: AdversarialParams,
+    grid: Grid,
+    positions: IntArray,
+    eps_list: tuple[float, ...],
+) -> tuple[_Result, tuple[str, ...]]:
+    from auditkit.analyzers.robustness.arena import make_arena
+    from auditkit.analyzers.robustness.gradient_strike import find_lens, gradient_strike
+    from auditkit.analyzers.robustness.question_strike import question_strike
+    from auditkit.analyzers.robustness.strikes import Budget
+    from auditkit.methods.robustness import checks
+
+    everyone = make_arena(subject, grid, positions)
+    cached = np.asarray(context.decisions()[positions], dtype=np.int64)
+    right = np.asarray(cached == everyone.y)
+    agree = checks.clean_agrees(cached.astype(np.float64), everyone.decide(everyone.x).astype(np.float64))
+    steady = checks.deterministic(everyone.look(everyone.x), everyone.look(everyone.x))
+    arena = make_arena(subject, grid, positions[right])
+    budget = Budget(
+        steps=params.steps,
+        restarts=params.restarts,
+        noise_draws=params.noise_draws,
+        search_rounds=params.search_rounds,
+        hopskipjump_rows=params.hopskipjump_rows,
+        hopskipjump_steps=params.hopskipjump_steps,
+        hopskipjump_queries=params.hopskipjump_queries,
+    )
+    model = subject.model
+    differentiable = "gradients" in model.capabilities and isinstance(model, Differentiable)
+    lens = find_lens(arena, model) if differentiable else None
+    if lens is not None:
+        strike = gradient_strike(arena, lens, model, eps_list, budget, context)
+    else:
+        pool = grid.encode(take_rows(subject.test.inputs, context.sample_rows(subject.test.n, 1000)))
+        strike = question_strike(arena, eps_list, budget, context, pool)
+    notes = list(strike.notes)
+    if differentiable and lens is None and len(arena.x):
+        notes.append(
+            "The model is differentiable, but its preparation is not a cell-by-cell scaling of the inputs, or cells "
+            "are missing, so a gradient step has no feasible row behind it: the model was attacked by questions."
+        )
+    strike = _with_checks(strike, (agree, steady))
+    result = _Result(
+        rows=Rows.of(subject.test, positions),
+        right=right,
+        strike=strike,
+        unreliable=checks.verdict(strike.checks) if right.any() else None,
+        groups={name: values[positions] for name, values in subject.test.sensitive.items()},
+    )
+    return result, tuple(notes)
+
+
+def _with_checks(strike: Strike, extra: tuple[object, ...]) -> Strike:
+    from dataclasses import replace
+
+    return replace(strike, checks=(*extra, *strike.checks))  # type: ignore[arg-type]
+
+
+def _clean(result: _Result) -> Iterator[Produced]:
+    estimate = proportion(result.right, result.rows)
+    yield _measurement("robustness.clean_accuracy", estimate, len(result.right), direction_higher=True)
+
+
+def _at(result: _Result, eps: float, min_group_rows: int) -> Iterator[Produced]:
+    """Accuracy and success rate at one eps, overall and by group."""
+    standing = result.standing(eps)
+    params = {**result.base, "eps": float(eps)}
+    yield _measurement(
+        "robustness.accuracy",
+        proportion(standing, result.rows),
+        len(standing),
+        params=params,
+        unreliable=result.unreliable,
+        direction_higher=True,
+    )
+    fooled = result.strike.fooled[eps]
+    rate = proportion(fooled, result.rows.where(result.right))
+    if not len(fooled):
+        rate = Estimate(value=None, interval=None, reason="the model decides none of these rows rightly")
+    yield _measurement(
+        "robustness.attack_success_rate",
+        rate,
+        len(fooled),
+        params=params,
+        unreliable=result.unreliable,
+        direction_higher=False,
+    )
+    for column, values in result.groups.items():
+        for group in sorted(set(values.tolist())):
+            member = np.asarray(values == group)
+            if int(member.sum()) < min_group_rows:
+                continue
+            yield _measurement(
+                "robustness.accuracy",
+                proportion(standing[member], result.rows.where(member)),
+                int(member.sum()),
+                params=params,
+                group={column: group},
+                unreliable=result.unreliable,
+                direction_higher=True,
+            )
+
+
+def _median_distance(result: _Result) -> Measurement:
+    """Median of the smallest change that fooled a row, over rows searched without a limit where there are any."""
+    strike = result.strike
+    rows = strike.measured if strike.measured.any() else np.ones(len(strike.distance), dtype=np.bool_)
+    return _measurement(
+        "robustness.median_distance",
+        median(strike.distance[rows]),
+        int(rows.sum()),
+        params=result.base,
+        unreliable=result.unreliable,
+        direction_higher=True,
+        upper=None,
+    )
+
+
+def _measurement(  # noqa: PLR0913 - the fields of one record
+    name: str,
+    estimate: Estimate,
+    n: int,
+    *,
+    params: Mapping[str, Scalar] | None = None,
+    group: Mapping[str, str] | None = None,
+    unreliable: str | None = None,
+    direction_higher: bool,
+    upper: float | None = 1.0,
+) -> Measurement:
+    return Measurement(
+        name=name,
+        value=estimate.value,
+        n=n,
+        interval=estimate.interval,
+        params=params or {},
+        slice=group or {},
+        direction="higher" if direction_higher else "lower",
+        bounds=(0.0, upper),
+        reason=estimate.reason,
+        unreliable=unreliable,
+    )
+
+
+def _curve(result: _Result, eps_list: tuple[float, ...], grid: Grid) -> Curve:
+    """Accuracy against eps from 0 (clean), overall and by group of each sensitive column."""
+    everyone = np.ones(len(result.right), dtype=np.bool_)
+    lines = [("all rows", everyone)]
+    for column, values in result.groups.items():
+        lines += [(f"{column}: {group}", np.asarray(values == group)) for group in sorted(set(values.tolist()))]
+    radii = tuple(dict.fromkeys((0.0, *map(float, eps_list))))
+    series = []
+    for name, member in lines:
+        found = [
+            proportion((result.right if eps == 0.0 else result.standing(eps))[member], result.rows.where(member))
+            for eps in radii
+        ]
+        series.append(
+            Series(
+                name=name,
+                x=radii,
+                y=tuple(e.value for e in found),
+                low=tuple(e.interval.low if e.interval else None for e in found),
+                high=tuple(e.interval.high if e.interval else None for e in found),
+            )
+        )
+    return Curve(
+        name="robustness.accuracy_by_eps",
+        title="Accuracy under attack",
+        x_label=f"eps ({grid.unit})",
+        y_label="accuracy",
+        series=tuple(series),
+        note=result.unreliable or "",
+    )
+
+
+def _tables(result: _Result) -> Iterator[Table]:
+    """The self-checks, and what each part of the attack found."""
+    strike = result.strike
+    yield Table(
+        name="robustness.adversarial.checks",
+        title="Self-checks of the attack",
+        columns=("check", "passed", "observed", "limit", "a failure means"),
+        rows=tuple((c.name, c.passed, float(c.observed), float(c.limit), c.meaning) for c in strike.checks),
+        note=result.unreliable or "All self-checks passed.",
+    )
+    yield Table(
+        name="robustness.adversarial.parts",
+        title="What each part of the attack found",
+        columns=("part", "eps", "rows attacked", "rows fooled"),
+        rows=tuple((name, float(eps), n, hits) for name, eps, n, hits in strike.parts),
+        note=f"{strike.evaluations} model evaluations in all. The number reported counts a row as fooled when any part "
+        "fooled it.",
+    )
+
+
+ANALYZER = Analyzer(
+    name="robustness.adversarial",
+    version="1",
+    title="Adversarial robustness",
+    summary="Accuracy on inputs changed by an attacker within stated bounds, with self-checks of the attack itself.",
+    reference="Madry et al. (2018); Chen, Jordan and Wainwright (2020); Carlini et al. (2019) on evaluation",
+    needs=frozenset({"model", "labels", "inputs", "classification"}),
+    measures={
+        "robustness.clean_accuracy": "Share of the rows looked at that the model decides rightly before any change.",
+        "robustness.accuracy": "Share of rows decided rightly, and still so at every point tried within eps.",
+        "robustness.attack_success_rate": "Share of rightly decided rows for which the attack found a wrong decision.",
+        "robustness.median_distance": "Median of the smallest scaled change of any feature that fooled a row.",
+    },
+    params=AdversarialParams,
+    run=run,
+    limits="An attack gives an upper bound: a stronger one may find more. It is no certificate.",
+)

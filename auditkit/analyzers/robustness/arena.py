@@ -1,0 +1,193 @@
+"""The rows under attack as a numeric matrix, with what is feasible and the way back to the user's model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from auditkit.core.errors import NotApplicable
+from auditkit.core.subject import Dataset, DecidesFromScores, FloatArray, IntArray, Subject, take_rows
+
+if TYPE_CHECKING:
+    from auditkit.methods.robustness.feasible import Feasible
+
+CHUNK = 16_384
+MOVABLE = ("numeric", "integer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A data set as a matrix.
+
+    Attributes:
+        encode: Inputs -> ``(n, f)`` matrix; ``decode`` is its inverse, with the inputs' own type and dtypes.
+        space: What is feasible.
+        unit: What one unit of eps is, in words.
+        names: Feature names; empty for images.
+        frozen: Columns that never change, in words.
+    """
+
+    encode: Callable[[Any], FloatArray]
+    decode: Callable[[FloatArray], Any]
+    space: Feasible
+    unit: str
+    names: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
+
+
+def make_grid(data: Dataset, *, freeze_sensitive: bool = True) -> Grid:
+    """The grid of a table or of images.
+
+    Raises:
+        NotApplicable: AK540 for text and tokens, AK541 for a table without a column that may change.
+    """
+    if data.modality == "tabular":
+        return _table(data, freeze_sensitive)
+    if data.modality == "image":
+        return _images(data)
+    raise NotApplicable(
+        "AK540", f"small numeric perturbations mean nothing for {data.modality} inputs", fix="use robustness.noise"
+    )
+
+
+def _table(data: Dataset, freeze_sensitive: bool) -> Grid:
+    from auditkit.methods.robustness.feasible import Feasible
+    from auditkit.subjects.codec import make_codec
+
+    codec = make_codec(data)
+    matrix = np.asarray(codec.encode(data.inputs), dtype=np.float64)
+    kinds, names = tuple(codec.kinds), tuple(str(name) for name in codec.names)
+    immutable = {feature.name for feature in data.schema.features if feature.immutable}
+    held = immutable | (set(data.sensitive) if freeze_sensitive else set())
+    movable = np.array([k in MOVABLE and n not in held for k, n in zip(kinds, names, strict=True)], dtype=np.bool_)
+    scale = np.where(movable, _spread(matrix), 0.0)
+    if not (scale > 0).any():
+        raise NotApplicable(
+            "AK541", "no column may change: all are categorical, constant, immutable or sensitive", fix="pass schema="
+        )
+    low, high = (np.asarray(side, dtype=np.float64) for side in (codec.low, codec.high))
+    space = Feasible(
+        low=np.where(np.isnan(low), -np.inf, low),
+        high=np.where(np.isnan(high), np.inf, high),
+        scale=scale,
+        whole=np.array(
+            [column.feature.kind == "integer" or getattr(column.dtype, "kind", "") in "iu" for column in codec.columns],
+            dtype=np.bool_,
+        ),
+    )
+    return Grid(
+        encode=lambda inputs: np.asarray(codec.encode(inputs), dtype=np.float64),
+        decode=codec.decode,
+        space=space,
+        unit="standard deviations of each numeric column",
+        names=names,
+        frozen=tuple(name for name, size in zip(names, scale, strict=True) if size == 0.0),
+    )
+
+
+def _spread(matrix: FloatArray) -> FloatArray:
+    """Standard deviation of the present cells of each column; 0 for a column with fewer than two."""
+    spread = np.zeros(matrix.shape[1])
+    for column in range(matrix.shape[1]):
+        present = matrix[np.isfinite(matrix[:, column]), column]
+        spread[column] = present.std() if len(present) > 1 else 0.0
+    return spread
+
+
+def _images(data: Dataset) -> Grid:
+    from auditkit.methods.robustness.feasible import Feasible
+
+    sample = np.asarray(data.inputs)
+    low, high = pixel_range(data)
+    features = int(np.prod(sample.shape[1:]))
+    whole = sample.dtype.kind in "iub"
+
+    def decode(matrix: FloatArray) -> npt.NDArray[Any]:
+        return matrix.reshape(len(matrix), *sample.shape[1:]).astype(sample.dtype)
+
+    return Grid(
+        encode=lambda inputs: np.asarray(inputs, dtype=np.float64).reshape(len(inputs), -1),
+        decode=decode,
+        space=Feasible(
+            low=np.full(features, low),
+            high=np.full(features, high),
+            scale=np.full(features, high - low),
+            whole=np.full(features, whole),
+        ),
+        unit=f"fractions of the pixel range {low:g} to {high:g}",
+    )
+
+
+def pixel_range(data: Dataset) -> tuple[float, float]:
+    """The declared range of the pixels, else the observed one.
+
+    Raises:
+        NotApplicable: AK541 when every pixel has the same value.
+    """
+    lows = [f.low for f in data.schema.features if f.kind == "pixel" and f.low is not None]
+    highs = [f.high for f in data.schema.features if f.kind == "pixel" and f.high is not None]
+    array = np.asarray(data.inputs)
+    low, high = (min(lows), max(highs)) if lows and highs else (float(array.min()), float(array.max()))
+    if not low < high:
+        raise NotApplicable("AK541", "every pixel has the same value", fix="declare the range of the pixels")
+    return float(low), float(high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arena:
+    """The rows under attack.
+
+    Attributes:
+        rows: Positions in the test data.
+        x: ``(m, f)`` encoded rows; ``y`` their labels.
+        decide: ``(m, f)`` points -> the user's own decisions.
+        judge: ``(points, labels) -> (fooled, loss)``; the loss is the margin of the scores, flat without scores.
+        look: ``(m, f)`` points -> scores, or decisions where there are none.
+    """
+
+    grid: Grid
+    rows: IntArray
+    x: FloatArray
+    y: IntArray
+    decide: Callable[[FloatArray], IntArray]
+    judge: Callable[[FloatArray, IntArray], tuple[npt.NDArray[np.bool_], FloatArray]]
+    look: Callable[[FloatArray], FloatArray]
+
+
+def make_arena(subject: Subject, grid: Grid, rows: IntArray) -> Arena:
+    """Bind the grid to the user's model on some rows of the test data."""
+    from auditkit.methods.robustness.search import margin_loss
+
+    model = subject.model
+    scored = "scores" in model.capabilities
+
+    def decide(points: FloatArray) -> IntArray:
+        parts = [model.predict(grid.decode(points[s : s + CHUNK])) for s in range(0, len(points), CHUNK)]
+        return np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, dtype=np.int64)
+
+    def look(points: FloatArray) -> FloatArray:
+        if not scored:
+            return decide(points).astype(np.float64)[:, None]
+        parts = [model.predict_scores(grid.decode(points[s : s + CHUNK])) for s in range(0, len(points), CHUNK)]
+        return np.concatenate(parts) if parts else np.zeros((0, len(model.classes)))
+
+    def judge(points: FloatArray, y: IntArray) -> tuple[npt.NDArray[np.bool_], FloatArray]:
+        if not scored:
+            return np.asarray(decide(points) != y), np.zeros(len(points))
+        scores = look(points)
+        codes = model.decide(scores) if isinstance(model, DecidesFromScores) else decide(points)
+        return np.asarray(codes != y), margin_loss(scores, y)
+
+    return Arena(
+        grid=grid,
+        rows=rows,
+        x=grid.encode(take_rows(subject.test.inputs, rows)),
+        y=np.asarray(subject.test.y[rows], dtype=np.int64),
+        decide=decide,
+        judge=judge,
+        look=look,
+    )
