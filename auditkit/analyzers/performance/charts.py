@@ -190,8 +190,6 @@ def _sweep(rows: Rows, steps: curves.Cumulated, ranked: FloatArray, points: int)
 
 def _regression(rows: Rows, binning: Binning, level: float) -> Iterator[Produced]:
     y, predicted = rows.y.astype(np.float64), rows.decided.astype(np.float64)
-    if not np.isfinite(predicted).all():
-        return
     if len(y) >= 2 * binning.min_rows:
         binned = curves.predicted_against_actual(y, predicted, rows.design, bins=10, min_rows=binning.min_rows)
         low, high = _limits(binned.actual, level)

@@ -12,7 +12,7 @@ from auditkit.core.analyzer import Context
 from auditkit.core.evidence import Direction
 from auditkit.core.subject import FloatArray, Subject
 from auditkit.methods.performance import calibration, classification, regression, scores
-from auditkit.stats.estimate import Estimate, undefined
+from auditkit.stats.estimate import Estimate
 from auditkit.stats.linearised import Design
 
 # Name after "performance." -> direction, smallest and largest value, one sentence.
@@ -89,21 +89,14 @@ def rows_of(subject: Subject, context: Context) -> tuple[Rows, tuple[str, ...]]:
     if subject.task != "regression":
         if "scores" not in subject.model.capabilities or space is None:
             notes.append(
-                "It gives labels only: AUC, average precision, log loss, Brier score and calibration are not measured."
+                "The model gives labels only: no AUC, average precision, log loss, Brier score or calibration."
             )
         else:
-            raw = context.scores("test")
-            if not np.isfinite(raw).all():
-                bad = int((~np.isfinite(raw).all(axis=1)).sum())
+            ranking, probabilities = _usable(context.scores("test"), space, subject.positive)
+            if probabilities is None:
                 notes.append(
-                    f"{bad} rows have scores that are not finite: everything that rests on scores is left out."
+                    "The scores are margins, not probabilities: log loss, Brier score and calibration are not measured."
                 )
-            else:
-                ranking, probabilities = _usable(raw, space, subject.positive)
-                if probabilities is None:
-                    notes.append(
-                        "The scores are margins, not probabilities: log loss, Brier score and calibration are left out."
-                    )
     return Rows(test.y, decided, ranking, probabilities, design, subject.classes, subject.positive), tuple(notes)
 
 
@@ -178,9 +171,6 @@ def regression_estimates(rows: Rows, quantile: float) -> dict[Key, Estimate]:
         ("root_mean_squared_error", ()),
         ("pinball_loss", at),
     )
-    bad = int((~np.isfinite(predicted)).sum())
-    if bad:
-        return {key: undefined(f"{bad} predictions are not finite", len(y)) for key in keys}
     return {
         keys[0]: regression.r2(y, predicted, design),
         keys[1]: regression.mean_absolute_error(y, predicted, design),

@@ -57,9 +57,8 @@ def macro_roc_auc(scores: FloatArray, y: IntArray, classes: Sequence[str], desig
     if n == 0:
         return undefined("no rows")
     sizes = np.bincount(y, minlength=k)
-    bad = [classes[code] for code in range(k) if sizes[code] in (0, n)]
-    if bad:
-        return undefined(f"class {bad[0]!r} has no rows to tell apart, so the mean over classes is undefined", n)
+    if (lack := _one_sided(sizes, classes)) is not None:
+        return undefined(lack, n)
     found = [auc_parts(scores[:, code], y == code, design.weights) for code in range(k)]
     value = float(np.mean([area for area, _ in found]))
     variance, units = variance_of(np.mean([parts for _, parts in found], axis=0), design.clusters)
@@ -68,6 +67,13 @@ def macro_roc_auc(scores: FloatArray, y: IntArray, classes: Sequence[str], desig
         return Estimate(value, n, None, "a class with one independent row gives no interval")
     method = "delong-clustered-logit" if design.clusters is not None else "delong-linearised-logit"
     return Estimate(value, n, logit_bounds(value, variance, units, smallest, method))
+
+
+def _one_sided(sizes: IntArray, classes: Sequence[str]) -> str | None:
+    empty = [name for name, size in zip(classes, sizes, strict=True) if size == 0]
+    if not empty:
+        return None
+    return f"class {empty[0]!r} has no rows, so the mean over classes is undefined"
 
 
 def average_precision(scores: FloatArray, positive: BoolArray, design: Design = PLAIN) -> Estimate:
@@ -100,9 +106,8 @@ def macro_average_precision(
     if n == 0:
         return undefined("no rows")
     sizes = np.bincount(y, minlength=k)
-    bad = [classes[code] for code in range(k) if sizes[code] in (0, n)]
-    if bad:
-        return undefined(f"class {bad[0]!r} has no rows to tell apart, so the mean over classes is undefined", n)
+    if (lack := _one_sided(sizes, classes)) is not None:
+        return undefined(lack, n)
     found = [_precision_parts(scores[:, code], y == code, design.masses(n)) for code in range(k)]
     smallest = min(design.take(y == code).units(int(sizes[code])) for code in range(k))
     value = float(np.mean([value for value, _ in found]))

@@ -1,0 +1,206 @@
+"""The ``performance`` analyzer through the runner: planted faults, clean twins, bad input."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sk
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.svm import LinearSVC
+
+from auditkit.analyzers.performance.metrics import ANALYZER, PerformanceParams
+from auditkit.core.evidence import Curve, Table
+from auditkit.core.plan import Step
+from auditkit.execution.runner import run_step
+from auditkit.subjects.build import make_predictions_subject, make_subject
+
+
+def _run(subject, **params):
+    return run_step(subject, Step(name="performance", params=PerformanceParams(**params), analyzer=ANALYZER))
+
+
+def _get(outcome, name, where=None, over=(), **params):
+    found = [
+        m
+        for m in outcome.measurements
+        if m.name == f"performance.{name}"
+        and dict(m.slice) == (where or {})
+        and m.over == over
+        and dict(m.params) == params
+    ]
+    assert len(found) == 1, (name, where, len(found))
+    return found[0]
+
+
+def _artifact(outcome, name):
+    return next(a for a in outcome.artifacts if a.name == name)
+
+
+def _loans(n=3000, flipped=0.0, seed=0):
+    """Scores that are right by construction, with the labels of group F flipped at a rate."""
+    rng = np.random.default_rng(seed)
+    sex = np.where(rng.random(n) < 0.4, "F", "M")
+    z = 1.5 * rng.normal(size=n)
+    p = 1 / (1 + np.exp(-z))
+    y = rng.random(n) < p
+    flip = (sex == "F") & (rng.random(n) < flipped)
+    y = np.where(flip, ~y, y).astype(int)
+    return y, p, sex
+
+
+def _predictions(y, p, sex, **more):
+    return make_predictions_subject(y, (p >= 0.5).astype(int), p, sensitive={"sex": sex}, positive=1, **more)
+
+
+def test_every_number_matches_sklearn_overall_and_by_group():
+    y, p, sex = _loans()
+    outcome = _run(_predictions(y, p, sex))
+    assert outcome.status == "measured", outcome.reason
+    d = (p >= 0.5).astype(int)
+    theirs = {
+        "accuracy": lambda r: sk.accuracy_score(y[r], d[r]),
+        "balanced_accuracy": lambda r: sk.balanced_accuracy_score(y[r], d[r]),
+        "precision": lambda r: sk.precision_score(y[r], d[r]),
+        "recall": lambda r: sk.recall_score(y[r], d[r]),
+        "f1": lambda r: sk.f1_score(y[r], d[r]),
+        "roc_auc": lambda r: sk.roc_auc_score(y[r], p[r]),
+        "average_precision": lambda r: sk.average_precision_score(y[r], p[r]),
+        "log_loss": lambda r: sk.log_loss(y[r], p[r]),
+        "brier_score": lambda r: sk.brier_score_loss(y[r], p[r]),
+    }
+    groups = {"": np.ones(len(y), bool), "F": sex == "F", "M": sex == "M"}
+    for name, metric in theirs.items():
+        values = {}
+        for group, rows in groups.items():
+            ours = _get(outcome, name, {"sex": group} if group else None)
+            values[group] = ours.value
+            assert ours.value == pytest.approx(metric(rows), abs=1e-12)
+            assert ours.interval.low <= ours.value <= ours.interval.high
+            assert ours.n > 0
+        gap = _get(outcome, f"{name}.difference", over=("sex",))
+        assert gap.value == pytest.approx(abs(values["F"] - values["M"]), abs=1e-12)
+    assert {m.name for m in outcome.measurements} <= set(ANALYZER.measures)
+
+
+def test_planted_harm_to_one_group_is_seen_and_the_twin_is_quiet():
+    harmed = _run(_predictions(*_loans(flipped=0.25)))
+    clean = _run(_predictions(*_loans(flipped=0.0)))
+    for name in ("accuracy", "roc_auc", "brier_score", "log_loss"):
+        assert _get(harmed, f"{name}.difference", over=("sex",)).interval.low > 0.02
+        assert _get(clean, f"{name}.difference", over=("sex",)).interval.low == 0.0
+    assert _get(harmed, "expected_calibration_error", {"sex": "F"}).interval.low > 0.01
+    assert _get(clean, "expected_calibration_error", {"sex": "F"}).interval.low == 0.0
+
+
+def test_weighted_and_clustered_rows_say_so_in_the_method():
+    y, p, sex = _loans(600)
+    take = np.repeat(np.arange(600), 4)
+    plain = _run(_predictions(y, p, sex))
+    tied = _run(_predictions(y[take], p[take], sex[take], clusters=take))
+    blind = _run(_predictions(y[take], p[take], sex[take]))
+    for name in ("accuracy", "roc_auc", "average_precision", "log_loss", "f1"):
+        wide, narrow, truth = (_get(o, name).interval for o in (tied, blind, plain))
+        assert "cluster" in wide.method
+        assert wide.high - wide.low == pytest.approx(truth.high - truth.low, rel=0.1)
+        assert narrow.high - narrow.low < 0.6 * (wide.high - wide.low)
+    weights = np.where(sex == "F", 3.0, 1.0)
+    weighted = _run(_predictions(y, p, sex, weights=weights))
+    assert _get(weighted, "roc_auc").value == pytest.approx(sk.roc_auc_score(y, p, sample_weight=weights))
+
+
+def test_curves_are_thinned_and_mark_the_models_own_threshold():
+    y, p, sex = _loans()
+    decided = (p >= 0.3).astype(int)
+    outcome = _run(make_predictions_subject(y, decided, p, sensitive={"sex": sex}, positive=1))
+    for artifact in outcome.artifacts:
+        if isinstance(artifact, Curve):
+            assert all(len(series.x) <= 200 for series in artifact.series)
+    own = next(s for s in _artifact(outcome, "thresholds").series if s.name == "the model's own decision")
+    assert own.x[0] == pytest.approx(0.3, abs=0.005)
+    assert own.y[0] == pytest.approx(decided.mean())
+    assert "threshold of about 0.3" in _artifact(outcome, "thresholds").note
+    assert [s.name for s in _artifact(outcome, "roc_sex").series] == ["F", "M"]
+    bins = _artifact(outcome, "reliability_bins")
+    assert sum(row[1] for row in bins.rows) == len(y)
+    table = _artifact(outcome, "confusion")
+    assert isinstance(table, Table)
+    assert [list(row[1:]) for row in table.rows] == sk.confusion_matrix(y, decided).tolist()
+
+
+def test_multiclass_is_macro_with_each_class():
+    X, y = load_iris(return_X_y=True)
+    model = LogisticRegression(max_iter=1000).fit(X, y)
+    outcome = _run(make_subject(model, X, y, device="cpu"))
+    assert outcome.status == "measured", outcome.reason
+    assert _get(outcome, "f1", average="macro").value == pytest.approx(
+        sk.f1_score(y, model.predict(X), average="macro")
+    )
+    auc = sk.roc_auc_score(y, model.predict_proba(X), multi_class="ovr")
+    assert _get(outcome, "roc_auc", average="macro").value == pytest.approx(auc, abs=1e-12)
+    assert sum(m.name == "performance.recall" and "class" in m.params for m in outcome.measurements) == 3
+
+
+def test_margins_and_labels_leave_things_out_and_say_so():
+    X, y = load_iris(return_X_y=True)
+    y = (y == 2).astype(int)
+    model = LinearSVC(max_iter=5000).fit(X, y)
+    outcome = _run(make_subject(model, X, y, positive=1, device="cpu"))
+    assert _get(outcome, "roc_auc").value == pytest.approx(sk.roc_auc_score(y, model.decision_function(X)))
+    assert not [m for m in outcome.measurements if m.name == "performance.log_loss"]
+    assert any("margins" in note for note in outcome.notes)
+    labels = _run(make_predictions_subject(y, model.predict(X), positive=1))
+    assert labels.status == "measured"
+    assert not [m for m in labels.measurements if m.name == "performance.roc_auc"]
+    assert any("labels only" in note for note in labels.notes)
+
+
+def test_regression_by_group():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"a": rng.normal(size=800), "b": rng.normal(size=800)})
+    sex = np.where(rng.random(800) < 0.5, "F", "M")
+    y = X["a"] + rng.normal(size=800) * np.where(sex == "F", 2.0, 0.5)
+    model = LinearRegression().fit(X, y)
+    outcome = _run(make_subject(model, X, y, sensitive={"sex": sex}, device="cpu"), quantile=0.9)
+    assert outcome.status == "measured", outcome.reason
+    assert _get(outcome, "r2").value == pytest.approx(sk.r2_score(y, model.predict(X)))
+    assert _get(outcome, "pinball_loss", quantile=0.9).value == pytest.approx(
+        sk.mean_pinball_loss(y, model.predict(X), alpha=0.9)
+    )
+    assert _get(outcome, "mean_absolute_error.difference", over=("sex",)).interval.low > 0.8
+    assert len(_artifact(outcome, "residual_quantiles").rows) == 7
+    assert len(_artifact(outcome, "predicted_actual").series[0].x) == 10
+
+
+@pytest.mark.parametrize("fault", ["one class", "constant scores", "tiny group", "never positive"])
+def test_bad_input_is_a_reason_not_a_number(fault):
+    y, p, sex = _loans(200)
+    if fault == "one class":
+        y = np.zeros(200, int)
+    if fault == "constant scores":
+        p = np.full(200, 0.5)
+    if fault == "tiny group":
+        sex[0] = "X"
+    d = np.zeros(200, int) if fault == "never positive" else (p >= 0.5).astype(int)
+    subject = make_predictions_subject(y, d, p, sensitive={"sex": sex}, positive=1, classes=[0, 1])
+    outcome = _run(subject)
+    assert outcome.status == "measured", outcome.reason
+    if fault == "one class":
+        assert "both classes" in _get(outcome, "roc_auc").reason
+        assert any("one class only" in note for note in outcome.notes)
+    if fault == "constant scores":
+        auc = _get(outcome, "roc_auc")
+        assert auc.value == 0.5
+        assert auc.interval.high - auc.interval.low > 0.1
+    if fault == "tiny group":
+        lone = _get(outcome, "roc_auc", {"sex": "X"})
+        assert (lone.value, lone.n) == (None, 1)
+        assert "both classes" in lone.reason
+        assert any("No ROC curve for sex = X" in note for note in outcome.notes)
+    if fault == "never positive":
+        assert "decided as the class" in _get(outcome, "precision").reason
+        assert "one decision only" in _artifact(outcome, "thresholds").note
+
+
+def test_same_seed_gives_the_same_outcome():
+    subject = _predictions(*_loans(400))
+    assert _run(subject) == _run(subject)
