@@ -44,14 +44,14 @@ def run(subject: Subject, context: Context, params: LimeParams) -> Iterator[Prod
     from auditkit.subjects.codec import make_codec
 
     rows = context.sample_rows(subject.test.n, params.max_rows)
-    codec = make_codec(subject.test)
+    codec = make_codec(subject.test, *([] if subject.train is None else [subject.train]))
     reference, sentence = encoded_background(subject, context, codec, params.max_reference)
     explained = explained_outputs(subject, context, codec, "score", 2 * len(rows) * params.samples)
     names = tuple(codec.names)
     table = LimeTable(
         reference=reference,
         names=names,
-        categorical=tuple(j for j, kind in enumerate(codec.kinds) if kind in CODED),
+        categorical=tuple(j for j, coded in enumerate(codec.categorical) if coded or codec.kinds[j] in CODED),
     )
     matrix = np.asarray(codec.encode(take_rows(subject.test.inputs, rows)), dtype=np.float64)
     targets = context.decisions()[rows] if subject.task == "multiclass" else np.zeros(len(rows), dtype=np.int64)

@@ -45,7 +45,7 @@ def run(subject: Subject, context: Context, params: ShapParams) -> Iterator[Prod
 
     rows = context.sample_rows(subject.test.n, params.max_rows)
     data = subject.test.take(rows)
-    codec = make_codec(subject.test)
+    codec = make_codec(subject.test, *([] if subject.train is None else [subject.train]))
     background, sentence = encoded_background(subject, context, codec, params.max_background)
     explained = explained_outputs(subject, context, codec, params.space, len(rows) * params.budget)
     matrix = np.asarray(codec.encode(take_rows(subject.test.inputs, rows)), dtype=np.float64)

@@ -237,44 +237,56 @@ def _permute(
         pairs -= pairs % b  # whole rounds, so that every background row counts the same
     values = np.empty((len(game.rows), players, prediction.shape[1]))
     error = np.empty_like(values)
-    for index, row in enumerate(game.rows):
-        starts = np.concatenate([rng.permutation(b) for _ in range(-(-pairs // b))])[:pairs]
-        orders = np.argsort(rng.random((pairs, players)), axis=1)
-        gains = _walks(game, row, orders, starts, base[starts], prediction[index])
-        values[index] = gains.mean(axis=0)
+    rows_a_block = max(1, _CELLS_A_BATCH // (2 * pairs * players))
+    for first in range(0, len(game.rows), rows_a_block):
+        block = np.arange(first, min(first + rows_a_block, len(game.rows)))
+        starts = np.stack([_deal(b, pairs, rng) for _ in block])
+        orders = np.argsort(rng.random((len(block), pairs, players)), axis=2)
+        gains = _walks(game, block, orders, starts, base, prediction)
+        values[block] = gains.mean(axis=1)
         if pairs < b:
             # The pairs sum to prediction - mean over the rows drawn; the rest of the way to the mean over all
             # rows has expectation zero and is shared out equally.
-            values[index] += (base[starts].mean(axis=0) - base.mean(axis=0))[None, :] / players
-        error[index] = _standard_error(gains, starts, b)
+            values[block] += (base[starts].mean(axis=1) - base.mean(axis=0))[:, None, :] / players
+        for place, row in enumerate(block):
+            error[row] = _standard_error(gains[place], starts[place], b)
     return values, error, len(game.rows) * pairs * 2 * steps, pairs
 
 
+def _deal(b: int, pairs: int, rng: np.random.Generator) -> IntArray:
+    """Background rows for ``pairs`` walks: shuffled rounds, so that none is used again before all are used."""
+    return np.concatenate([rng.permutation(b) for _ in range(-(-pairs // b))])[:pairs].astype(np.int64)
+
+
 def _walks(
-    game: Game, row: FloatArray, orders: IntArray, starts: IntArray, first: FloatArray, last: FloatArray
+    game: Game, block: IntArray, orders: IntArray, starts: IntArray, base: FloatArray, prediction: FloatArray
 ) -> FloatArray:
-    """Gains ``(pairs, players, k)``: the mean of each order's walk and of its reverse."""
-    pairs, players = orders.shape
-    f = len(row)
-    both = np.concatenate([orders, orders[:, ::-1]])
-    rank = np.argsort(both, axis=1)
-    twice = np.concatenate([starts, starts])
-    k = len(last)
+    """Gains ``(rows, pairs, players, k)`` of the rows ``block``: the mean of each order's walk and of its reverse.
+
+    All walks of the block are one list, so that the model is called with full batches.
+    """
+    pairs, players = orders.shape[1:]
+    f, k = game.rows.shape[1], prediction.shape[1]
+    rank = np.argsort(np.concatenate([orders, orders[:, :, ::-1]], axis=1), axis=2).reshape(-1, players)
+    origin = np.concatenate([starts, starts], axis=1).reshape(-1)
+    target = np.repeat(block, 2 * pairs)
     walks_a_batch = max(1, game.batch_size // max(1, players - 1))
-    gains = np.empty((2 * pairs, players, k))
-    for start in range(0, 2 * pairs, walks_a_batch):
+    gains = np.empty((len(rank), players, k))
+    for start in range(0, len(rank), walks_a_batch):
         part = slice(start, start + walks_a_batch)
-        position, origin = rank[part], twice[part]
-        entered = position[:, None, :] < np.arange(1, players)[None, :, None]
-        mask = _columns(entered.reshape(-1, players), game.groups, f)
-        fill = np.repeat(game.background[origin], players - 1, axis=0)
-        outputs = game.outputs(np.where(mask, row, fill)) if players > 1 else np.empty((0, k))
-        path = np.empty((len(origin), players + 1, k))
-        path[:, 0], path[:, -1] = first[np.arange(start, start + len(origin)) % pairs], last
-        path[:, 1:-1] = outputs.reshape(len(origin), players - 1, k)
-        steps = np.diff(path, axis=1)
-        gains[part] = np.take_along_axis(steps, position[:, :, None], axis=1)
-    return np.asarray((gains[:pairs] + gains[pairs:]) / 2.0)
+        position, source, row = rank[part], origin[part], target[part]
+        path = np.empty((len(source), players + 1, k))
+        path[:, 0], path[:, -1] = base[source], prediction[row]
+        if players > 1:
+            entered = position[:, None, :] < np.arange(1, players)[None, :, None]
+            mask = _columns(entered.reshape(-1, players), game.groups, f)
+            reached = np.repeat(game.rows[row], players - 1, axis=0)
+            left = np.repeat(game.background[source], players - 1, axis=0)
+            outputs = game.outputs(np.where(mask, reached, left))
+            path[:, 1:-1] = outputs.reshape(len(source), players - 1, k)
+        gains[part] = np.take_along_axis(np.diff(path, axis=1), position[:, :, None], axis=1)
+    both = gains.reshape(len(block), 2, pairs, players, k)
+    return np.asarray(both.mean(axis=1))
 
 
 def _standard_error(gains: FloatArray, starts: IntArray, b: int) -> FloatArray:
