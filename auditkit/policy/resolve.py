@@ -185,7 +185,7 @@ def _count_family(
         names.append(ALL_ROWS)
     rates = group_rates(counts, metric, code)
     size = len(counts.classes) ** 2
-    parts = [f"{metric}, " if settings.metric.removeprefix("fairness.") in COMPOSITES else ""]
+    parts = [f"{metric.replace('_', ' ')}, " if settings.metric.removeprefix("fairness.") in COMPOSITES else ""]
     parts += [_scope(over, settings.rule), f" [class {tag}]" if tag else ""]
     low, _ = rates.limits(settings.confidence)
     return _family(

@@ -1,0 +1,192 @@
+"""``auditkit gate``: evidence and a policy in, an exit code out; neither model nor data is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import datetime
+
+    from auditkit.core.evidence import Evidence
+    from auditkit.core.verdict import Verdict
+    from auditkit.policy.model import Policy
+
+OUTPUTS = ("junit", "json")
+
+
+@click.command()
+@click.argument("evidence", type=click.Path(path_type=Path))
+@click.option("--policy", type=click.Path(path_type=Path), help="A TOML file with [[rule]]; default: the embedded one.")
+@click.option("--as-of", metavar="DATE", help="Judge waivers on this date (YYYY-MM-DD); today by default.")
+@click.option("--output", "outputs", multiple=True, metavar="FORM=FILE", help="junit=FILE or json=FILE; - is stdout.")
+def gate(evidence: Path, policy: Path | None, as_of: str | None, outputs: tuple[str, ...]) -> None:
+    """Judge EVIDENCE by a policy. The exit code is the answer; stdout holds the state, one word.
+
+    Exit codes: 0 pass, 1 a rule failed, 2 usage or configuration, 3 a rule is in error or something could
+    not be measured, 4 inconclusive.
+    """
+    from auditkit.cli.console import is_quiet, people_console
+    from auditkit.cli.verdict_table import print_verdict
+    from auditkit.policy.evaluate import evaluate
+
+    wanted = parse_outputs(outputs)
+    found = read_evidence(evidence)
+    verdict = evaluate(found, read_policy(policy, found), as_of=parse_date(as_of))
+    if not is_quiet():
+        print_verdict(verdict, people_console())
+    for form, target in wanted:
+        write_output(verdict, form, target)
+    if not any(target == "-" for _, target in wanted):
+        click.echo(verdict.state)
+    click.get_current_context().exit(verdict.exit_code)
+
+
+def read_evidence(path: Path) -> Evidence:
+    """The evidence in ``path``.
+
+    Raises:
+        EvidenceError: AK411 when the file cannot be read; AK110 and following when it is not evidence.
+    """
+    from auditkit.core.errors import EvidenceError
+    from auditkit.core.schema import loads
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise EvidenceError(
+            "AK411",
+            "the evidence cannot be read",
+            where=str(path),
+            why=error.strerror or type(error).__name__,
+            fix="give the evidence.json that `auditkit run` wrote",
+        ) from error
+    return loads(content, where=str(path))
+
+
+def read_policy(path: Path | None, evidence: Evidence) -> Policy:
+    """The policy in the TOML file ``path``, or the one embedded in ``evidence``.
+
+    Raises:
+        PolicyError: AK410 faults, AK412 unreadable or not TOML, AK413 no policy at all.
+    """
+    from auditkit.core.errors import PolicyError
+    from auditkit.core.schema import plain
+    from auditkit.policy.model import POLICY_SECTIONS, parse_policy
+
+    if path is None:
+        if not evidence.policy:
+            raise PolicyError(
+                "AK413",
+                "there is no policy to judge by: the evidence has none embedded",
+                fix="auditkit gate EVIDENCE --policy audit.toml",
+            )
+        return parse_policy(plain(evidence.policy), where="the embedded policy")
+    text, document, prefix = _read_toml(path)
+    if not any(section in document for section in POLICY_SECTIONS):
+        raise PolicyError(
+            "AK413",
+            "this file holds no policy: no [[rule]], [groups], [defaults] or [[waiver]]",
+            where=str(path),
+            fix="add [[rule]] tables; `auditkit init` writes some to start from",
+        )
+    return parse_policy(document, text=text, where=path.name, prefix=prefix)
+
+
+def _read_toml(path: Path) -> tuple[str, Mapping[str, Any], tuple[str, ...]]:
+    """The text, the part of it that is auditkit's, and where that part stands."""
+    import tomllib
+
+    from auditkit.core.errors import PolicyError
+
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        document: Mapping[str, Any] = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        why = (error.strerror or "") if isinstance(error, OSError) else str(error)
+        raise PolicyError(
+            "AK412", "the policy cannot be read as TOML", where=str(path), why=why, fix="mend the file, or its path"
+        ) from error
+    tool = document.get("tool")
+    if isinstance(tool, Mapping) and isinstance(tool.get("auditkit"), Mapping):
+        return text, tool["auditkit"], ("tool", "auditkit")
+    if path.name == "pyproject.toml":
+        raise PolicyError(
+            "AK413", "pyproject.toml has no [tool.auditkit]", where=str(path), fix="add [[tool.auditkit.rule]] tables"
+        )
+    return text, document, ()
+
+
+def parse_date(text: str | None) -> datetime.date:
+    """The date of ``--as-of``; today when left out.
+
+    Raises:
+        UsageError: AK414 when it is not a date.
+    """
+    import datetime
+
+    from auditkit.core.errors import UsageError
+
+    if text is None:
+        return datetime.date.today()
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError("AK414", f"--as-of {text[:40]!r} is not a date", fix="write it as 2027-01-31") from error
+
+
+def parse_outputs(outputs: tuple[str, ...]) -> list[tuple[str, str]]:
+    """``FORM=FILE`` pairs of ``--output``, which may be given often or hold several after commas.
+
+    Raises:
+        UsageError: AK415 when one is not such a pair.
+    """
+    from auditkit.core.errors import UsageError
+
+    pairs = []
+    for part in (piece for output in outputs for piece in output.split(",")):
+        form, equals, target = part.partition("=")
+        if form not in OUTPUTS or not equals or not target:
+            raise UsageError(
+                "AK415",
+                f"--output {part[:80]!r} is not FORM=FILE",
+                why=f"the forms are {', '.join(OUTPUTS)}",
+                fix="--output junit=gate.xml",
+            )
+        pairs.append((form, target))
+    return pairs
+
+
+def write_output(verdict: Verdict, form: str, target: str) -> None:
+    """Write ``verdict`` as ``form`` to the file ``target``, or to stdout for ``-``.
+
+    Raises:
+        UsageError: AK416 when the file cannot be written.
+    """
+    from auditkit.core.errors import UsageError
+    from auditkit.core.schema import write_text
+
+    text = _rendered(verdict, form)
+    if target == "-":
+        click.echo(text, nl=False)
+        return
+    try:
+        write_text(Path(target), text)
+    except OSError as error:
+        raise UsageError(
+            "AK416", f"the {form} output cannot be written", where=target, why=error.strerror or type(error).__name__
+        ) from error
+
+
+def _rendered(verdict: Verdict, form: str) -> str:
+    if form == "junit":
+        from auditkit.render.junit import render_junit
+
+        return render_junit(verdict)
+    import dataclasses
+    import json
+
+    return json.dumps(dataclasses.asdict(verdict), indent=1, sort_keys=True, allow_nan=False) + "\n"
