@@ -1,0 +1,1 @@
+"""The model card: one self-contained HTML page."""

@@ -1,0 +1,100 @@
+"""Charts of artifacts: curves, densities, pictures, counts and tables of any analyzer."""
+
+from __future__ import annotations
+
+from auditkit.core.evidence import Artifact, Counts, Curve, Density, ImageGrid, Scalar, Table
+from auditkit.render.charts import Chart, Line, density_chart, heat_map, line_chart, picture_grid
+from auditkit.render.charts.chart import table_markup
+from auditkit.render.charts.pictures import tile_from_base64
+from auditkit.render.html.figures import Figure
+from auditkit.render.numbers import count, number, scalar
+from auditkit.render.text import clean
+
+_TABLE_ROWS = 200
+_LINES = 6
+
+
+def artifact_figures(artifact: Artifact) -> list[Figure]:
+    """The charts of one artifact; none for an empty one."""
+    if isinstance(artifact, Curve):
+        return [Figure(chart, artifact.name, "curve") for chart in _curves(artifact)]
+    if isinstance(artifact, Density):
+        return [Figure(_density(artifact), artifact.name, "density")] if artifact.rows else []
+    if isinstance(artifact, ImageGrid):
+        return [Figure(chart, artifact.name, "pictures") for chart in _pictures(artifact)]
+    if isinstance(artifact, Counts):
+        if artifact.over:
+            return [Figure(_group_cells(artifact), artifact.name, "table")] if artifact.groups else []
+        return [Figure(chart, artifact.name, "counts") for chart in _counts(artifact)]
+    return [Figure(_table(artifact), artifact.name, "table")] if artifact.rows else []
+
+
+def _curves(curve: Curve) -> list[Chart]:
+    square = any(word in curve.name.lower() for word in ("roc", "reliability", "calibration"))
+    lines = [Line(name=s.name, x=s.x, y=s.y, low=s.low, high=s.high) for s in curve.series if s.x]
+    out = []
+    for start in range(0, len(lines), _LINES):
+        part = lines[start : start + _LINES]
+        x, y = clean(curve.x_label), clean(curve.y_label)
+        out.append(line_chart(part, curve.title, x_label=x, y_label=y, diagonal=square, note=curve.note))
+    return out
+
+
+def _density(density: Density) -> Chart:
+    return density_chart(density.rows, density.edges, density.counts, density.title, label=clean(density.x_label),
+                         color=density.color, note=density.note)  # fmt: skip
+
+
+def _pictures(grid: ImageGrid) -> list[Chart]:
+    tiles = [tile_from_base64(p.label, p.height, p.width, p.pixels, p.palette) for p in grid.pictures]
+    good = [tile for tile in tiles if tile is not None]
+    lost = len(tiles) - len(good)
+    note = f"{grid.note} {lost} pictures could not be read." if lost else grid.note
+    return [picture_grid(good, grid.title, note=note)] if good else []
+
+
+def _counts(counts: Counts) -> list[Chart]:
+    """The confusion matrix of all rows."""
+    if not counts.classes or len(counts.classes) > 24 or not counts.n:
+        return []
+    cells = counts.n[0]
+    total = sum(sum(row) for row in cells)
+    right = sum(cells[index][index] for index in range(len(counts.classes)))
+    values = [[float(cell) for cell in row] for row in cells]
+    finding = f"{count(right)} of {count(total)} rows are decided as labelled; the rest lie off the diagonal."
+    chart = heat_map(counts.classes, counts.classes, values, finding, row_label="label", column_label="decision")
+    if not total:
+        return []
+    worst = max(
+        ((cells[y][p], y, p) for y in range(len(cells)) for p in range(len(cells)) if y != p), default=(0, 0, 0)
+    )
+    if not worst[0]:
+        return [chart]
+    note = (
+        f"The commonest error: {clean(counts.classes[worst[1]])} decided as {clean(counts.classes[worst[2]])},"
+        f" {count(worst[0])} rows ({number(100.0 * worst[0] / total)} % of all)."
+    )
+    return [heat_map(counts.classes, counts.classes, values, finding, row_label="label", column_label="decision",
+                     note=note)]  # fmt: skip
+
+
+def _group_cells(counts: Counts) -> Chart:
+    rows: tuple[tuple[Scalar, ...], ...] = tuple(
+        (*group, counts.classes[y], counts.classes[p], block[y][p])
+        for group, block in zip(counts.groups, counts.n, strict=True)
+        for y in range(len(counts.classes))
+        for p in range(len(counts.classes))
+    )
+    over = ", ".join(counts.over)
+    return _table(Table(name=counts.name, title=f"Rows by {over}, label and decision",
+                        columns=(*counts.over, "label", "decision", "rows"), rows=rows))  # fmt: skip
+
+
+def _table(table: Table) -> Chart:
+    rows = tuple(tuple(scalar(cell) for cell in row) for row in table.rows[:_TABLE_ROWS])
+    more = len(table.rows) - _TABLE_ROWS
+    note = (
+        f"{table.note} The first {_TABLE_ROWS} of {count(len(table.rows))} rows are shown." if more > 0 else table.note
+    )
+    columns = tuple(clean(column) or "column" for column in table.columns)
+    return Chart(title=clean(table.title), drawing=table_markup(clean(table.title), columns, rows), note=clean(note))

@@ -1,0 +1,183 @@
+"""The model card: a pure function from evidence and verdict to one self-contained page."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from functools import cache
+from importlib import resources
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from auditkit.core.evidence import Evidence
+from auditkit.core.schema import canonical_json, digest_of, to_document
+from auditkit.core.verdict import Verdict
+from auditkit.render.charts import Markup, element
+from auditkit.render.charts.chart import style_sheet
+from auditkit.render.html.about import data_views, detail_facts, first_facts, glossary, prose, provenance, task_words
+from auditkit.render.html.families import anchors_of, family_views, names_used, outcome_view, slug
+from auditkit.render.html.judged import rule_views, verdict_view
+from auditkit.render.html.view import STATES, CardView, FamilyView, OutcomeView, RuleView
+from auditkit.render.numbers import count
+from auditkit.render.redact import redact, smallest_cell
+from auditkit.render.redact_verdict import redact_verdict
+from auditkit.render.text import capitalised, clean
+
+EMBED_LIMIT = 1_000_000
+
+
+def render_card(evidence: Evidence, verdict: Verdict | None = None) -> str:
+    """The whole page.
+
+    Shows only what :func:`auditkit.render.redact.redact` leaves, in the tables and charts as in the copy that is
+    embedded. No time, path or machine fact is in it, so the same evidence gives the same bytes.
+
+    Args:
+        evidence: The evidence, complete or redacted.
+        verdict: What a policy says about it, if there is one.
+
+    Returns:
+        HTML that needs no other file, no network and no script.
+    """
+    style = f"{style_sheet()}\n{_card_style()}"
+    page = (
+        _environment()
+        .get_template("card.html")
+        .render(card=card_view(evidence, verdict), csp=Markup(content_policy(style)), style=Markup(style))
+    )
+    return page.rstrip("\n") + "\n"
+
+
+def content_policy(style: str) -> str:
+    """The page's content security policy: its own style sheet and PNG pictures inside it, nothing else."""
+    digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
+    return f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def card_view(evidence: Evidence, verdict: Verdict | None) -> CardView:
+    """Everything that the page says, as finished words and charts."""
+    min_cell = smallest_cell(evidence)
+    shared = redact(evidence, min_cell)
+    judged = None if verdict is None else redact_verdict(verdict, min_cell)
+    anchors = _rule_anchors(judged)
+    ruled = frozenset() if judged is None else frozenset(result.metric for result in judged.results)
+    places = anchors_of(shared)
+    rules = rule_views(judged, anchors, shared)
+    families = family_views(shared, ruled)
+    idle = tuple(
+        outcome_view(outcome, place, places)
+        for place, outcome in enumerate(shared.outcomes)
+        if outcome.status != "measured"
+    )
+    embedded, note = _embedded(shared)
+    return CardView(
+        title=clean(evidence.card.get("title") or shared.subject.name, limit=200) or "model",
+        lede=_lede(shared),
+        facts=first_facts(shared),
+        verdict=verdict_view(judged, anchors),
+        contents=_contents(rules, families, idle),
+        rules=rules,
+        details=detail_facts(shared),
+        prose=prose(shared),
+        data=data_views(shared),
+        families=families,
+        unmeasured=idle,
+        glossary=glossary(names_used(shared)),
+        provenance=provenance(shared, "" if evidence.redacted else evidence.digest or digest_of(evidence)),
+        min_cell=min_cell,
+        icons={state: icon(state) for state in STATES},
+        banners=_banners(shared),
+        embedded=embedded,
+        embedded_note=note,
+    )
+
+
+def icon(state: str) -> Markup:
+    """The state's sign; its meaning is always in words beside it."""
+    return element("svg", element("circle", cx="12", cy="12", r="11", class_="icon-disc"),
+                   element("path", d=STATES[state][2], class_="icon-sign"), class_=f"icon state-{state}",
+                   viewBox="0 0 24 24", aria_hidden="true", focusable="false")  # fmt: skip
+
+
+def _lede(evidence: Evidence) -> str:
+    summary = evidence.card.get("summary")
+    if isinstance(summary, str) and summary.strip():
+        return clean(summary.strip().split("\n\n")[0], limit=400)
+    rows = count(evidence.subject.test.n_rows)
+    return f"{capitalised(task_words(evidence))}, audited on {rows} rows that it was tested with."
+
+
+def _banners(evidence: Evidence) -> tuple[str, ...]:
+    return (f"Reduced plan: {clean(evidence.plan.reduced)}",) if evidence.plan.reduced else ()
+
+
+def _rule_anchors(verdict: Verdict | None) -> dict[int, str]:
+    seen: dict[str, int] = {}
+    out = {}
+    for index, result in enumerate(verdict.results if verdict else ()):
+        anchor = f"rule-{slug(result.id)}"
+        seen[anchor] = seen.get(anchor, 0) + 1
+        out[index] = anchor if seen[anchor] == 1 else f"{anchor}-{seen[anchor]}"
+    return out
+
+
+def _contents(
+    rules: tuple[RuleView, ...], families: tuple[FamilyView, ...], idle: tuple[OutcomeView, ...]
+) -> tuple[tuple[str, str, str], ...]:
+    entries = [("rules", "Rules", str(len(rules)))] if rules else []
+    entries += [("details", "Model details", ""), ("use", "Use and limits", ""), ("data-used", "Data", "")]
+    entries += [
+        (family.anchor, family.title if family.anchor != "family-data" else "Data checks", "") for family in families
+    ]
+    if idle:
+        entries.append(("not-measured", "Not measured", str(len(idle))))
+    entries += [("reading", "How to read this", ""), ("provenance", "Provenance", "")]
+    return tuple(entries)
+
+
+def _embedded(shared: Evidence) -> tuple[Markup | None, str]:
+    """The shared copy as inert JSON; a large one is left out and named by its digest."""
+    text = inert_json(canonical_json(to_document(shared)))
+    if len(text) > EMBED_LIMIT:
+        return None, f"The shared copy of the evidence is over 1 MB and is not embedded; its digest is {shared.digest}."
+    return Markup(text), "The shared copy of the evidence is embedded in this page as inert JSON."
+
+
+def inert_json(text: str) -> str:
+    r"""JSON that cannot end the element it stands in.
+
+    >>> inert_json('{"a":"</script>"}')
+    '{"a":"\\u003c/script\\u003e"}'
+    """
+    return re.sub("[<>&\u2028\u2029]", lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
+def _shown(value: object) -> object:
+    """What a template may print: safe markup, or text made clean. Anything else is a mistake, and raises."""
+    if hasattr(value, "__html__"):
+        return value
+    if isinstance(value, str):
+        return clean(value, limit=20_000)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise TypeError(f"a template may not print {type(value).__name__}")
+
+
+@cache
+def _environment() -> Environment:
+    folder = resources.files("auditkit.render.html").joinpath("templates")
+    return Environment(
+        loader=FileSystemLoader(str(folder)),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=False,
+    )
+
+
+@cache
+def _card_style() -> str:
+    return resources.files("auditkit.render.html").joinpath("card.css").read_text(encoding="utf-8")

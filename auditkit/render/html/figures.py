@@ -1,0 +1,294 @@
+"""Charts that follow from measurements alone, whichever analyzer made them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from auditkit.core.evidence import Measurement, Scalar
+from auditkit.render.charts import Chart, Line, Row, bar_chart, heat_map, interval_chart, line_chart
+from auditkit.render.html.names import label, title
+from auditkit.render.numbers import group_label, number, parameters
+from auditkit.render.text import capitalised, clean, words
+
+Params = tuple[tuple[str, Scalar], ...]
+_SHOWN_FEATURES = 12
+_SERIES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A chart with what it is about, so that the card can put the important ones first."""
+
+    chart: Chart
+    metric: str
+    kind: str
+
+
+def figures(measurements: Sequence[Measurement]) -> list[Figure]:
+    """Every chart that these measurements give: features, sweeps, groups, intersections, alternatives, headline.
+
+    A measurement is drawn once; what no chart takes is in the table of all numbers.
+    """
+    rest = [m for m in measurements if not m.over]
+    out: list[Figure] = []
+    for draw in (_features, _sweeps, _groups, _intersections, _alternatives, _headline):
+        found, used = draw(rest)
+        out += found
+        taken = {id(measurement) for measurement in used}
+        rest = [m for m in rest if id(m) not in taken]
+    return out
+
+
+Drawn = tuple[list[Figure], list[Measurement]]
+
+
+def row_of(measurement: Measurement, name: str) -> Row:
+    """A chart's row for a measurement."""
+    interval = measurement.interval
+    note = measurement.unreliable or (measurement.reason if measurement.value is None or interval is None else "") or ""
+    return Row(label=name, value=measurement.value, low=interval.low if interval else None,
+               high=interval.high if interval else None, n=measurement.n, note=note)  # fmt: skip
+
+
+def _by(measurements: Iterable[Measurement], key: Callable[[Measurement], object]) -> dict[object, list[Measurement]]:
+    groups: dict[object, list[Measurement]] = defaultdict(list)
+    for measurement in measurements:
+        groups[key(measurement)].append(measurement)
+    return groups
+
+
+def _params(measurement: Measurement, *without: str) -> Params:
+    return tuple(sorted((name, value) for name, value in measurement.params.items() if name not in without))
+
+
+def _with(params: Params) -> str:
+    text = parameters(dict(params))
+    return f" ({text})" if text else ""
+
+
+def _features(measurements: list[Measurement]) -> Drawn:
+    """Bars: one a feature, the largest first."""
+    chosen = [m for m in measurements if "feature" in m.params]
+    out = []
+    for members in _by(chosen, lambda m: (m.name, _params(m, "feature"), tuple(sorted(m.slice.items())))).values():
+        if len(members) < 2:
+            continue
+        first = members[0]
+        ranked = sorted(
+            members, key=lambda m: (-abs(m.value) if m.value is not None else 1.0, str(m.params["feature"]))
+        )
+        top, more = ranked[:_SHOWN_FEATURES], len(ranked) - _SHOWN_FEATURES
+        lead = top[0]
+        where = f" for {group_label(first.slice)}" if first.slice else ""
+        tail = f" The {_SHOWN_FEATURES} largest of {len(ranked)} are drawn." if more > 0 else ""
+        what = f"{label(first.name)}{where}{_with(_params(first, 'feature'))}"
+        finding = f"{clean(lead.params['feature'])} is highest in {what}: {number(lead.value)}.{tail}"
+        rows = [row_of(m, clean(m.params["feature"])) for m in top]
+        out.append(
+            Figure(bar_chart(rows, finding, label=label(first.name), unit=clean(first.unit)), first.name, "bars")
+        )
+    return out, chosen
+
+
+def _size_first(measurement: Measurement) -> tuple[float, str]:
+    size = 1.0 if measurement.value is None else -abs(measurement.value)
+    return size, str(measurement.params["feature"])
+
+
+def _numeric(value: Scalar) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _sweeps(measurements: list[Measurement]) -> Drawn:
+    """Lines over the numeric parameter that takes most values: attack strength, severity, epsilon."""
+    out: list[Figure] = []
+    used: list[Measurement] = []
+    for members in _by(measurements, lambda m: m.name).values():
+        values: dict[str, set[Scalar]] = defaultdict(set)
+        for measurement in members:
+            for name, value in measurement.params.items():
+                if _numeric(value):
+                    values[name].add(value)
+        along = max(sorted(values), key=lambda name: len(values[name]), default=None)
+        if along is None or len(values[along]) < 2:
+            continue
+        chosen = [m for m in members if _numeric(m.params.get(along))]
+        lines = _lines(chosen, along)
+        if not lines:
+            continue
+        used += chosen
+        for start in range(0, len(lines), _SERIES):
+            part = lines[start : start + _SERIES]
+            finding = _sweep_finding(members[0].name, along, part)
+            unit = f" ({clean(members[0].unit)})" if members[0].unit else ""
+            chart = line_chart(part, finding, x_label=words(along), y_label=label(members[0].name) + unit)
+            out.append(Figure(chart, members[0].name, "sweep"))
+    return out, used
+
+
+def _lines(measurements: list[Measurement], along: str) -> list[Line]:
+    lines = []
+    series = _by(measurements, lambda m: (tuple(sorted(m.slice.items())), _params(m, along)))
+    constant = _constant(measurements)
+    for members in series.values():
+        first = members[0]
+        points = sorted(members, key=lambda m: _float(m.params[along]))
+        varying = {name: value for name, value in first.params.items() if name != along and name not in constant}
+        parts = [group_label(first.slice)] if first.slice else []
+        if varying:
+            parts.append(parameters(varying))
+        name = ", ".join(parts) or "all rows"
+        banded = any(m.interval for m in points)
+        lines.append(
+            Line(
+                name=name,
+                x=[_float(m.params[along]) for m in points],
+                y=[m.value for m in points],
+                low=[m.interval.low if m.interval else None for m in points] if banded else (),
+                high=[m.interval.high if m.interval else None for m in points] if banded else (),
+            )
+        )
+    return lines if any(len(line.x) > 1 for line in lines) else []
+
+
+def _constant(measurements: list[Measurement]) -> set[str]:
+    names = {name for m in measurements for name in m.params}
+    return {name for name in names if len({m.params.get(name) for m in measurements}) == 1}
+
+
+def _float(value: Scalar) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _sweep_finding(name: str, along: str, lines: Sequence[Line]) -> str:
+    """What changes most from the first to the last point, in one sentence."""
+    best: tuple[float, str] | None = None
+    for line in lines:
+        present = [(x, y) for x, y in zip(line.x, line.y, strict=True) if y is not None]
+        if len(present) < 2:
+            continue
+        (x0, y0), (x1, y1) = present[0], present[-1]
+        verb = "falls" if y1 < y0 else "rises" if y1 > y0 else "stays"
+        who = f" for {line.name}" if len(lines) > 1 or line.name != "all rows" else ""
+        sentence = (
+            f"{title(name)}{who} {verb} from {number(y0)} at {words(along)} {number(x0)}"
+            f" to {number(y1)} at {number(x1)}."
+            if y1 != y0
+            else f"{title(name)}{who} stays at {number(y0)} from {words(along)} {number(x0)} to {number(x1)}."
+        )
+        if best is None or abs(y1 - y0) > best[0]:
+            best = (abs(y1 - y0), sentence)
+    return best[1] if best else f"{title(name)} against {words(along)}."
+
+
+def _groups(measurements: list[Measurement]) -> Drawn:
+    """Dots with intervals: one a group of one column, with the value of all rows marked."""
+    chosen = [m for m in measurements if len(m.slice) == 1]
+    overall = {(m.name, _params(m)): m for m in measurements if not m.slice}
+    out = []
+    for members in _by(chosen, lambda m: (m.name, _params(m), next(iter(m.slice)))).values():
+        first = members[0]
+        column = next(iter(first.slice))
+        rows = [row_of(m, clean(m.slice[column])) for m in members]
+        whole = overall.get((first.name, _params(first)))
+        chart = interval_chart(
+            rows,
+            _group_finding(first, column, members),
+            label=label(first.name),
+            unit=clean(first.unit),
+            bounds=first.bounds,
+            reference=whole.value if whole else None,
+        )
+        out.append(Figure(chart, first.name, "groups"))
+    return out, chosen
+
+
+def _group_finding(first: Measurement, column: str, members: list[Measurement]) -> str:
+    present = [m for m in members if m.value is not None]
+    subject = f"{title(first.name)} by {words(column)}{_with(_params(first))}"
+    if len(present) < 2:
+        return f"{subject}: fewer than two groups have a value."
+    low = min(present, key=lambda m: (m.value or 0.0, m.key))
+    high = max(present, key=lambda m: (m.value or 0.0, m.key))
+    if low.value == high.value:
+        return f"{subject} is the same for every group: {number(low.value)}."
+    ends = (
+        f"{subject} runs from {number(low.value)} for {clean(low.slice[column])}"
+        f" to {number(high.value)} for {clean(high.slice[column])}"
+    )
+    if low.interval is None or high.interval is None:
+        return ends + "."
+    apart = low.interval.high < high.interval.low
+    return f"{ends}; their intervals {'do not overlap' if apart else 'overlap'}."
+
+
+def _intersections(measurements: list[Measurement]) -> Drawn:
+    """A heat map for every pair of columns."""
+    chosen = [m for m in measurements if len(m.slice) == 2]
+    out = []
+    for members in _by(chosen, lambda m: (m.name, _params(m), tuple(sorted(m.slice)))).values():
+        first = members[0]
+        down, across = sorted(first.slice)
+        rows = list(dict.fromkeys(m.slice[down] for m in members))
+        columns = list(dict.fromkeys(m.slice[across] for m in members))
+        if len(rows) > 24 or len(columns) > 12:
+            continue
+        cells = {(m.slice[down], m.slice[across]): m for m in members}
+        values = [[cells[r, c].value if (r, c) in cells else None for c in columns] for r in rows]
+        present = [m for m in members if m.value is not None]
+        finding = f"{title(first.name)} by {words(down)} and {words(across)}{_with(_params(first))}"
+        if present:
+            low = min(present, key=lambda m: (m.value or 0.0, m.key))
+            high = max(present, key=lambda m: (m.value or 0.0, m.key))
+            finding += (
+                f" runs from {number(low.value)} for {group_label(low.slice)}"
+                f" to {number(high.value)} for {group_label(high.slice)}."
+            )
+        small = sum(m.value is None for m in members)
+        note = f"{small} of {len(members)} cells have no number; the table of all numbers says why." if small else ""
+        chart = heat_map(rows, columns, values, finding, row_label=down, column_label=across, note=note)
+        out.append(Figure(chart, first.name, "intersections"))
+    return out, chosen
+
+
+def _alternatives(measurements: list[Measurement]) -> Drawn:
+    """Dots with intervals for one quantity under different named settings: attacks, corruptions, methods."""
+    chosen: list[Measurement] = []
+    out = []
+    for members in _by([m for m in measurements if not m.slice and m.params], lambda m: m.name).values():
+        names = [parameters(m.params) for m in members]
+        if len(members) < 2 or len(set(names)) != len(names) or len(members) > 40:
+            continue
+        present = [m for m in members if m.value is not None]
+        finding = f"{title(members[0].name)} under {len(members)} settings."
+        if present:
+            low = min(present, key=lambda m: (m.value or 0.0, m.key))
+            high = max(present, key=lambda m: (m.value or 0.0, m.key))
+            finding = (
+                f"{title(members[0].name)} runs from {number(low.value)} ({parameters(low.params)})"
+                f" to {number(high.value)} ({parameters(high.params)})."
+            )
+        constant = _constant(members)
+        rows = [row_of(m, parameters({k: v for k, v in m.params.items() if k not in constant})) for m in members]
+        chart = interval_chart(rows, finding, label=label(members[0].name), unit=clean(members[0].unit),
+                               bounds=members[0].bounds)  # fmt: skip
+        out.append(Figure(chart, members[0].name, "settings"))
+        chosen += members
+    return out, chosen
+
+
+def _headline(measurements: list[Measurement]) -> Drawn:
+    """Dots with intervals for all overall rates of a family on one axis."""
+    chosen = [m for m in measurements if not m.slice and not m.params and m.bounds == (0.0, 1.0) and not m.unit]
+    present = [m for m in chosen if m.value is not None]
+    if len(present) < 3:
+        return [], []
+    better = [m for m in present if m.direction == "higher"] or present
+    low = min(better, key=lambda m: (m.value or 0.0, m.key))
+    high = max(better, key=lambda m: (m.value or 0.0, m.key))
+    finding = f"Over all rows, {label(low.name)} is {number(low.value)} and {label(high.name)} {number(high.value)}."
+    rows = [row_of(m, capitalised(label(m.name))) for m in chosen]
+    chart = interval_chart(rows, finding, label="value from 0 to 1", bounds=(0.0, 1.0))
+    return [Figure(chart, chosen[0].name, "headline")], chosen

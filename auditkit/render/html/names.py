@@ -1,0 +1,169 @@
+"""Words for what auditkit itself measures; names of other analyzers are shown as they are."""
+
+from __future__ import annotations
+
+from auditkit.core.evidence import Measurement
+from auditkit.render.numbers import parameters
+from auditkit.render.text import capitalised, clean, words
+
+# Family -> heading and the question that it answers, in the order of the card.
+FAMILIES: dict[str, tuple[str, str]] = {
+    "data": ("Data", "What are the rows like, and is anything wrong with them?"),
+    "performance": ("Performance", "How often is the model right, and how far can its scores be believed?"),
+    "fairness": ("Fairness", "Do groups of people get different treatment or different errors?"),
+    "explain": ("Explanations", "What do the model's decisions rest on?"),
+    "robustness": ("Robustness", "Does the model hold up when its inputs are disturbed or attacked?"),
+    "privacy": ("Privacy", "What could someone learn about the people it was trained on?"),
+}
+
+# Quantity -> label and one plain sentence. The key is the part of the measurement's name after the family.
+GLOSSARY: dict[str, tuple[str, str]] = {
+    "accuracy": ("accuracy", "the share of rows that the model decides as labelled"),
+    "balanced_accuracy": (
+        "balanced accuracy",
+        "the mean of the recalls of all classes, so that rare classes count as much",
+    ),
+    "precision": ("precision", "of the rows decided as positive, the share that is"),
+    "recall": ("recall", "of the rows that are positive, the share that the model finds"),
+    "f1": ("F1", "the harmonic mean of precision and recall"),
+    "roc_auc": ("ROC AUC", "the chance that a random positive row scores above a random negative one; 0.5 is guessing"),
+    "average_precision": (
+        "average precision",
+        "precision averaged over all recalls; the share of positives is guessing",
+    ),
+    "log_loss": ("log loss", "how surprised the labels are by the model's probabilities; lower is better"),
+    "brier_score": ("Brier score", "the mean squared gap between probability and outcome; lower is better"),
+    "expected_calibration_error": (
+        "calibration error",
+        "how far stated probabilities lie from what happens, on average",
+    ),
+    "r2": ("R²", "the share of the target's variance that the model explains"),
+    "mean_absolute_error": ("mean absolute error", "how far off a prediction is on average, in the target's unit"),
+    "root_mean_squared_error": (
+        "root mean squared error",
+        "like the mean absolute error, with large misses counting more",
+    ),
+    "pinball_loss": ("pinball loss", "how well a predicted quantile fits; lower is better"),
+    "error_rate": ("error rate", "the share of rows that the model decides otherwise than labelled"),
+    "base_rate": ("base rate", "the share of rows whose label is positive"),
+    "selection_rate": ("selection rate", "the share of rows that the model decides as positive"),
+    "true_positive_rate": ("true positive rate", "of the positive rows, the share decided as positive"),
+    "false_positive_rate": ("false positive rate", "of the negative rows, the share wrongly decided as positive"),
+    "true_negative_rate": ("true negative rate", "of the negative rows, the share decided as negative"),
+    "false_negative_rate": ("false negative rate", "of the positive rows, the share wrongly decided as negative"),
+    "positive_predictive_value": ("positive predictive value", "of the rows decided as positive, the share that is"),
+    "negative_predictive_value": ("negative predictive value", "of the rows decided as negative, the share that is"),
+    "equalized_odds": ("equalized odds", "the larger of the gaps in true and in false positive rate"),
+    "mean_absolute_attribution": ("mean |attribution|", "how much a feature moves the model's output, on average"),
+    "attribution_share": ("attribution share", "a feature's part of all attribution"),
+    "additivity_residual": ("additivity residual", "how far the attributions fail to add up to the output; 0 is exact"),
+    "completeness_delta": ("completeness delta", "how far integrated gradients fail to add up; 0 is exact"),
+    "local_fidelity_r2": ("local fidelity", "how well a simple local model follows the audited one (R²)"),
+    "stability_top5_overlap": (
+        "top-5 stability",
+        "how much of the five strongest features stays when the method is run again",
+    ),
+    "attack_success_rate": ("attack success", "of the rows decided rightly, the share that an attack overturns"),
+    "median_distance": ("median distance", "how far an input must be moved, at the median, to change the decision"),
+    "corrupted_accuracy": ("accuracy under corruption", "accuracy when the inputs are disturbed"),
+    "accuracy_drop": ("accuracy lost", "how much accuracy a disturbance costs"),
+    "membership_auc": ("membership AUC", "how well an attacker tells training rows from others; 0.5 is guessing"),
+    "membership_tpr": ("membership hits", "the share of training rows found at a fixed share of false alarms"),
+    "dp_accuracy": ("accuracy with privacy", "accuracy of the same training under differential privacy"),
+    "dp_accuracy_cost": ("cost of privacy", "accuracy lost by training with differential privacy"),
+    "epsilon": ("epsilon", "the bound on what training reveals about any one row; smaller is more private"),
+    "noise_multiplier": ("noise multiplier", "noise added in private training, as a multiple of the clipping norm"),
+    "missing_share": ("missing values", "the share of cells without a value"),
+    "duplicate_share": ("duplicates", "the share of rows that repeat another"),
+    "train_test_overlap": ("train/test overlap", "the share of test rows that were also trained on"),
+    "group_share": ("group share", "a group's part of all rows"),
+    "group_count": ("group size", "the number of rows of a group"),
+    "proxy_auc": ("proxy strength", "how well a feature gives away a sensitive column; 0.5 is not at all"),
+    "target_leakage_auc": ("target leakage", "how well one feature alone gives away the label; near 1 is suspicious"),
+}
+
+_KINDS = {
+    "difference": ("difference", "the largest gap between two groups"),
+    "ratio": ("ratio", "the smaller group's rate over the larger's; 1 is equal"),
+}
+
+# What a family's first numbers are, best first; everything else follows in the order it was measured.
+HEADLINES = (
+    "balanced_accuracy",
+    "accuracy",
+    "roc_auc",
+    "expected_calibration_error",
+    "r2",
+    "mean_absolute_error",
+    "root_mean_squared_error",
+    "selection_rate.difference",
+    "selection_rate.ratio",
+    "true_positive_rate.difference",
+    "false_positive_rate.difference",
+    "equalized_odds.difference",
+    "additivity_residual",
+    "local_fidelity_r2",
+    "stability_top5_overlap",
+    "attack_success_rate",
+    "corrupted_accuracy",
+    "membership_auc",
+    "membership_tpr",
+    "dp_accuracy",
+    "epsilon",
+    "duplicate_share",
+    "train_test_overlap",
+    "missing_share",
+)
+
+
+def quantity(name: str) -> str:
+    """The measurement's name without its family."""
+    return name.split(".", 1)[1] if "." in name else name
+
+
+def label(name: str) -> str:
+    """The quantity in words.
+
+    >>> label("fairness.selection_rate.difference"), label("toy.flip_rate")
+    ('selection rate difference', 'flip rate')
+    """
+    base, kind = _parts(name)
+    shown = GLOSSARY[base][0] if base in GLOSSARY else words(base.replace(".", " "))
+    return f"{shown} {kind}" if kind else shown
+
+
+def title(name: str) -> str:
+    """The quantity in words, as a heading."""
+    return capitalised(label(name))
+
+
+def meaning(name: str) -> str | None:
+    """One plain sentence on the quantity, when it is one of auditkit's own."""
+    base, kind = _parts(name)
+    if base not in GLOSSARY:
+        return None
+    sentence = GLOSSARY[base][1]
+    return f"{_KINDS[kind][1]}; the rate is {sentence}" if kind else sentence
+
+
+def about(measurement: Measurement) -> str:
+    """What identifies a measurement besides its name: its rows, its columns and its parameters."""
+    parts = [f"{clean(column)} {clean(group)}" for column, group in sorted(measurement.slice.items())]
+    if measurement.over:
+        parts.append("over " + " and ".join(clean(column) for column in measurement.over))
+    if measurement.params:
+        parts.append(parameters(measurement.params))
+    return ", ".join(parts) or "all rows"
+
+
+def family_title(family: str) -> str:
+    """The heading of a family; a third party's name in words."""
+    return FAMILIES[family][0] if family in FAMILIES else capitalised(words(family))
+
+
+def _parts(name: str) -> tuple[str, str]:
+    base = quantity(name)
+    for kind in _KINDS:
+        if base.endswith("." + kind):
+            return base[: -len(kind) - 1], kind
+    return base, ""

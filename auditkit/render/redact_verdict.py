@@ -1,0 +1,81 @@
+"""The verdict as it may be shared: what it says about small groups withheld."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from auditkit.core.verdict import Comparison, RuleResult, Side, Verdict
+from auditkit.render.redact import MIN_CELL, two_digits, withheld_reason
+from auditkit.render.suppression import hidden_cells
+
+_SAYS = {
+    "pass": "it is inside the limit",
+    "fail": "it is outside the limit",
+    "inconclusive": "there are too few rows to decide",
+    "error": "it could not be judged",
+    "waived": "it is outside the limit, and waived",
+}
+
+
+def redact_verdict(verdict: Verdict, min_cell: int = MIN_CELL) -> Verdict:
+    """The verdict with the same states, but no number of a group under ``min_cell`` rows, nor one that gives it."""
+    return dataclasses.replace(verdict, results=tuple(_result(result, min_cell) for result in verdict.results))
+
+
+def _result(result: RuleResult, min_cell: int) -> RuleResult:
+    sizes: dict[str, int] = {}
+    for comparison in result.comparisons:
+        for side in comparison.sides:
+            if side.n is not None:
+                sizes[side.group] = side.n
+        if not comparison.sides and comparison.n is not None:
+            sizes[comparison.label] = comparison.n
+    names = list(sizes)
+    small = {name for name in names if 0 < sizes[name] < min_cell}
+    if not small:
+        return result
+    positions = hidden_cells([sizes[name] for name in names], [range(len(names))], min_cell)
+    coarse = {names[position] for position in positions} - small
+    comparisons = tuple(_comparison(comparison, small, coarse, min_cell) for comparison in result.comparisons)
+    message = f"{_count_states(comparisons)}; numbers of groups with fewer than {min_cell} rows are withheld"
+    return dataclasses.replace(result, comparisons=comparisons, message=message)
+
+
+def _comparison(comparison: Comparison, small: set[str], coarse: set[str], min_cell: int) -> Comparison:
+    touched = {side.group for side in comparison.sides} or {comparison.label}
+    if touched & small:
+        return dataclasses.replace(
+            comparison,
+            value=None,
+            interval=None,
+            n=None,
+            sides=tuple(_side(side, small, coarse) for side in comparison.sides),
+            message=f"{_SAYS[comparison.state]}; {withheld_reason(min_cell)}",
+        )
+    if touched & coarse:
+        return dataclasses.replace(
+            comparison,
+            value=None if comparison.value is None else two_digits(comparison.value),
+            n=None,
+            sides=tuple(_side(side, small, coarse) for side in comparison.sides),
+            message=f"{_SAYS[comparison.state]}; rounded, so that a smaller group cannot be found by subtraction",
+        )
+    return comparison
+
+
+def _side(side: Side, small: set[str], coarse: set[str]) -> Side:
+    if side.group in small:
+        return Side(group=side.group, value=None, n=None)
+    if side.group in coarse:
+        return Side(group=side.group, value=None if side.value is None else two_digits(side.value), n=None)
+    return side
+
+
+def _count_states(comparisons: tuple[Comparison, ...]) -> str:
+    total = len(comparisons)
+    parts = []
+    for state, words in (("fail", "outside the limit"), ("inconclusive", "not settled"), ("error", "not judged")):
+        found = sum(comparison.state == state for comparison in comparisons)
+        if found:
+            parts.append(f"{found} of {total} comparisons {words}")
+    return ", ".join(parts) or f"{total} of {total} comparisons inside the limit"

@@ -1,0 +1,50 @@
+"""Which numbers of a table must be withheld so that no small cell can be read or worked out.
+
+Primary suppression hides cells from 1 to ``min_cell - 1``. A hidden cell can still be found by subtraction
+where a sum is published, so along every such line of cells either nothing is hidden or at least two cells are, which
+together hold ``min_cell`` or more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def hidden_cells(values: Sequence[int], lines: Iterable[Sequence[int]], min_cell: int) -> frozenset[int]:
+    """Positions of ``values`` to withhold.
+
+    Args:
+        values: Cell counts, ``>= 0``.
+        lines: Positions of cells whose sum is published, one sequence a sum.
+        min_cell: Smallest count that may be shown; zero is shown.
+
+    Returns:
+        The small cells and, along each line, the smallest other cells that must go with them. The choice
+        depends on the values and positions alone.
+
+    Source: Cox (1980), Suppression methodology and statistical disclosure control, JASA 75 (section 2).
+
+    >>> sorted(hidden_cells([4, 380, 400], [(0, 1, 2)], 10))
+    [0, 1]
+    >>> sorted(hidden_cells([40, 380, 400], [(0, 1, 2)], 10))
+    []
+    """
+    hidden = {index for index, value in enumerate(values) if 0 < value < min_cell}
+    fixed = [tuple(line) for line in lines]
+    changed = bool(hidden)
+    while changed:
+        changed = False
+        for line in fixed:
+            while not _safe(line, hidden, values, min_cell):
+                rest = [index for index in line if index not in hidden]
+                if not rest:
+                    break
+                # Smallest non-zero cell first: a hidden zero protects nothing while zeros are shown elsewhere.
+                hidden.add(min(rest, key=lambda index: (values[index] == 0, values[index], index)))
+                changed = True
+    return frozenset(hidden)
+
+
+def _safe(line: Sequence[int], hidden: set[int], values: Sequence[int], min_cell: int) -> bool:
+    inside = [index for index in line if index in hidden]
+    return not inside or (len(inside) > 1 and sum(values[index] for index in inside) >= min_cell)
