@@ -197,7 +197,7 @@ ANALYZER = Analyzer(
         "privacy.dp_accuracy": "Accuracy on the test rows of models trained afresh by the recipe at this epsilon.",
         "privacy.dp_accuracy_cost": "Accuracy without privacy minus accuracy with it, on the same test rows and seeds.",
         "privacy.dp_selection_rate": "Share of test rows that the freshly trained models decide as the positive class.",
-        "privacy.epsilon": "Epsilon that the training spends, from the accountant; the one in the params was asked for.",
+        "privacy.epsilon": "Epsilon that the training spends, from the accountant; the one in params was asked for.",
         "privacy.noise_multiplier": "Standard deviation of the noise over the clipping norm.",
     },
     params=DpTrainingParams,
