@@ -145,7 +145,7 @@ def cluster_codes(clusters: Any, index: Any, n: int, *, where: str = "clusters")
     missing = int((codes < 0).sum())
     if missing:
         raise UsageError("AK220", f"{missing} of {n} rows have no cluster", where=where, fix="give each row a cluster")
-    return codes.astype(np.int64)
+    return np.asarray(codes, dtype=np.int64)
 
 
 def regression_target(values: Any, *, where: str) -> FloatArray:
@@ -169,17 +169,16 @@ def regression_target(values: Any, *, where: str) -> FloatArray:
 def _named(sensitive: Any, inputs: Any, where: str) -> dict[str, Any]:
     if isinstance(sensitive, str):
         sensitive = [sensitive]
-    if isinstance(sensitive, list | tuple) and sensitive and all(isinstance(name, str) for name in sensitive):
-        if hasattr(inputs, "columns") and (len(sensitive) != len(inputs) or sensitive[0] in inputs.columns):
-            unknown = [name for name in sensitive if name not in inputs.columns]
-            if unknown:
-                raise UsageError(
-                    "AK205",
-                    f"X has no column {unknown[0]!r}",
-                    where=where,
-                    fix=nearest(unknown[0], [str(name) for name in inputs.columns]) or "name columns of X",
-                )
-            return {name: inputs[name] for name in sensitive}
+    if _are_names(sensitive, inputs):
+        unknown = [name for name in sensitive if name not in inputs.columns]
+        if unknown:
+            raise UsageError(
+                "AK205",
+                f"X has no column {unknown[0]!r}",
+                where=where,
+                fix=nearest(unknown[0], [str(name) for name in inputs.columns]) or "name columns of X",
+            )
+        return {name: inputs[name] for name in sensitive}
     if hasattr(sensitive, "columns"):
         names = [str(name) for name in sensitive.columns]
         if len(set(names)) != len(names):
@@ -198,6 +197,14 @@ def _named(sensitive: Any, inputs: Any, where: str) -> dict[str, Any]:
             "AK218", "sensitive columns need names", where=where, fix='pass a DataFrame, or {"sex": ..., "race": ...}'
         )
     return {"sensitive": array}
+
+
+def _are_names(sensitive: Any, inputs: Any) -> bool:
+    """Whether a list of strings names columns of ``inputs``, rather than being a column itself."""
+    if not isinstance(sensitive, list | tuple) or not sensitive or not hasattr(inputs, "columns"):
+        return False
+    strings = all(isinstance(name, str) for name in sensitive)
+    return strings and (len(sensitive) != len(inputs) or sensitive[0] in inputs.columns)
 
 
 def _groups(name: str, values: Any, where: str) -> StrArray:

@@ -79,7 +79,7 @@ def make_subject(
     adapted = adapt_model(model, inputs, y_plain, task=task, tokenizer=tokenizer, device=device)
     found = _task_of(adapted, task)
     classes = tuple(adapted.classes)
-    code = positive_code(classes, positive) if found == "binary" else _no_positive(positive, found)
+    code = _positive(classes, positive, found)
     kind = infer_modality(inputs, modality, token_model=_takes_tokens(adapted))
     inputs = _ordered(inputs, adapted)
 
@@ -159,7 +159,7 @@ def make_predictions_subject(
         names = class_names(classes if classes is not None else _seen_labels(truth, decided))
         model = _saved_classes(decided, scores, names, positive, n)
     found = _task_of(model, task)
-    code = positive_code(names, positive) if found == "binary" else _no_positive(positive, found)
+    code = _positive(names, positive, found)
 
     def encode(values: Any) -> npt.NDArray[Any]:
         if found == "regression":
@@ -321,9 +321,12 @@ def _task_of(model: Model, task: Task | None) -> Task:
     return task or found
 
 
-def _no_positive(positive: Any, task: Task) -> None:
+def _positive(classes: tuple[str, ...], positive: Any, task: Task) -> int | None:
+    if task == "binary":
+        return positive_code(classes, positive)
     if positive is not None:
         raise UsageError("AK209", f"positive= is for binary tasks; this one is {task}", fix="leave positive= out")
+    return None
 
 
 def _train_parts(train: Any) -> tuple[Any, Any, Any] | None:

@@ -154,4 +154,4 @@ def guess_output(raw: Any, n: int, y: npt.NDArray[Any], classes: Sequence[Any] |
 
 def decide_largest(scores: FloatArray) -> IntArray:
     """Class codes of the largest scores ``(n,)``; the first class at a tie."""
-    return np.argmax(scores, axis=1).astype(np.int64)
+    return np.asarray(np.argmax(scores, axis=1), dtype=np.int64)

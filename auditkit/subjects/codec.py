@@ -147,7 +147,9 @@ def make_codec(dataset: Dataset, *others: Dataset) -> TabularCodec:
     tables = [dataset.inputs, *(other.inputs for other in others)]
     schema = dataset.schema if dataset.schema.features else infer_schema(tables)
     if not hasattr(dataset.inputs, "columns"):
-        columns = tuple(ColumnCode(feature, feature.name, dataset.inputs.dtype, "number") for feature in schema.features)
+        columns = tuple(
+            ColumnCode(feature, feature.name, dataset.inputs.dtype, "number") for feature in schema.features
+        )
         return TabularCodec(columns, frame=False, dtype=dataset.inputs.dtype)
     names = list(dataset.inputs.columns)
     parts = [[table.iloc[:, place] for table in tables] for place in range(len(names))]

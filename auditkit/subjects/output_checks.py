@@ -101,7 +101,7 @@ def decided_codes(raw: Any, n: int, lookup: dict[str, int], *, where: str) -> In
             where=where,
             why=f"its classes are {', '.join(map(repr, list(lookup)[:20]))}",
         )
-    return np.array([lookup[name] for name in names], dtype=np.int64)[codes]
+    return np.asarray(np.array([lookup[name] for name in names])[codes], dtype=np.int64)
 
 
 def model_raised(error: Exception, inputs: Any, *, where: str) -> NoReturn:

@@ -116,4 +116,4 @@ def _encoded(column: NumericColumn | CategoryColumn, series: Any) -> FloatArray:
     import pandas as pd
 
     codes = pd.Index(column.categories, dtype=object).get_indexer(series.astype(object))
-    return (codes[:, None] == np.arange(len(column.categories))[None, :]).astype(np.float64)
+    return np.asarray(codes[:, None] == np.arange(len(column.categories))[None, :], dtype=np.float64)

@@ -47,12 +47,13 @@ def one_hot_groups(frames: Sequence[Any], names: Sequence[str]) -> dict[str, str
 
     ``=`` separates like ``_``; where prefixes nest, the largest set that sums to 1 wins.
     """
-    flags = {
-        name: [_zero_one(_column(frame, place)) for frame in frames]
-        for place, name in enumerate(names)
-        if "_" in name or "=" in name
-    }
-    flags = {name: parts for name, parts in flags.items() if all(part is not None for part in parts)}
+    flags: dict[str, list[npt.NDArray[np.float64]]] = {}
+    for place, name in enumerate(names):
+        if "_" in name or "=" in name:
+            parts = [_zero_one(_column(frame, place)) for frame in frames]
+            present = [part for part in parts if part is not None]
+            if len(present) == len(parts):
+                flags[name] = present
     sets: dict[str, list[str]] = {}
     for name in flags:
         for place, letter in enumerate(name):
@@ -63,8 +64,8 @@ def one_hot_groups(frames: Sequence[Any], names: Sequence[str]) -> dict[str, str
         members = sorted(set(members))
         if len(members) < 2 or any(name in found for name in members):
             continue
-        totals = [sum(flags[name][split] for name in members) for split in range(len(frames))]
-        if all(len(total) > 0 and bool((total == 1).all()) for total in totals):
+        totals = [np.sum([flags[name][split] for name in members], axis=0) for split in range(len(frames))]
+        if all(bool((total == 1).all()) for total in totals):
             found |= dict.fromkeys(members, prefix)
     return found
 

@@ -97,7 +97,7 @@ class TorchModel:
         """
         if not self.classes:
             raise UsageError("AK216", "a regression model decides for no class")
-        return np.argmax(scores, axis=1).astype(np.int64)
+        return np.asarray(np.argmax(scores, axis=1), dtype=np.int64)
 
     def predict_scores(self, inputs: Any) -> FloatArray:
         """Scores ``(n, k)`` in :attr:`score_space`, in batches, without gradients."""
@@ -177,7 +177,7 @@ def forward_batches(
 
 
 def plain_output(raw: Any, where: str) -> torch.Tensor:
-    """The tensor of class scores in what a module returned: itself, ``.logits``, ``["logits"]`` or the first of a tuple.
+    """The class scores in what a module returned: itself, ``.logits``, ``["logits"]`` or the first of a tuple.
 
     Raises:
         UsageError: AK223 none of these.
@@ -195,7 +195,7 @@ def plain_output(raw: Any, where: str) -> torch.Tensor:
 
 
 def as_tensor(inputs: Any, module: torch.nn.Module, device: str) -> torch.Tensor:
-    """Numbers as a tensor on ``device``: token ids (2-D integers into an embedding) as long, all else in the module's dtype.
+    """Numbers as a tensor on ``device``: token ids (2-D integers, embedding layer) as long, else the module's dtype.
 
     Raises:
         UsageError: AK222 columns that are not numbers, AK223 text without a tokenizer.
@@ -228,7 +228,7 @@ def refuse_probabilities(raw: npt.NDArray[Any], where: str) -> None:
         "the module's outputs look like probabilities, and logits are expected",
         where=where,
         why="all lie in [0, 1]" + (" and every row sums to 1" if raw.shape[1] > 1 else ""),
-        fix='wrap it: TorchModel(module, classes=..., output="probability"); output="logit" if they are logits after all',
+        fix='wrap it: TorchModel(module, classes=..., output="probability"), or output="logit" if they are logits',
     )
 
 

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch  # noqa: TID253 - this module exists to drive torch
-from torch.nn import functional
 
 from auditkit.core.errors import AuditkitError
 from auditkit.subjects.torch import plain_output
@@ -65,7 +64,7 @@ def train_sgd(
         module.train()
         optimizer = torch.optim.SGD(module.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum)
         for _ in range(recipe.epochs):
-            for batch in torch.randperm(len(rows), generator=shuffler).split(recipe.batch_size):
+            for batch in torch.split(torch.randperm(len(rows), generator=shuffler), recipe.batch_size):
                 optimizer.zero_grad(set_to_none=True)
                 loss = training_loss(plain_output(module(rows[batch]), recipe.name), target[batch])
                 if not torch.isfinite(loss):
@@ -84,7 +83,9 @@ def train_sgd(
 def training_loss(outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Mean loss: squared error for float targets; cross-entropy for codes, binary for a single output."""
     if target.is_floating_point():
-        return functional.mse_loss(outputs.reshape(len(target)), target)
+        return torch.nn.functional.mse_loss(outputs.reshape(len(target)), target)
     if outputs.ndim == 1 or outputs.shape[1] == 1:
-        return functional.binary_cross_entropy_with_logits(outputs.reshape(len(target)), target.to(outputs.dtype))
-    return functional.cross_entropy(outputs, target)
+        return torch.nn.functional.binary_cross_entropy_with_logits(
+            outputs.reshape(len(target)), target.to(outputs.dtype)
+        )
+    return torch.nn.functional.cross_entropy(outputs, target)

@@ -113,11 +113,14 @@ def test_unseen_categories_and_impossible_codes_are_refused() -> None:
 
 
 def test_what_a_float_cannot_hold_is_refused() -> None:
+    large = pd.DataFrame({"id": [2**60, 1]})
+    codec = make_codec(dataset(large))
     with pytest.raises(UsageError, match="AK227 column 'id' holds integers too large"):
-        frame = pd.DataFrame({"id": [2**60, 1]})
-        make_codec(dataset(frame)).encode(frame)
+        codec.encode(large)
+    fine = pd.DataFrame({"t": pd.to_datetime(["2020-01-01 00:00:00.000000001"])})
+    codec = make_codec(dataset(fine))
     with pytest.raises(UsageError, match="AK227 column 't' holds times"):
-        frame = pd.DataFrame({"t": pd.to_datetime(["2020-01-01 00:00:00.000000001"])})
-        make_codec(dataset(frame)).encode(frame)
+        codec.encode(fine)
+    texts = Dataset(inputs=["a"], y=np.zeros(1, dtype=np.int64), modality="text")
     with pytest.raises(UsageError, match="AK208 only tables"):
-        make_codec(Dataset(inputs=["a"], y=np.zeros(1, dtype=np.int64), modality="text"))
+        make_codec(texts)

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import gzip
+import os
+import pickle
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+from auditkit.core.errors import LoadError
+from auditkit.subjects.files import read_arrays, read_table
+
+pytestmark = pytest.mark.core_only
+
+
+def write(path, text: str):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_csv_types_are_those_that_pandas_would_read(tmp_path) -> None:
+    text = 'n,gap,x,word,flag,day,zip\n1,1,0.5,"a, b",true,2020-01-02,0012\n2,,1e3,,false,2021-03-04,0013\n'
+    frame = read_table(write(tmp_path / "t.csv", text))
+    assert frame["n"].dtype == np.int64
+    assert frame["gap"].dtype == np.float64
+    assert np.isnan(frame["gap"][1])
+    assert frame["x"].tolist() == [0.5, 1000.0]
+    assert frame["word"][0] == "a, b"
+    assert pd.isna(frame["word"][1])
+    assert frame["flag"].tolist() == [True, False]
+    assert frame["day"].dt.year.tolist() == [2020, 2021]
+    assert frame["zip"].tolist() == ["0012", "0013"]
+
+
+def test_columns_and_types_can_be_chosen(tmp_path) -> None:
+    path = write(tmp_path / "t.csv", "a,b,c\n1,2,3\n")
+    frame = read_table(path, columns=["c", "a"], types={"c": "VARCHAR"})
+    assert list(frame.columns) == ["c", "a"]
+    assert frame["c"].tolist() == ["3"]
+    with pytest.raises(LoadError, match=r"AK232 there is no column 'aa'(.|\n)*did you mean 'a'"):
+        read_table(path, columns=["aa"])
+    with pytest.raises(LoadError, match="AK232 there is no column 'z'"):
+        read_table(path, types={"z": "VARCHAR"})
+
+
+def test_separators_compression_and_byte_order_marks(tmp_path) -> None:
+    assert read_table(write(tmp_path / "s.csv", "a;b\n1,5;2\n"))["b"].tolist() == [2]
+    assert read_table(write(tmp_path / "t.tsv", "a,x\tb\n1\t2\n")).columns.tolist() == ["a,x", "b"]
+    assert read_table(write(tmp_path / "bom.csv", "\ufeffa,b\n1,2\n")).columns.tolist() == ["a", "b"]
+    path = tmp_path / "z.csv.gz"
+    path.write_bytes(gzip.compress(b"a,b\n1,2\n"))
+    assert read_table(path)["a"].tolist() == [1]
+
+
+def test_names_stay_as_they_are_written(tmp_path) -> None:
+    assert read_table(write(tmp_path / "case.csv", 'A,a,"x y"\n1,2,3\n')).columns.tolist() == ["A", "a", "x y"]
+    with pytest.raises(LoadError, match="AK207 two columns have the same name: 'a'"):
+        read_table(write(tmp_path / "dup.csv", "a,b,a\n1,2,3\n"))
+
+
+def test_no_row_is_taken_for_a_comment_or_skipped(tmp_path) -> None:
+    frame = read_table(write(tmp_path / "hash.csv", "a,b\n#x,1\n# y,2\nz,3\n"))
+    assert frame["a"].tolist() == ["#x", "# y", "z"]
+
+
+def test_wildcards_in_a_name_are_letters(tmp_path) -> None:
+    write(tmp_path / "other.csv", "a\n9\n")
+    path = write(tmp_path / "[o]*.csv", "a\n1\n")
+    assert read_table(path)["a"].tolist() == [1]
+    with pytest.raises(LoadError, match="AK230 there is no file"):
+        read_table(tmp_path / "*.csv")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\x00\x01\x02" * 50, "a,b\n1,2\n1,2,3,4\n", "a,b\n1,2\n5\n", 'a,b\n1,"2\n3,4\n'], ids=range(5)
+)
+def test_a_damaged_csv_is_a_coded_error_without_its_folder(tmp_path, text) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(LoadError, match="AK231") as caught:
+        read_table(path)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_parquet_round_trip_and_refusals(tmp_path) -> None:
+    path = str(tmp_path / "t.parquet")
+    source = "SELECT 1::BIGINT a, 'x' \"B b\", true c, DATE '2020-01-01' d, 1.5::DECIMAL(4,1) e"
+    duckdb.sql(f"COPY ({source}) TO '{path}'")
+    frame = read_table(path)
+    assert frame.columns.tolist() == ["a", "B b", "c", "d", "e"]
+    assert frame.iloc[0].tolist() == [1, "x", True, pd.Timestamp("2020-01-01"), 1.5]
+    nested = str(tmp_path / "n.parquet")
+    duckdb.sql(f"COPY (SELECT 1 a, [1, 2] l, {{'p': 1}} s) TO '{nested}'")
+    with pytest.raises(LoadError, match=r"AK233 column 'l' is of type INTEGER\[\]"):
+        read_table(nested)
+    assert read_table(nested, columns=["a"])["a"].tolist() == [1]
+    with pytest.raises(LoadError, match="AK231 'fake.parquet' cannot be read"):
+        read_table(write(tmp_path / "fake.parquet", "a,b\n1,2\n"))
+
+
+def test_what_is_not_a_file_is_refused(tmp_path) -> None:
+    with pytest.raises(LoadError, match=r"AK230 there is no file 'tset.csv'(.|\n)*did you mean 'test.csv'"):
+        write(tmp_path / "test.csv", "a\n1\n") and read_table(tmp_path / "tset.csv")
+    with pytest.raises(LoadError, match="AK230 addresses are not opened"):
+        read_table("https://example.org/t.csv")
+    with pytest.raises(LoadError, match="AK230 'd.csv' is not a regular file"):
+        (tmp_path / "d.csv").mkdir() or read_table(tmp_path / "d.csv")
+    with pytest.raises(LoadError, match="AK231 't.xlsx' is not a kind of table"):
+        read_table(write(tmp_path / "t.xlsx", "a"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_without_waiting(tmp_path) -> None:
+    os.mkfifo(tmp_path / "p.csv")
+    with pytest.raises(LoadError, match="AK230 'p.csv' is not a regular file"):
+        read_table(tmp_path / "p.csv")
+
+
+class Bomb:
+    def __reduce__(self):
+        return (os.mkdir, ("executed",))
+
+
+def test_npz_holds_plain_arrays_only(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez(tmp_path / "ok.npz", x=np.arange(6).reshape(2, 3), y=np.array([0, 1]))
+    arrays = read_arrays(tmp_path / "ok.npz")
+    assert arrays["x"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    np.savez(tmp_path / "evil.npz", x=np.array([Bomb()], dtype=object))
+    with pytest.raises(LoadError, match="AK234 'evil.npz' cannot be read as plain arrays"):
+        read_arrays(tmp_path / "evil.npz")
+    (tmp_path / "raw.npz").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(LoadError, match="AK234 'raw.npz' is not an npz file"):
+        read_arrays(tmp_path / "raw.npz")
+    assert not (tmp_path / "executed").exists()
+    np.savez_compressed(tmp_path / "bomb.npz", x=np.zeros(10**6))
+    with pytest.raises(LoadError, match="AK243 'bomb.npz' unpacks to"):
+        read_arrays(tmp_path / "bomb.npz", max_bytes=10**6)
