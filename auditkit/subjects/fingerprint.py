@@ -140,7 +140,7 @@ def _function(value: types.FunctionType, inner: Any) -> bytes:
 
 
 def _pandas(value: Any, inner: Any) -> bytes | None:
-    if not type(value).__module__.startswith("pandas."):
+    if type(value).__module__.partition(".")[0] != "pandas":
         return None
     import pandas as pd
 
