@@ -121,9 +121,14 @@ def _settings(analyzer: Analyzer) -> Any:
     if not properties:
         grid.add_row(Text("none"))
     for name, spec in properties.items():
-        default = json.dumps(spec["default"]) if "default" in spec else "required"
+        field = analyzer.params.model_fields[name]
+        default = "required" if field.is_required() else _plain(field.get_default(call_default_factory=True))
         grid.add_row(Text(name, no_wrap=True), Text(default), Text(_kind(spec)), Text(spec.get("description", "")))
     return grid
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, default=lambda other: list(other) if isinstance(other, set | frozenset) else str(other))
 
 
 def _kind(spec: dict[str, Any]) -> str:

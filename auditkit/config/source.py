@@ -11,15 +11,13 @@ import numpy as np
 
 from auditkit.config.factories import call_factory, is_reference
 from auditkit.config.load import project_root
-from auditkit.core.errors import AuditkitError, LoadError, UsageError
+from auditkit.core.errors import UsageError
 from auditkit.core.registry import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from auditkit.config.model import Config
-
-TABLES = (".csv", ".tsv", ".parquet", ".pq")
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,8 @@ def read_source(config: Config, key: str, value: str, allowed: tuple[Path, ...] 
         allowed: Further folders that files may be in.
 
     Raises:
-        UsageError: AK133 outside the project, AK134 no such file, AK136 or AK138 not a table or arrays.
+        UsageError: AK133 outside the project, AK134 no such file, AK136 to AK138 not a table or arrays; and the errors
+            of ``subjects.files``.
     """
     where = config.where("data", key)
     if is_reference(value) and not (config.root / value).exists():
@@ -87,17 +86,10 @@ def read_source(config: Config, key: str, value: str, allowed: tuple[Path, ...] 
             fix="return a DataFrame, or a mapping of arrays",
         )
     path = resolve_path(config, value, where=where, allowed=allowed)
-    if path.suffix.lower() == ".npz":
-        return Source(_arrays(path, where), path.name)
-    if path.suffix.lower() not in TABLES:
-        raise UsageError(
-            "AK138",
-            f"{path.name!r} is not a kind of file that holds data",
-            where=where,
-            fix=f"give {', '.join(TABLES)}, .npz, or module:function",
-        )
-    from auditkit.subjects.files import read_table
+    from auditkit.subjects.files import read_arrays, read_table
 
+    if path.suffix.lower() == ".npz":
+        return Source(read_arrays(path), path.name)
     return Source(read_table(path), path.name)
 
 
@@ -128,19 +120,3 @@ def resolve_path(config: Config, value: str, *, where: str, allowed: tuple[Path,
             fix=nearest(path.name, beside) or "paths are relative to the configuration file",
         )
     return path
-
-
-def _arrays(path: Path, where: str) -> dict[str, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except AuditkitError:
-        raise
-    except Exception as error:
-        raise LoadError(
-            "AK139",
-            f"cannot read {path.name!r}",
-            where=where,
-            why=f"{type(error).__name__}: {str(error)[:300]}",
-            fix="save it with np.savez; arrays of Python objects are not read",
-        ) from error

@@ -86,7 +86,8 @@ def _model(config: Config, section: ModelSection, device: str, allowed: tuple[Pa
         from auditkit.subjects.loading import load_model
 
         path = resolve_path(config, section.path, where=config.where("model", "path"), allowed=allowed)
-        made = load_model(path, factory=made, sha256=section.sha256, allow_pickle=section.allow_pickle)
+        architecture = None if made is None else (lambda: made)  # a module is callable itself
+        made = load_model(path, factory=architecture, sha256=section.sha256, allow_pickle=section.allow_pickle)
     if made is None:
         raise UsageError("AK136", f"the factory {section.factory!r} returned None", where=where, fix="return the model")
     if config.data.classes is not None and _is_torch_module(made):

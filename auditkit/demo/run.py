@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditkit.demo.loan import APPROVED, LoanSplit, loan_splits
-from auditkit.demo.models import boosted_pipeline, mlp_recipe, require
+from auditkit.demo.models import boosted_pipeline, mlp_recipe, require, table_encoder
 
 if TYPE_CHECKING:
     from auditkit.api import Report
@@ -32,6 +33,8 @@ PROSE = {
     "ethical_considerations": "In the faulty table women of the same merit were approved less, and one feature tells "
     "their sex: a model trained on it repeats the harm although it is never given the sex.",
 }
+# The noise that the accountant finds for 3,000 rows, batches of 128 and 15 epochs; the analyzer checks it again.
+NOISE_MULTIPLIERS: Mapping[str, float] = {"8.0": 0.826, "1.0": 3.185}
 # Settings of both models, and of each one: small versions of the defaults.
 COMMON: Mapping[str, Mapping[str, Any]] = {
     "data.quality": {},
@@ -40,10 +43,13 @@ COMMON: Mapping[str, Mapping[str, Any]] = {
     "explain.shap": {"max_rows": 60, "max_background": 50},
     "privacy.membership": {},
     "robustness.noise": {},
-    "robustness.adversarial": {},
+    "robustness.adversarial": {"max_rows": 150, "eps": [0.05, 0.1]},
 }
 BOOSTED: Mapping[str, Mapping[str, Any]] = {"explain.lime": {"max_rows": 12, "samples": 500}}
-MLP: Mapping[str, Mapping[str, Any]] = {"explain.saliency": {"max_rows": 60}, "privacy.dp_training": {}}
+MLP: Mapping[str, Mapping[str, Any]] = {
+    "explain.saliency": {"max_rows": 60},
+    "privacy.dp_training": {"epsilons": [8.0, 1.0], "seeds": 2, "noise_multipliers": NOISE_MULTIPLIERS},
+}
 
 
 def demo_reports(
@@ -85,10 +91,13 @@ def demo_subject(kind: str, train: LoanSplit, test: LoanSplit, *, seed: int = 0)
     from auditkit.subjects.build import make_subject
 
     model: Any
+    recipe: Any = None
     if kind == "boosted":
         model = boosted_pipeline(seed).fit(train.inputs, train.y)
-        recipe, name = None, "Loan decisions, gradient boosting"
+        name = "Loan decisions, gradient boosting"
     else:
+        encode = table_encoder(train.inputs)
+        train, test = replace(train, inputs=encode(train.inputs)), replace(test, inputs=encode(test.inputs))
         recipe, name = mlp_recipe(train.inputs), "Loan decisions, neural network"
         model = recipe.fit(train.inputs, (train.y == APPROVED).to_numpy().astype("int64"), seed)
     return make_subject(
