@@ -49,8 +49,8 @@ class AdversarialParams(Params):
     max_rows: int = Field(default=200, ge=1)
     steps: int = Field(default=40, ge=1)
     restarts: int = Field(default=1, ge=1)
-    search_rounds: int = Field(default=50, ge=1)
-    hopskipjump_rows: int = Field(default=20, ge=0)
+    search_rounds: int = Field(default=25, ge=1)
+    hopskipjump_rows: int = Field(default=60, ge=0)
     hopskipjump_steps: int = Field(default=5, ge=1)
     hopskipjump_queries: int = Field(default=2000, ge=50)
     noise_draws: int = Field(default=20, ge=2)
@@ -131,12 +131,14 @@ def _attack(
     from auditkit.analyzers.robustness.strikes import Budget
     from auditkit.methods.robustness import checks
 
-    everyone = make_arena(subject, grid, positions)
-    cached = np.asarray(context.decisions()[positions], dtype=np.int64)
+    decisions = np.asarray(context.decisions(), dtype=np.int64)
+    plain = "scores" in subject.model.capabilities and bool((context.scores().argmax(axis=1) == decisions).all())
+    everyone = make_arena(subject, grid, positions, plain=plain)
+    cached = decisions[positions]
     right = np.asarray(cached == everyone.y)
     agree = checks.clean_agrees(cached.astype(np.float64), everyone.decide(everyone.x).astype(np.float64))
     steady = checks.deterministic(everyone.look(everyone.x), everyone.look(everyone.x))
-    arena = make_arena(subject, grid, positions[right])
+    arena = make_arena(subject, grid, positions[right], plain=plain)
     budget = Budget(
         steps=params.steps,
         restarts=params.restarts,

@@ -158,8 +158,16 @@ class Arena:
     look: Callable[[FloatArray], FloatArray]
 
 
-def make_arena(subject: Subject, grid: Grid, rows: IntArray) -> Arena:
-    """Bind the grid to the user's model on some rows of the test data."""
+def make_arena(subject: Subject, grid: Grid, rows: IntArray, *, plain: bool) -> Arena:
+    """Bind the grid to the user's model on some rows of the test data.
+
+    Args:
+        subject: Model and data.
+        grid: The test data as a matrix.
+        rows: Positions of the rows.
+        plain: The decisions on the test data are the highest scores, so that ``judge`` may look at scores alone;
+            what a search finds is decided by the model itself in the end either way.
+    """
     from auditkit.methods.robustness.search import margin_loss
 
     model = subject.model
@@ -179,7 +187,10 @@ def make_arena(subject: Subject, grid: Grid, rows: IntArray) -> Arena:
         if not scored:
             return np.asarray(decide(points) != y), np.zeros(len(points))
         scores = look(points)
-        codes = model.decide(scores) if isinstance(model, DecidesFromScores) else decide(points)
+        if isinstance(model, DecidesFromScores):
+            codes = model.decide(scores)
+        else:
+            codes = scores.argmax(axis=1).astype(np.int64) if plain else decide(points)
         return np.asarray(codes != y), margin_loss(scores, y)
 
     return Arena(

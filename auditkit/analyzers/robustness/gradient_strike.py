@@ -168,7 +168,7 @@ def _repaired(
 
     rows = np.flatnonzero(~fooled)
     found = feasible_search(
-        arena.judge, arena.x[rows], arena.y[rows], arena.grid.space, eps, start=points[rows], rounds=25, rng=context.rng
+        arena.judge, arena.x[rows], arena.y[rows], arena.grid.space, eps, start=points[rows], rounds=12, rng=context.rng
     )
     fooled, points = fooled.copy(), points.copy()
     points[rows], fooled[rows] = found.points, found.success

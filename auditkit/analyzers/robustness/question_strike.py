@@ -96,7 +96,7 @@ def _jump(arena: Arena, budget: Budget, context: Context, pool: FloatArray) -> _
         max_iter=budget.hopskipjump_steps,
         max_queries=budget.hopskipjump_queries,
         seed=context.seed,
-        tick=lambda done: context.check_deadline(),
+        tick=context.check_deadline,
     )
     distance = np.where(found.rescored.fooled, found.rescored.distance, np.inf)
     notes = [

@@ -79,8 +79,8 @@ def controls(arena: Arena, eps_list: tuple[float, ...], budget: Budget, context:
     rng, spent = context.rng, 0
     for eps in eps_list:
         context.check_deadline()
-        blind = random_noise(arena.judge, x, y, space, eps, draws=budget.noise_draws, rng=rng)
-        short = feasible_search(arena.judge, x, y, space, eps, rounds=budget.noise_draws // 2, width=2, rng=rng)
+        blind = random_noise(arena.decide, x, y, space, eps, draws=budget.noise_draws, rng=rng)
+        short = feasible_search(arena.judge, x, y, space, eps, rounds=budget.noise_draws // 4, width=4, rng=rng)
         for found, kept in ((blind, noise), (short, search)):
             kept[eps] = np.asarray(arena.decide(found.points) != y) if len(x) else found.success
             reach = np.minimum(reach, np.where(kept[eps], space.distance(x, found.points), np.inf))

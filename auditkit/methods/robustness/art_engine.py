@@ -20,6 +20,7 @@ import numpy as np
 
 from auditkit.core.errors import MissingExtra
 from auditkit.methods.robustness.feasible import BoolArray, Feasible, FloatArray
+from auditkit.methods.robustness.lockstep import Search, in_lockstep
 from auditkit.methods.robustness.rescore import Decide, IntArray, Rescored, rescore
 from auditkit.methods.robustness.state import preserved_generators
 
@@ -85,13 +86,14 @@ def hop_skip_jump(  # noqa: PLR0913 - each budget is named at the call
     max_eval: int = 200,
     max_queries: int = 2000,
     seed: int = 0,
-    tick: Callable[[int], None] | None = None,
+    tick: Callable[[], None] | None = None,
 ) -> Nearest:
     """HopSkipJump in scaled units, each query made feasible before the model sees it.
 
     The attack walks in the mutable cells of a row, in units of ``space.scale`` with the clean row at the origin,
     so that its linf distance is the scaled distance. Every query is projected to a feasible point first, and the
-    nearest one that fooled the model is kept: what is reported was seen by the model as it stands.
+    nearest one that fooled the model is kept: what is reported was seen by the model as it stands. The rows' walks
+    are run in lockstep, so that the model answers all of them in one batch.
 
     Args:
         decide: ``(m, f)`` points -> ``(m,)`` decisions of the user's model.
@@ -104,7 +106,7 @@ def hop_skip_jump(  # noqa: PLR0913 - each budget is named at the call
         max_eval: Most points of one gradient estimate.
         max_queries: Most points decided a row.
         seed: Of the attack's own draws.
-        tick: Called with the number of rows done; may raise to stop.
+        tick: Called after each batch of queries; may raise to stop.
 
     Raises:
         MissingExtra: AK301 when ART is not installed.
@@ -115,25 +117,34 @@ def hop_skip_jump(  # noqa: PLR0913 - each budget is named at the call
     blackbox = load("art.estimators.classification.blackbox")
     best = x.copy()
     started = np.asarray(~np.isnan(np.where(np.isnan(x), 0.0, starts)).any(axis=1), dtype=np.bool_)
-    spent = exhausted = 0
     settings = {"norm": np.inf, "max_iter": max_iter, "init_eval": init_eval, "max_eval": max(max_eval, init_eval)}
+    walks = [_Walk(x[row], int(y[row]), space, max_queries) for row in np.flatnonzero(started)]
+
+    def searching(walk: _Walk, start: FloatArray) -> Search:
+        def search(ask: Decide) -> None:
+            walk.decide = ask
+            walk.visit(start[None])
+            if walk.cells.any() and walk.nearest is not None:
+                _walk(attack_module, blackbox, walk, settings)
+
+        return search
+
+    searches = [searching(walk, starts[row]) for walk, row in zip(walks, np.flatnonzero(started), strict=True)]
     with _quiet(seed):
-        for row in range(len(x)):
-            if started[row]:
-                walk = _Walk(decide, x[row], int(y[row]), space, max_queries)
-                walk.visit(np.asarray(starts[row])[None])
-                if walk.cells.any() and walk.nearest is not None:
-                    exhausted += _walk(attack_module, blackbox, walk, settings)
-                spent += walk.spent
-                best[row] = x[row] if walk.nearest is None else walk.nearest
-            if tick is not None:
-                tick(row + 1)
+        in_lockstep(searches, decide, tick)
+    for walk, row in zip(walks, np.flatnonzero(started), strict=True):
+        best[row] = x[row] if walk.nearest is None else walk.nearest
     rescored = rescore(decide, x, y, best, space)
-    return Nearest(rescored=rescored, started=started, n_evaluations=spent + len(x), exhausted=exhausted)
+    return Nearest(
+        rescored=rescored,
+        started=started,
+        n_evaluations=sum(walk.spent for walk in walks) + len(x),
+        exhausted=sum(walk.exhausted for walk in walks),
+    )
 
 
-def _walk(attack_module: Any, blackbox: Any, walk: _Walk, settings: dict[str, Any]) -> int:
-    """Run ART on one row; returns 1 when the query budget ended it."""
+def _walk(attack_module: Any, blackbox: Any, walk: _Walk, settings: dict[str, Any]) -> None:
+    """Run ART on one row until it ends or its query budget does."""
     estimator = blackbox.BlackBoxClassifier(
         walk.predict, input_shape=(int(walk.cells.sum()),), nb_classes=2, clip_values=walk.clip_values()
     )
@@ -147,8 +158,7 @@ def _walk(attack_module: Any, blackbox: Any, walk: _Walk, settings: dict[str, An
             origin = np.zeros_like(begin)
             attack.generate(origin, y=np.array([[1.0, 0.0]], dtype=np.float32), x_adv_init=begin)
     except _BudgetSpent:
-        return 1
-    return 0
+        walk.exhausted = True
 
 
 class _BudgetSpent(Exception):
@@ -158,8 +168,9 @@ class _BudgetSpent(Exception):
 class _Walk:
     """One row under attack: turns ART's points into feasible rows and remembers the nearest that fooled."""
 
-    def __init__(self, decide: Decide, x: FloatArray, y: int, space: Feasible, max_queries: int) -> None:
-        self.decide, self.x, self.y, self.space, self.left = decide, x, y, space, max_queries
+    def __init__(self, x: FloatArray, y: int, space: Feasible, max_queries: int) -> None:
+        self.decide: Decide | None = None
+        self.x, self.y, self.space, self.left = x, y, space, max_queries
         low, high = space.box(x[None], None)
         far = 10.0 * space.scale
         self.low = np.where(np.isinf(low[0]), x - far, low[0])
@@ -168,6 +179,7 @@ class _Walk:
         self.nearest: FloatArray | None = None
         self.reach = np.inf
         self.spent = 0
+        self.exhausted = False
 
     def to_unit(self, point: FloatArray) -> FloatArray:
         """The mutable cells of a point, in scaled units around the clean row."""
@@ -186,7 +198,7 @@ class _Walk:
 
     def visit(self, points: FloatArray) -> BoolArray:
         """Decide feasible versions of ``points``; keep the nearest that fools."""
-        if self.left < len(points):
+        if self.decide is None or self.left < len(points):
             raise _BudgetSpent
         self.left -= len(points)
         self.spent += len(points)

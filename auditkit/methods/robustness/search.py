@@ -14,7 +14,10 @@ IntArray = npt.NDArray[np.int64]
 
 # Cells of one batch of candidates: 32 MB of float64 each for a handful of temporaries.
 CELLS = 4_000_000
+# Draws of noise decided in one call: a call costs a pipeline more than a row does.
+AT_ONCE = 5
 
+Decide = Callable[[FloatArray], IntArray]
 # (points (m, f), labels (m,)) -> (fooled (m,), loss (m,)); a larger loss is nearer to being fooled.
 Judge = Callable[[FloatArray, IntArray], tuple[BoolArray, FloatArray]]
 
@@ -58,12 +61,12 @@ def _joined(parts: list[Found], x: FloatArray) -> Found:
 
 
 def random_noise(
-    judge: Judge, x: FloatArray, y: IntArray, space: Feasible, eps: float, *, draws: int, rng: np.random.Generator
+    decide: Decide, x: FloatArray, y: IntArray, space: Feasible, eps: float, *, draws: int, rng: np.random.Generator
 ) -> Found:
     """Blind noise: half the draws uniform in the box, half at its corners. The control that an attack must beat.
 
     Args:
-        judge: Whether points fool the model.
+        decide: ``(m, f)`` points -> ``(m,)`` decisions.
         x: ``(n, f)`` clean rows.
         y: ``(n,)`` labels.
         space: What is feasible.
@@ -71,24 +74,26 @@ def random_noise(
         draws: Points tried a row; each is one evaluation.
         rng: Source of the draws.
     """
-    blocks = _blocks(len(x), x.shape[1])
+    blocks = _blocks(len(x), x.shape[1] * AT_ONCE)
     if len(blocks) != 1:
-        parts = [random_noise(judge, x[b], y[b], space, eps, draws=draws, rng=rng) for b in blocks]
+        parts = [random_noise(decide, x[b], y[b], space, eps, draws=draws, rng=rng) for b in blocks]
         return _joined(parts, x)
     points, success = x.copy(), np.zeros(len(x), dtype=np.bool_)
     low, high = space.box(x, eps)
     spent = 0
-    for draw in range(draws):
+    for begin in range(0, draws, AT_ONCE):
         rows = np.flatnonzero(~success)
         if len(rows) == 0:
             break
-        share = rng.random((len(x), x.shape[1]))[rows]
-        share = np.round(share) if draw % 2 else share
-        tried = space.project(x[rows], low[rows] + share * (high[rows] - low[rows]), eps)
-        fooled, _ = judge(tried, y[rows])
-        spent += len(rows)
-        points[rows[fooled]] = tried[fooled]
-        success[rows] |= fooled
+        width = min(AT_ONCE, draws - begin)
+        share = rng.random((len(x), width, x.shape[1]))[rows]
+        share[:, ::2] = np.round(share[:, ::2])
+        tried = space.project(x[rows], low[rows, None] + share * (high[rows, None] - low[rows, None]), eps)
+        fooled = np.asarray(decide(tried.reshape(-1, x.shape[1])) != np.repeat(y[rows], width)).reshape(-1, width)
+        spent += len(rows) * width
+        hit = fooled.any(axis=1)
+        points[rows[hit]] = tried[hit, fooled[hit].argmax(axis=1)]
+        success[rows[hit]] = True
     return Found(points=points, success=success, n_evaluations=spent)
 
 
@@ -99,8 +104,8 @@ def feasible_search(  # noqa: PLR0913 - each budget is named at the call
     space: Feasible,
     eps: float,
     *,
-    rounds: int = 50,
-    width: int = 4,
+    rounds: int = 25,
+    width: int = 8,
     start: FloatArray | None = None,
     rng: np.random.Generator,
 ) -> Found:
