@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ class LimeParams(Params):
     max_rows: int = Field(default=40, ge=1, description="most test rows explained (twice, with two seeds)")
     max_reference: int = Field(default=500, ge=2, description="most reference rows that shape the samples")
     samples: int = Field(default=1000, ge=10, description="model evaluations a row and seed")
+    discretize: bool = Field(default=True, description="quartiles of continuous features, as lime does by default")
     max_features: int = Field(default=50, ge=1, description="features reported, the largest first")
 
 
@@ -52,6 +54,7 @@ def run(subject: Subject, context: Context, params: LimeParams) -> Iterator[Prod
         reference=reference,
         names=names,
         categorical=tuple(j for j, coded in enumerate(codec.categorical) if coded or codec.kinds[j] in CODED),
+        discretize=params.discretize,
     )
     matrix = np.asarray(codec.encode(take_rows(subject.test.inputs, rows)), dtype=np.float64)
     targets = context.decisions()[rows] if subject.task == "multiclass" else np.zeros(len(rows), dtype=np.int64)
@@ -78,11 +81,13 @@ def run(subject: Subject, context: Context, params: LimeParams) -> Iterator[Prod
     summary = importance(np.abs(first.weights), context.rng, weights=data.weights, clusters=data.clusters)
     order = np.argsort(-summary.mean_absolute, kind="stable")[: params.max_features]
     yield from _features(summary, names, order, len(first.rows))
-    yield _table(first, summary, names, order)
+    yield _table(first, summary, names, order, params)
 
 
 def _fidelity(result: LimeResult, data: Dataset, params: LimeParams) -> Measurement:
     value, interval = mean_interval(result.r2, data.weights, data.clusters)
+    if interval is not None:
+        interval = dataclasses.replace(interval, high=min(interval.high, 1.0))
     return Measurement(
         name="explain.local_fidelity_r2",
         value=value,
@@ -140,7 +145,10 @@ def _features(summary: Importance, names: tuple[str, ...], order: IntArray, n: i
         )
 
 
-def _table(result: LimeResult, summary: Importance, names: tuple[str, ...], order: IntArray) -> Table:
+def _table(
+    result: LimeResult, summary: Importance, names: tuple[str, ...], order: IntArray, params: LimeParams
+) -> Table:
+    unit = "lying in the row's own quartile" if params.discretize else "one standard deviation"
     rows: list[tuple[Scalar, ...]] = []
     for j in order:
         interval = summary.mean_absolute_intervals[j]
@@ -153,7 +161,7 @@ def _table(result: LimeResult, summary: Importance, names: tuple[str, ...], orde
         columns=("feature", "mean |weight|", "low", "high", "mean signed"),
         rows=tuple(rows),
         note=f"{len(result.rows)} rows; mean R2 {float(result.r2.mean()):.2f}. A continuous feature's weight is the "
-        "effect of lying in the row's own quartile.",
+        f"effect of {unit}.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from pydantic import Field
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.evidence import Measurement, Scalar
 from auditkit.core.subject import Dataset, FloatArray, IntArray, Subject
+from auditkit.methods.explain.additivity import rounding_of
 from auditkit.methods.explain.importance import importance
 from auditkit.stats.intervals import mean_interval
 
@@ -107,7 +109,8 @@ def _summaries(
         yield _concentration(method, concentration(magnitude), unreliable)
     if not inputs.names:
         return
-    summary = importance(magnitude, context.rng, weights=data.weights, clusters=data.clusters)
+    rounding = rounding_of(attribution.prediction)
+    summary = importance(magnitude, context.rng, weights=data.weights, clusters=data.clusters, rounding=rounding)
     order = np.argsort(-summary.mean_absolute, kind="stable")[: params.max_features]
     for j in order:
         identity: dict[str, Scalar] = {"method": method, "feature": inputs.names[j]}
@@ -140,6 +143,8 @@ def _summaries(
 
 def _concentration(method: str, shares: FloatArray, unreliable: str | None) -> Measurement:
     value, interval = mean_interval(shares) if len(shares) else (None, None)
+    if interval is not None:
+        interval = dataclasses.replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0))
     reason = None if interval else "an interval needs two rows or more"
     return Measurement(
         name="explain.attribution_concentration",
@@ -179,6 +184,8 @@ def _sanity(subject: Subject, context: Context, params: SaliencyParams, inputs: 
         return
     for (method, scope), values in randomisation_similarities(subject.model, context, inputs, params).items():
         value, interval = mean_interval(values) if len(values) else (None, None)
+        if interval is not None:
+            interval = dataclasses.replace(interval, low=max(interval.low, -1.0), high=min(interval.high, 1.0))
         lacking = "an interval needs two randomised copies or more"
         reason = "attributions are constant, or have fewer than four inputs" if value is None else lacking
         yield Measurement(

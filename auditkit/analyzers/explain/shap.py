@@ -14,6 +14,7 @@ from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.attribution import Attribution
 from auditkit.core.evidence import Measurement, Scalar, Table
 from auditkit.core.subject import Dataset, FloatArray, IntArray, Subject, take_rows
+from auditkit.methods.explain.additivity import checked, rounding_of
 from auditkit.methods.explain.importance import Importance, attribution_density, importance
 
 MEASURES = {
@@ -55,7 +56,8 @@ def run(subject: Subject, context: Context, params: ShapParams) -> Iterator[Prod
     yield from _notes(subject, attribution, explained, sentence, names)
     yield from _checks(attribution, explained)
     magnitude = np.abs(attribution.values).mean(axis=2)
-    summary = importance(magnitude, context.rng, weights=data.weights, clusters=data.clusters)
+    rounding = rounding_of(attribution.prediction)
+    summary = importance(magnitude, context.rng, weights=data.weights, clusters=data.clusters, rounding=rounding)
     order = np.argsort(-summary.mean_absolute, kind="stable")[: params.max_features]
     yield from _features(attribution, explained, summary, names, order)
     yield from _groups(context, data, magnitude, attribution, names, order[: params.max_group_features])
@@ -73,7 +75,6 @@ def _attribute(
     clean: FloatArray,
 ) -> Attribution:
     """Attributions checked against the cached scores of the original rows, so that encoding is checked too."""
-    from auditkit.methods.explain.additivity import checked
     from auditkit.methods.explain.shap_engine import explain_scores
     from auditkit.methods.explain.shapley import make_game
 
@@ -126,14 +127,15 @@ def _checks(attribution: Attribution, explained: Explained) -> Iterator[Measurem
     )
     if attribution.std_error is not None:
         size = float(np.abs(attribution.values).mean())
+        moved = size > rounding_of(attribution.prediction)
         yield Measurement(
             name="explain.relative_standard_error",
-            value=float(attribution.std_error.mean()) / size if size > 0.0 else None,
+            value=float(attribution.std_error.mean()) / size if moved else None,
             n=n,
             params=params,
             direction="lower",
             bounds=(0.0, None),
-            reason="itself a statement of uncertainty, so without an interval" if size > 0.0 else NOTHING_MOVES,
+            reason="itself a statement of uncertainty, so without an interval" if moved else NOTHING_MOVES,
             unreliable=_unreliable(attribution),
         )
 
@@ -205,6 +207,7 @@ def _groups(
                 rng,
                 weights=None if data.weights is None else data.weights[inside],
                 clusters=None if data.clusters is None else data.clusters[inside],
+                rounding=rounding_of(attribution.prediction),
             )
             for j in order:
                 identity: dict[str, Scalar] = {"method": "shap", "feature": names[j]}

@@ -22,9 +22,13 @@ def additivity_limit(prediction: FloatArray, base_values: FloatArray) -> float:
     >>> float(additivity_limit(np.array([[2.0]]), np.array([[1.0]]))) < 2e-5
     True
     """
-    size = float(np.abs(prediction).max(initial=0.0))
     change = float(np.abs(prediction - base_values).max(initial=0.0))
-    return RELATIVE_TO_OUTPUT * size + RELATIVE_TO_CHANGE * change + 1e-12
+    return rounding_of(prediction) + RELATIVE_TO_CHANGE * change + 1e-12
+
+
+def rounding_of(prediction: FloatArray) -> float:
+    """Size of what may be rounding in outputs of this size: ``1e-6`` of the largest."""
+    return RELATIVE_TO_OUTPUT * float(np.abs(prediction).max(initial=0.0))
 
 
 def additivity_residual(values: FloatArray, base_values: FloatArray, prediction: FloatArray) -> float:

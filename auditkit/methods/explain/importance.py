@@ -35,6 +35,7 @@ def importance(
     *,
     weights: FloatArray | None = None,
     clusters: IntArray | None = None,
+    rounding: float = 0.0,
     draws: int = 1000,
     level: float = 0.95,
 ) -> Importance:
@@ -45,6 +46,7 @@ def importance(
         rng: Source of the resampling.
         weights: ``(n,)`` row weights.
         clusters: ``(n,)`` codes; whole clusters are resampled.
+        rounding: A total at or below this is rounding of the model's output: there are then no shares.
         draws: Bootstrap samples.
         level: Two-sided confidence level.
 
@@ -63,7 +65,7 @@ def importance(
     mass = np.bincount(unit, weights=weights, minlength=units)
     mean = sums.sum(axis=0) / mass.sum()
     total = float(mean.sum())
-    share = mean / total if total > 0.0 else None
+    share = mean / total if total > rounding else None
     if units < 2:
         none = (None,) * f
         return Importance(
@@ -73,7 +75,7 @@ def importance(
     means = times @ sums / (times @ mass)[:, None]
     totals = means.sum(axis=1, keepdims=True)
     method = "bootstrap-percentile" if clusters is None else "cluster-bootstrap-percentile"
-    usable = totals[:, 0] > 0.0
+    usable = totals[:, 0] > rounding
     shares = means[usable] / totals[usable]
     share_intervals: tuple[Interval | None, ...] = (None,) * f
     if share is not None and len(shares):

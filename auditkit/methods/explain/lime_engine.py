@@ -25,11 +25,14 @@ class LimeTable:
         reference: ``(b, f)`` rows whose quartiles and frequencies shape the samples; rows with NaN are dropped.
         names: ``(f,)``.
         categorical: Columns that hold category codes.
+        discretize: Describe a continuous feature by whether it lies in the row's quartile (lime's default), rather
+            than by its standardised value.
     """
 
     reference: FloatArray
     names: tuple[str, ...]
     categorical: tuple[int, ...] = ()
+    discretize: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,8 @@ class LimeResult:
 
     Attributes:
         rows: Positions of the explained rows in what was given; the others hold a missing value.
-        weights: ``(m, f)`` surrogate weights; for a continuous feature the effect of being in the row's quartile.
+        weights: ``(m, f)`` surrogate weights; for a continuous feature the effect of being in the row's quartile, or
+            of one standard deviation where ``discretize`` is off.
         r2: ``(m,)`` weighted R2 of each surrogate on its own samples.
         skipped: Rows left out for a missing value.
         reference_dropped: Reference rows left out for a missing value.
@@ -140,7 +144,7 @@ def _explainer(reference: FloatArray, table: LimeTable) -> Any:
             mode="regression",
             feature_names=list(table.names),
             categorical_features=list(table.categorical),
-            discretize_continuous=True,
+            discretize_continuous=table.discretize,
             feature_selection="none",
             random_state=0,
         )

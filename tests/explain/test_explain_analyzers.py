@@ -1,0 +1,369 @@
+"""The three explainers end to end: planted faults found, clean twins quiet, bad input told."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from sklearn.svm import LinearSVC
+from torch import nn
+
+from auditkit.core.plan import make_plan
+from auditkit.execution.runner import run_step
+from auditkit.subjects.build import make_subject
+from auditkit.testing import check_analyzer
+
+SMALL = {
+    "explain.shap": {"max_rows": 40, "max_background": 20, "budget": 512},
+    "explain.lime": {"max_rows": 10, "samples": 200},
+    "explain.saliency": {"max_rows": 30, "draws": 4, "sanity_rows": 10},
+}
+
+
+def outcome_of(name, subject, **settings):
+    plan = make_plan([name], {name: {**SMALL[name], **settings}})
+    return run_step(subject, plan.steps[0], seed=3)
+
+
+def found(outcome, measurement, **params):
+    return [
+        m
+        for m in outcome.measurements
+        if m.name == measurement and all(m.params.get(k) == v for k, v in params.items())
+    ]
+
+
+def loans(leak, n=500, seed=0):
+    """Income, debt and region decide; ``leak`` writes the label into ``receipt``."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(
+        {
+            "income": rng.normal(30, 8, n),
+            "debt": rng.normal(10, 4, n),
+            "region": pd.Categorical(rng.choice(["north", "south", "west"], n)),
+            "member": rng.random(n) < 0.5,
+            "visits": rng.integers(0, 9, n),
+            "receipt": rng.normal(size=n),
+        }
+    )
+    signal = (table["income"] - 30) / 8 - (table["debt"] - 10) / 4 + (table["region"] == "west")
+    y = np.where(signal + rng.normal(0, 1.0, n) > 0, "yes", "no")
+    if leak:
+        table["receipt"] = np.where(y == "yes", 3.0, -3.0) + rng.normal(0, 0.5, n)
+    sex = pd.DataFrame({"sex": rng.choice(["F", "M"], n)}, index=table.index)
+    return table, y, sex
+
+
+def loan_subject(leak, model=None):
+    table, y, sex = loans(leak)
+    encode = make_column_transformer((OneHotEncoder(), ["region"]), remainder="passthrough")
+    model = model or make_pipeline(encode, HistGradientBoostingClassifier(max_iter=20, random_state=0))
+    model.fit(table[:300], y[:300])
+    return make_subject(model, table[300:], y[300:], sensitive=sex[300:], train=(table[:300], y[:300]), positive="yes")
+
+
+@pytest.fixture(scope="module")
+def leaked():
+    return loan_subject(leak=True)
+
+
+@pytest.fixture(scope="module")
+def clean():
+    return loan_subject(leak=False)
+
+
+def test_a_leaked_column_carries_the_model_and_the_clean_twin_has_none(leaked, clean):
+    bad, good = outcome_of("explain.shap", leaked), outcome_of("explain.shap", clean)
+    assert bad.status == good.status == "measured"
+    shares = found(bad, "explain.attribution_share")
+    assert shares[0].params["feature"] == "receipt"
+    assert shares[0].interval.low > 0.6
+    receipt = [m for m in found(good, "explain.attribution_share", feature="receipt") if not m.slice]
+    assert receipt[0].interval.high < 0.25
+    assert max(m.interval.high for m in found(good, "explain.attribution_share") if not m.slice) < 0.6
+
+
+def test_lime_ranks_the_leaked_column_first(leaked, clean):
+    bad, good = outcome_of("explain.lime", leaked), outcome_of("explain.lime", clean)
+    assert found(bad, "explain.mean_absolute_attribution")[0].params == {"method": "lime", "feature": "receipt"}
+    assert found(good, "explain.mean_absolute_attribution")[0].params["feature"] != "receipt"
+    overlap = found(bad, "explain.stability_top5_overlap")[0]
+    assert 0.0 <= overlap.interval.low <= overlap.value <= 1.0
+    assert found(bad, "explain.local_fidelity_r2")[0].value > 0.2
+
+
+def test_sums_match_the_users_scores_for_categories_that_shap_gets_wrong():
+    """A histogram booster with a category column, fitted on the DataFrame itself."""
+    model = HistGradientBoostingClassifier(max_iter=20, categorical_features="from_dtype", random_state=0)
+    outcome = outcome_of("explain.shap", loan_subject(False, model))
+    residual = found(outcome, "explain.additivity_residual")[0]
+    assert residual.unreliable is None
+    assert residual.value < 1e-6
+    assert str(residual.params["engine"]).startswith("shapley")
+
+
+def test_shares_sum_to_one_overall_and_in_each_group(clean):
+    outcome = outcome_of("explain.shap", clean)
+    for where in ({}, {"sex": "F"}, {"sex": "M"}):
+        shares = [m for m in found(outcome, "explain.attribution_share") if m.slice == where]
+        assert len(shares) == 6
+        assert sum(m.value for m in shares) == pytest.approx(1.0)
+    n = {where: next(m.n for m in outcome.measurements if m.slice == {"sex": where}) for where in "FM"}
+    assert n["F"] + n["M"] == 40
+
+
+def test_a_model_that_leans_on_another_feature_for_one_group_shows_it():
+    rng = np.random.default_rng(0)
+    n = 400
+    table = pd.DataFrame({"sex": rng.integers(0, 2, n), "a": rng.normal(size=n), "b": rng.normal(size=n)})
+
+    class Two:
+        def __call__(self, x):
+            x = np.asarray(x, dtype=float)
+            p = 1 / (1 + np.exp(-2 * np.where(x[:, 0] == 1, x[:, 1], x[:, 2])))
+            return np.column_stack([1 - p, p])
+
+    group = pd.DataFrame({"sex": np.where(table["sex"] == 1, "F", "M")}, index=table.index)
+    y = rng.integers(0, 2, n)
+    subject = make_subject(Two(), table, y, sensitive=group, positive=1, task="binary")
+    outcome = outcome_of("explain.shap", subject, max_rows=100)
+    share = {m.slice["sex"]: m for m in found(outcome, "explain.attribution_share", feature="a") if m.slice}
+    assert share["F"].interval.low > share["M"].interval.high
+    assert any("sensitive columns themselves: sex" in note for note in outcome.notes)
+    assert any("no training data" in note for note in outcome.notes)
+
+
+def test_a_model_that_is_not_a_function_is_unreliable_everywhere(clean):
+    """Scores that change from call to call cannot be explained: every number must say so."""
+    rng = np.random.default_rng(0)
+
+    class Dice:
+        def __getattr__(self, name):
+            return getattr(clean.model, name)
+
+        def predict_scores(self, inputs):
+            p = rng.random(len(inputs))
+            return np.column_stack([1 - p, p])
+
+    outcome = outcome_of("explain.shap", dataclasses.replace(clean, model=Dice()))
+    assert outcome.measurements
+    assert all(m.unreliable and "miss the model's own output" in m.unreliable for m in outcome.measurements)
+    assert any("failed their check" in note for note in outcome.notes)
+
+
+def test_forest_on_an_array_uses_tree_shap_and_regression_and_margins_work():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 4))
+    y = (x[:, 0] + x[:, 1] > 0).astype(int)
+    cases = [
+        (RandomForestClassifier(10, max_depth=4, random_state=0).fit(x, y), y, "shap.TreeExplainer"),
+        (LinearSVC().fit(x, y), y, "shap.LinearExplainer"),
+        (LinearRegression().fit(x, x[:, 0] * 2), x[:, 0] * 2, "shap.LinearExplainer"),
+        (RandomForestClassifier(10, max_depth=4, random_state=0).fit(x, y + (x[:, 2] > 0)), y, "shap.TreeExplainer"),
+    ]
+    for model, target, engine in cases:
+        outcome = outcome_of("explain.shap", make_subject(model, x, target))
+        assert outcome.status == "measured", outcome.reason
+        assert found(outcome, "explain.additivity_residual")[0].params["engine"] == engine
+        assert all(m.unreliable is None for m in outcome.measurements)
+
+
+def test_a_model_that_ignores_its_inputs_has_no_shares():
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    subject = make_subject(lambda m: np.tile([0.3, 0.7], (len(m), 1)), x, np.arange(60) % 2, task="binary", positive=1)
+    share = found(outcome_of("explain.shap", subject), "explain.attribution_share")[0]
+    assert share.value is None
+    assert "no feature moves" in share.reason
+
+
+def test_labels_alone_do_not_apply_and_missing_rows_are_told(clean):
+    lesser = dataclasses.replace(clean)
+
+    class Labels:
+        def __getattr__(self, name):
+            return getattr(clean.model, name)
+
+        capabilities = frozenset({"labels", "model", "inputs"})
+        score_space = None
+
+    for name in ("explain.shap", "explain.lime"):
+        outcome = outcome_of(name, dataclasses.replace(lesser, model=Labels()))
+        assert outcome.status == "not_applicable"
+        assert "scores" in outcome.reason
+    x = np.random.default_rng(0).normal(size=(80, 3))
+    model = HistGradientBoostingClassifier(max_iter=3).fit(x, np.arange(80) % 2)
+    whole, x = x, x.copy()
+    x[:, 1] = np.nan
+    holey = make_subject(model, x, np.arange(80) % 2)
+    assert outcome_of("explain.shap", holey).status == "measured"
+    lime = outcome_of("explain.lime", holey)
+    assert lime.status in ("failed", "not_applicable")
+    assert "AK505" in lime.reason
+    trained_whole = make_subject(model, x, np.arange(80) % 2, train=(whole, np.arange(80) % 2))
+    lime = outcome_of("explain.lime", trained_whole)
+    assert lime.status == "not_applicable"
+    assert "AK506 every sampled row holds a missing value" in lime.reason
+
+
+# ---- gradients
+
+
+def trained(module, x, y, steps=150, rate=0.02):
+    torch.manual_seed(0)
+    optimiser = torch.optim.Adam(module.parameters(), lr=rate)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(module(x), y).backward()
+        optimiser.step()
+    module.zero_grad(set_to_none=True)
+    return module.eval()
+
+
+@pytest.fixture(scope="module")
+def mlp_subject():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 12)).astype(np.float32)
+    y = (x[:, 3] - x[:, 7] > 0).astype(np.int64)
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 2))
+    trained(module, torch.from_numpy(x), torch.from_numpy(y))
+    return make_subject(module, x[100:], y[100:], train=(x[:100], y[:100]), task="binary", positive=1)
+
+
+def test_integrated_gradients_of_a_table(mlp_subject):
+    outcome = outcome_of("explain.saliency", mlp_subject)
+    assert outcome.status == "measured", outcome.reason
+    delta = found(outcome, "explain.completeness_delta")[0]
+    assert delta.unreliable is None
+    assert delta.value < 0.2
+    top = [m.params["feature"] for m in found(outcome, "explain.attribution_share")[:2]]
+    schema = mlp_subject.test.schema.names
+    assert set(top) == {schema[3], schema[7]}
+    assert found(outcome, "explain.mean_absolute_attribution", method="saliency")
+    for m in found(outcome, "explain.randomisation_similarity", method="integrated_gradients", scope="all_layers"):
+        assert m.interval.high < 0.6
+    assert not any("survive" in note for note in outcome.notes)
+
+
+def test_an_incomplete_path_is_unreliable(mlp_subject):
+    outcome = outcome_of("explain.saliency", mlp_subject, max_steps=2, tolerance=1e-6, draws=0)
+    delta = found(outcome, "explain.completeness_delta")[0]
+    assert "miss the change of the output" in delta.unreliable
+    assert all(m.unreliable for m in found(outcome, "explain.attribution_share"))
+
+
+def test_an_explanation_that_survives_random_weights_is_flagged(mlp_subject, monkeypatch):
+    from auditkit.methods.explain import captum_engine
+
+    honest = captum_engine.gradient_attribution
+
+    def edges(subject, inputs, method, **settings):
+        found = honest(subject, inputs, method, **settings)
+        return dataclasses.replace(found, values=inputs.detach().numpy()[..., None].astype(float))
+
+    monkeypatch.setattr(captum_engine, "gradient_attribution", edges)
+    outcome = outcome_of("explain.saliency", mlp_subject)
+    (flagged,) = found(outcome, "explain.randomisation_similarity", method="saliency", scope="all_layers")
+    assert flagged.value == pytest.approx(1.0)
+    assert any("saliency explanations survive random weights" in note for note in outcome.notes)
+
+
+def test_images_give_mean_maps_that_point_at_the_class_evidence():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 160)
+    x = rng.normal(0, 0.3, size=(160, 1, 8, 8)).astype(np.float32)
+    x[y == 0, :, :4, :4] += 1.0
+    x[y == 1, :, 4:, 4:] += 1.0
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 2))
+    trained(module, torch.from_numpy(x), torch.from_numpy(y), steps=60)
+    subject = make_subject(module, x, y, task="binary", positive=1, modality="image")
+    outcome = outcome_of("explain.saliency", subject, max_rows=60)
+    assert outcome.status == "measured", outcome.reason
+    (grid,) = outcome.artifacts
+    assert grid.raw is False
+    assert len(grid.pictures) == 4
+    import base64
+
+    pixels = np.frombuffer(base64.b64decode(grid.pictures[0].pixels), dtype=np.uint8).reshape(8, 8).astype(float)
+    evidence = pixels[:4, :4].mean() + pixels[4:, 4:].mean()
+    assert evidence > 2.0 * (pixels[:4, 4:].mean() + pixels[4:, :4].mean())
+    assert found(outcome, "explain.attribution_concentration", method="integrated_gradients")[0].value > 0.1
+
+
+class Reader(nn.Module):
+    """Only the third token counts: 1 or 2 decide the class."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(12, 6, padding_idx=0)
+        self.rnn = nn.LSTM(6, 12, batch_first=True)
+        self.head = nn.Linear(12, 2)
+
+    def forward(self, ids):
+        return self.head(self.rnn(self.embedding(ids))[0][:, -1])
+
+
+def test_tokens_point_at_the_position_that_decides():
+    rng = np.random.default_rng(0)
+    ids = rng.integers(3, 12, size=(200, 6))
+    y = rng.integers(0, 2, 200)
+    ids[:, 2] = 1 + y
+    torch.manual_seed(0)
+    module = trained(Reader(), torch.from_numpy(ids), torch.from_numpy(y), steps=80)
+    subject = make_subject(module, ids, y, task="binary", positive=1, modality="sequence")
+    outcome = outcome_of("explain.saliency", subject)
+    assert outcome.status == "measured", outcome.reason
+    assert found(outcome, "explain.completeness_delta")[0].unreliable is None
+    (curve,) = outcome.artifacts
+    series = next(s for s in curve.series if s.name == "integrated gradients")
+    assert int(np.argmax(series.y)) == 2
+
+
+def test_a_model_without_gradients_at_its_input_says_so():
+    class Rounded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.head(x).detach().round()
+
+    x = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
+    subject = make_subject(Rounded(), x, np.arange(30) % 2, task="binary", positive=1)
+    outcome = outcome_of("explain.saliency", subject)
+    assert outcome.status == "not_applicable"
+    assert "AK510" in outcome.reason
+
+
+def test_rows_with_missing_values_are_left_out_of_gradients(mlp_subject):
+    inputs = np.array(mlp_subject.test.inputs, copy=True)
+    inputs[:50, 2] = np.nan
+    test = dataclasses.replace(mlp_subject.test, inputs=inputs)
+    outcome = outcome_of("explain.saliency", dataclasses.replace(mlp_subject, test=test), max_rows=200, draws=0)
+    assert outcome.status == "measured", outcome.reason
+    assert any("50 of 200 rows hold a missing value" in note for note in outcome.notes)
+    assert found(outcome, "explain.completeness_delta")[0].n == 150
+
+
+# ---- the contract
+
+
+def test_contract_on_tables(clean):
+    from auditkit.core.registry import load
+
+    tiny = {"max_rows": 10, "max_background": 5, "budget": 128}
+    check_analyzer(load("explain.shap"), clean, params=tiny)
+    check_analyzer(load("explain.lime"), clean, params={"max_rows": 4, "samples": 100})
+
+
+def test_contract_on_gradients(mlp_subject):
+    from auditkit.core.registry import load
+
+    check_analyzer(load("explain.saliency"), mlp_subject, params={"max_rows": 12, "draws": 2, "sanity_rows": 6})
