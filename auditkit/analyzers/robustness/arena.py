@@ -28,7 +28,8 @@ class Grid:
         space: What is feasible.
         unit: What one unit of eps is, in words.
         names: Feature names; empty for images.
-        frozen: Columns that never change, in words.
+        frozen: Columns that no numeric change may touch.
+        levels: Positions of each category that noise may swap: one for a coded column, several for a one-hot group.
     """
 
     encode: Callable[[Any], FloatArray]
@@ -37,16 +38,17 @@ class Grid:
     unit: str
     names: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
+    levels: tuple[npt.NDArray[np.int64], ...] = ()
 
 
-def make_grid(data: Dataset, *, freeze_sensitive: bool = True) -> Grid:
+def make_grid(data: Dataset, *, freeze_sensitive: bool = True, must_move: bool = True) -> Grid:
     """The grid of a table or of images.
 
     Raises:
         NotApplicable: AK540 for text and tokens, AK541 for a table without a column that may change.
     """
     if data.modality == "tabular":
-        return _table(data, freeze_sensitive)
+        return _table(data, freeze_sensitive, must_move)
     if data.modality == "image":
         return _images(data)
     raise NotApplicable(
@@ -54,7 +56,7 @@ def make_grid(data: Dataset, *, freeze_sensitive: bool = True) -> Grid:
     )
 
 
-def _table(data: Dataset, freeze_sensitive: bool) -> Grid:
+def _table(data: Dataset, freeze_sensitive: bool, must_move: bool) -> Grid:
     from auditkit.methods.robustness.feasible import Feasible
     from auditkit.subjects.codec import make_codec
 
@@ -65,7 +67,7 @@ def _table(data: Dataset, freeze_sensitive: bool) -> Grid:
     held = immutable | (set(data.sensitive) if freeze_sensitive else set())
     movable = np.array([k in MOVABLE and n not in held for k, n in zip(kinds, names, strict=True)], dtype=np.bool_)
     scale = np.where(movable, _spread(matrix), 0.0)
-    if not (scale > 0).any():
+    if must_move and not (scale > 0).any():
         raise NotApplicable(
             "AK541", "no column may change: all are categorical, constant, immutable or sensitive", fix="pass schema="
         )
@@ -86,7 +88,20 @@ def _table(data: Dataset, freeze_sensitive: bool) -> Grid:
         unit="standard deviations of each numeric column",
         names=names,
         frozen=tuple(name for name, size in zip(names, scale, strict=True) if size == 0.0),
+        levels=_levels(data, kinds, names, held),
     )
+
+
+def _levels(
+    data: Dataset, kinds: tuple[str, ...], names: tuple[str, ...], held: set[str]
+) -> tuple[npt.NDArray[np.int64], ...]:
+    groups: dict[str, list[int]] = {}
+    for place, (kind, name) in enumerate(zip(kinds, names, strict=True)):
+        group = data.schema.features[place].group if place < len(data.schema.features) else None
+        if name in held or group in held or kind not in ("categorical", "boolean", "onehot"):
+            continue
+        groups.setdefault(f"group {group}" if group else f"column {place}", []).append(place)
+    return tuple(np.array(places, dtype=np.int64) for places in groups.values())
 
 
 def _spread(matrix: FloatArray) -> FloatArray:

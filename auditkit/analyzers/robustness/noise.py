@@ -1,0 +1,365 @@
+"""Accuracy (or error) under natural corruptions, against the clean rows one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, field_validator
+
+from auditkit.analyzers.robustness.estimates import Estimate, Rows, paired_drop, paired_mean, proportion
+from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
+from auditkit.core.errors import AuditkitError, NotApplicable
+from auditkit.core.evidence import Curve, Measurement, Series
+from auditkit.core.subject import Dataset, FloatArray, Subject
+
+Corrupt = Callable[[float, np.random.Generator], Any]
+
+
+class NoiseParams(Params):
+    """Settings of ``robustness.noise``; each list holds severities, 0 being the clean rows.
+
+    Attributes:
+        numeric_noise: Gaussian noise on numeric columns, in standard deviations of each.
+        missing_values: Share of cells made missing.
+        category_swap: Share of categories replaced by another level of the data.
+        pixel_noise: Gaussian noise on pixels, as a fraction of their range.
+        blur: Standard deviation of a Gaussian blur, in pixels.
+        brightness: Rise of all pixels, as a fraction of their range.
+        contrast: Share of the contrast taken away.
+        token_replacement: Share of tokens replaced by others of the data.
+        max_rows: Test rows looked at.
+        min_group_rows: Groups with fewer rows among those looked at are left out.
+    """
+
+    numeric_noise: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
+    missing_values: tuple[float, ...] = (0.05, 0.1, 0.25)
+    category_swap: tuple[float, ...] = (0.05, 0.1, 0.25)
+    pixel_noise: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3)
+    blur: tuple[float, ...] = (0.5, 1.0, 2.0)
+    brightness: tuple[float, ...] = (0.1, 0.2, 0.3)
+    contrast: tuple[float, ...] = (0.25, 0.5, 0.75)
+    token_replacement: tuple[float, ...] = (0.05, 0.1, 0.25)
+    max_rows: int = Field(default=2000, ge=1)
+    min_group_rows: int = Field(default=5, ge=1)
+
+    @field_validator("missing_values", "category_swap", "contrast", "token_replacement")
+    @classmethod
+    def _shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0.0 <= share <= 1.0 for share in value):
+            raise ValueError("shares must lie in [0, 1]")
+        return tuple(sorted(set(value)))
+
+    @field_validator("numeric_noise", "pixel_noise", "blur", "brightness")
+    @classmethod
+    def _severities(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not np.isfinite(severity) or severity < 0.0 for severity in value):
+            raise ValueError("severities must be finite and 0 or more")
+        return tuple(sorted(set(value)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Corruption:
+    """One kind of corruption of the rows looked at; ``make(severity, rng)`` gives inputs for the model."""
+
+    name: str
+    severities: tuple[float, ...]
+    make: Corrupt
+    unit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Clean:
+    """The rows looked at, and how the model did on them: ``score`` is hit or miss, or the absolute error."""
+
+    rows: Rows
+    y: npt.NDArray[Any]
+    score: npt.NDArray[Any]
+    groups: dict[str, npt.NDArray[np.str_]]
+    classification: bool
+
+
+def run(subject: Subject, context: Context, params: NoiseParams) -> Iterator[Produced]:
+    """Corrupt a sample of the test rows in each way; yield the result, the paired change and a curve."""
+    positions = context.sample_rows(subject.test.n, params.max_rows)
+    data = subject.test.take(positions)
+    corruptions, notes = _corruptions(subject.test, data, params)
+    if not corruptions:
+        raise NotApplicable("AK551", "there is nothing here to corrupt", why="; ".join(notes) or None)
+    classification = subject.task != "regression"
+    cached = context.decisions()[positions]
+    clean = _Clean(
+        rows=Rows.of(subject.test, positions),
+        y=data.y,
+        score=np.asarray(cached == data.y) if classification else np.abs(cached - data.y),
+        groups=dict(data.sensitive),
+        classification=classification,
+    )
+    for text in notes:
+        yield Note(text)
+    rng = context.rng
+    total = sum(len(corruption.severities) for corruption in corruptions)
+    done = 0
+    for corruption in corruptions:
+        line: list[tuple[float, Estimate]] = [(0.0, _level(clean, clean.score, clean.rows))]
+        for severity in corruption.severities:
+            context.check_deadline()
+            score = _scored(subject, clean, corruption, severity, rng)
+            if isinstance(score, str):
+                yield Note(score)
+                break
+            yield from _measured(clean, score, corruption.name, severity, params.min_group_rows)
+            line.append((severity, _level(clean, score, clean.rows)))
+            done += 1
+            context.progress(done, total)
+        if len(line) > 1:
+            yield _curve(corruption, line, classification)
+    yield Note(f"{len(positions)} of {subject.test.n} rows were corrupted, each once a severity.")
+
+
+def _scored(
+    subject: Subject, clean: _Clean, corruption: _Corruption, severity: float, rng: np.random.Generator
+) -> npt.NDArray[Any] | str:
+    """Hit or miss (or absolute error) on corrupted rows; a sentence when the model takes no missing values."""
+    if severity == 0.0:
+        return clean.score
+    from auditkit.methods.robustness.state import preserved_generators
+
+    inputs = corruption.make(severity, rng)
+    try:
+        with preserved_generators():
+            predicted = subject.model.predict(inputs)
+    except (AuditkitError, ValueError, TypeError) as error:
+        if corruption.name != "missing_values":
+            raise
+        reason = error.what if isinstance(error, AuditkitError) else str(error)
+        return f"Missing values were not injected: the model does not accept them ({reason[:160]})."
+    if clean.classification:
+        return np.asarray(predicted == clean.y)
+    return np.asarray(np.abs(np.asarray(predicted, dtype=np.float64) - clean.y))
+
+
+def _level(clean: _Clean, score: npt.NDArray[Any], rows: Rows) -> Estimate:
+    return proportion(score, rows) if clean.classification else paired_mean(score.astype(np.float64), rows)
+
+
+def _measured(
+    clean: _Clean, score: npt.NDArray[Any], corruption: str, severity: float, min_group_rows: int
+) -> Iterator[Measurement]:
+    """The level and the paired change, overall and by group."""
+    slices: list[tuple[dict[str, str], npt.NDArray[np.bool_]]] = [({}, np.ones(len(score), dtype=np.bool_))]
+    for column, values in clean.groups.items():
+        for group in sorted(set(values.tolist())):
+            member = np.asarray(values == group)
+            if int(member.sum()) >= min_group_rows:
+                slices.append(({column: group}, member))
+    for group_slice, member in slices:
+        rows, n = clean.rows.where(member), int(member.sum())
+        level = _level(clean, score[member], rows)
+        if clean.classification:
+            change = paired_drop(clean.score[member], score[member], rows)
+        else:
+            change = paired_mean(score[member] - clean.score[member], rows)
+        names = (
+            ("robustness.corrupted_accuracy", "robustness.accuracy_drop")
+            if clean.classification
+            else ("robustness.corrupted_mean_absolute_error", "robustness.mean_absolute_error_increase")
+        )
+        bounds = ((0.0, 1.0), (-1.0, 1.0)) if clean.classification else ((0.0, None), (None, None))
+        for name, estimate, limits in zip(names, (level, change), bounds, strict=True):
+            yield Measurement(
+                name=name,
+                value=estimate.value,
+                n=n,
+                interval=_inside(estimate, limits),
+                slice=group_slice,
+                params={"corruption": corruption, "severity": float(severity)},
+                direction="higher" if name == "robustness.corrupted_accuracy" else "lower",
+                bounds=limits,
+                reason=estimate.reason,
+            )
+
+
+def _inside(estimate: Estimate, limits: tuple[float | None, float | None]) -> Any:
+    """The interval cut at the bounds of its quantity: a mean error's symmetric interval may reach below 0."""
+    from dataclasses import replace
+
+    interval = estimate.interval
+    if interval is None:
+        return None
+    low = interval.low if limits[0] is None else max(limits[0], interval.low)
+    high = interval.high if limits[1] is None else min(limits[1], interval.high)
+    return replace(interval, low=low, high=high)
+
+
+def _curve(corruption: _Corruption, line: list[tuple[float, Estimate]], classification: bool) -> Curve:
+    ordered = sorted(dict(line).items())
+    label = "accuracy" if classification else "mean absolute error"
+    return Curve(
+        name=f"robustness.noise.{corruption.name}",
+        title=f"{label.capitalize()} under {corruption.name.replace('_', ' ')}",
+        x_label=corruption.unit,
+        y_label=label,
+        series=(
+            Series(
+                name="all rows",
+                x=tuple(float(severity) for severity, _ in ordered),
+                y=tuple(estimate.value for _, estimate in ordered),
+                low=tuple(e.interval.low if e.interval else None for _, e in ordered),
+                high=tuple(e.interval.high if e.interval else None for _, e in ordered),
+            ),
+        ),
+    )
+
+
+def _corruptions(whole: Dataset, data: Dataset, params: NoiseParams) -> tuple[list[_Corruption], list[str]]:
+    """The corruptions that make sense for this kind of data, and sentences on what is left out.
+
+    Raises:
+        NotApplicable: AK552 for raw text.
+    """
+    if data.modality == "tabular":
+        return _of_tables(whole, data, params)
+    if data.modality == "image":
+        return _of_images(whole, data, params), []
+    if data.modality == "sequence":
+        from auditkit.methods.robustness.noise import replaced_tokens
+
+        tokens = np.asarray(data.inputs)
+        replaced = _Corruption(
+            name="token_replacement",
+            severities=params.token_replacement,
+            make=lambda share, rng: replaced_tokens(tokens, share, rng).astype(tokens.dtype),
+            unit="share of tokens replaced",
+        )
+        return [replaced], []
+    raise NotApplicable("AK552", "corruptions of raw text are not built yet", why="tables, images and token ids are")
+
+
+def _of_tables(whole: Dataset, data: Dataset, params: NoiseParams) -> tuple[list[_Corruption], list[str]]:
+    from auditkit.analyzers.robustness.arena import make_grid
+    from auditkit.methods.robustness import noise
+
+    grid = make_grid(whole, must_move=False)
+    x = grid.encode(data.inputs)
+    found: list[_Corruption] = []
+    notes: list[str] = []
+    if grid.space.mutable.any():
+        found.append(
+            _Corruption(
+                name="numeric_noise",
+                severities=params.numeric_noise,
+                make=lambda severity, rng: grid.decode(noise.gaussian_cells(x, grid.space, severity, rng)),
+                unit="standard deviations of each numeric column",
+            )
+        )
+    else:
+        notes.append("There is no numeric column that may change.")
+    columns = _can_be_missing(grid, x)
+    if columns.any():
+        found.append(
+            _Corruption(
+                name="missing_values",
+                severities=params.missing_values,
+                make=lambda share, rng: grid.decode(noise.missing_cells(x, columns, share, rng)),
+                unit="share of cells made missing",
+            )
+        )
+    else:
+        notes.append("Missing values were not injected: no column of this table can hold them.")
+    if grid.levels:
+        found.append(
+            _Corruption(
+                name="category_swap",
+                severities=params.category_swap,
+                make=lambda share, rng: grid.decode(noise.swapped_levels(x, grid.levels, share, rng)),
+                unit="share of categories replaced",
+            )
+        )
+    return found, notes
+
+
+def _can_be_missing(grid: Any, x: FloatArray) -> npt.NDArray[np.bool_]:
+    """Columns whose dtype can hold a missing value, found by trying; sensitive and immutable ones stay whole."""
+    able = np.zeros(x.shape[1], dtype=np.bool_)
+    free = np.asarray(grid.space.mutable).copy()
+    for places in grid.levels:
+        free[places] = len(places) == 1
+    for place in np.flatnonzero(free):
+        probe = x[:1].copy()
+        probe[:, place] = np.nan
+        try:
+            grid.decode(probe)
+        except (AuditkitError, ValueError, TypeError):
+            continue
+        able[place] = True
+    return able
+
+
+def _of_images(whole: Dataset, data: Dataset, params: NoiseParams) -> list[_Corruption]:
+    from auditkit.analyzers.robustness.arena import pixel_range
+    from auditkit.methods.robustness import noise
+
+    bounds = pixel_range(whole)
+    raw = np.asarray(data.inputs)
+    images = raw.astype(np.float64)
+    axes = _plane(images.shape)
+
+    def back(changed: FloatArray) -> npt.NDArray[Any]:
+        return (np.rint(changed) if raw.dtype.kind in "iub" else changed).astype(raw.dtype)
+
+    return [
+        _Corruption(
+            name="pixel_noise",
+            severities=params.pixel_noise,
+            make=lambda severity, rng: back(noise.gaussian_pixels(images, severity, bounds, rng)),
+            unit="noise, as a fraction of the pixel range",
+        ),
+        _Corruption(
+            name="blur",
+            severities=params.blur,
+            make=lambda sigma, rng: back(noise.blurred(images, sigma, axes)),
+            unit="standard deviation of the blur in pixels",
+        ),
+        _Corruption(
+            name="brightness",
+            severities=params.brightness,
+            make=lambda severity, rng: back(noise.brightened(images, severity, bounds)),
+            unit="rise, as a fraction of the pixel range",
+        ),
+        _Corruption(
+            name="contrast",
+            severities=params.contrast,
+            make=lambda severity, rng: back(noise.faded(images, severity, bounds)),
+            unit="share of contrast taken away",
+        ),
+    ]
+
+
+def _plane(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width axes of ``(n, h, w)``, ``(n, c, h, w)`` or ``(n, h, w, c)`` images."""
+    if len(shape) == 4 and shape[-1] in (1, 3, 4) and shape[1] not in (1, 3, 4):
+        return 1, 2
+    return len(shape) - 2, len(shape) - 1
+
+
+ANALYZER = Analyzer(
+    name="robustness.noise",
+    version="1",
+    title="Natural robustness",
+    summary="Accuracy or error when inputs are noisy, missing, swapped, blurred or shifted, row by row against clean.",
+    reference="Hendrycks and Dietterich (2019); paired interval after Agresti and Min (2005)",
+    needs=frozenset({"model", "labels", "inputs"}),
+    measures={
+        "robustness.corrupted_accuracy": "Share of corrupted rows that the model decides rightly.",
+        "robustness.accuracy_drop": "Clean accuracy minus corrupted accuracy on the same rows.",
+        "robustness.corrupted_mean_absolute_error": "Mean absolute error on corrupted rows.",
+        "robustness.mean_absolute_error_increase": "Mean rise of the absolute error from clean to corrupted rows.",
+    },
+    params=NoiseParams,
+    run=run,
+    limits="Corruptions are simulated; they are no evidence for a particular sensor, scanner or form.",
+)
