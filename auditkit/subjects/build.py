@@ -11,7 +11,7 @@ import numpy.typing as npt
 from auditkit.core.errors import AuditkitError, UsageError
 from auditkit.core.registry import nearest
 from auditkit.core.subject import Dataset, FloatArray, Model, Schema, Subject, Task, TrainingRecipe, take_rows
-from auditkit.subjects.alignment import common_index, label_column, regression_target
+from auditkit.subjects.alignment import aligned, common_index, label_column, regression_target
 from auditkit.subjects.callable import CallableModel, guess_output, two_columns
 from auditkit.subjects.datasets import (
     finished,
@@ -147,6 +147,8 @@ def make_predictions_subject(
     index = common_index(y_true, y_pred, scores, sensitive)
     truth = label_column(y_true, index, n, where="y_true")
     decided = None if y_pred is None else label_column(y_pred, index, n, where="y_pred")
+    if scores is not None:
+        scores = aligned(scores if hasattr(scores, "iloc") else np.asarray(scores), index, n, where="scores")
     if task is None:
         task = "regression" if _looks_continuous(truth) else None
     if task == "regression":

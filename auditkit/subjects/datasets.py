@@ -158,7 +158,10 @@ def finished(dataset: Dataset, schema: Schema, classes: tuple[str, ...]) -> Data
         ("clusters", dataset.clusters),
         ("schema", repr(schema)),
     ]
-    parts += [(f"sensitive {name}", values.astype(object)) for name, values in sorted(dataset.sensitive.items())]
+    import pandas as pd
+
+    columns = sorted(dataset.sensitive.items())
+    parts += [(f"sensitive {name}", pd.Series(values, dtype=object)) for name, values in columns]
     return dataclasses.replace(dataset, schema=schema, fingerprint=fingerprint_parts(parts))
 
 

@@ -74,7 +74,8 @@ def encode_labels(values: Any, classes: Sequence[str], *, where: str) -> IntArra
     """
     import pandas as pd
 
-    codes, uniques = pd.factorize(values, use_na_sentinel=True)
+    column = values if hasattr(values, "iloc") else np.asarray(values)
+    codes, uniques = pd.factorize(column, use_na_sentinel=True)
     n_missing = int((codes < 0).sum())
     if n_missing:
         raise UsageError(
@@ -95,7 +96,7 @@ def encode_labels(values: Any, classes: Sequence[str], *, where: str) -> IntArra
             fix=nearest(unknown[0], classes) or "give labels of the model's classes, or wrap the model with classes=",
         )
     table = np.array([index[name] for name in names], dtype=np.int64)
-    return table[codes] if len(codes) else np.zeros(0, dtype=np.int64)
+    return np.asarray(table[codes] if len(codes) else [], dtype=np.int64)
 
 
 def positive_code(classes: Sequence[str], positive: Any, *, where: str = "positive") -> int:

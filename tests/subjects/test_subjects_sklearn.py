@@ -248,7 +248,8 @@ x = pd.DataFrame({"a": rng.normal(size=80), "b": rng.choice(["u", "v"], 80)})
 y = (x["a"] > 0).astype(int)
 code = ColumnTransformer([("b", OneHotEncoder(), ["b"])], remainder="passthrough")
 for final in (LogisticRegression(), RandomForestClassifier(3, random_state=0), KNeighborsClassifier(),
-              HistGradientBoostingClassifier(max_iter=3, random_state=0), GradientBoostingClassifier(n_estimators=3, random_state=0),
+              HistGradientBoostingClassifier(max_iter=3, random_state=0),
+              GradientBoostingClassifier(n_estimators=3, random_state=0),
               MLPClassifier((4,), max_iter=300, random_state=0)):
     print(SklearnModel(make_pipeline(code, StandardScaler(), FunctionTransformer(np.abs), final).fit(x, y)).fingerprint)
 """
