@@ -352,6 +352,71 @@ def test_rows_with_missing_values_are_left_out_of_gradients(mlp_subject):
     assert found(outcome, "explain.completeness_delta")[0].n == 150
 
 
+def test_text_through_a_tokenizer_shows_no_token():
+    words = {"<pad>": 0, "good": 1, "bad": 2, "film": 3, "very": 4, "plot": 5}
+
+    def tokens(texts):
+        rows = [[words[w] for w in text.split()] + [0] * (5 - len(text.split())) for text in texts]
+        return torch.tensor(rows, dtype=torch.long)
+
+    rng = np.random.default_rng(0)
+    texts, y = [], []
+    for _ in range(80):
+        label = int(rng.integers(0, 2))
+        rest = list(rng.choice(["film", "very", "plot"], size=int(rng.integers(1, 4))))
+        texts.append(" ".join([("bad", "good")[label], *rest]))
+        y.append(label)
+    torch.manual_seed(0)
+
+    class Mean(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(6, 8, padding_idx=0)
+            self.head = nn.Linear(8, 2)
+
+        def forward(self, ids):
+            return self.head(self.embedding(ids).mean(dim=1))
+
+    module = trained(Mean(), tokens(texts), torch.tensor(y), steps=60)
+    subject = make_subject(module, texts, y, tokenizer=tokens, task="binary", positive=1)
+    outcome = outcome_of("explain.saliency", subject)
+    assert outcome.status == "measured", outcome.reason
+    (curve,) = outcome.artifacts
+    series = next(s for s in curve.series if s.name == "integrated gradients")
+    assert max(v for v in series.y if v is not None) == series.y[0]
+    assert series.y[4] is None
+    assert not any(word in str(outcome) for word in ("film", "plot"))
+
+
+def test_regression_and_in_place_layers():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 4)).astype(np.float32)
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 1))
+    subject = make_subject(module, x, x[:, 0].astype(float), task="regression")
+    before = x.copy()
+    outcome = outcome_of("explain.saliency", subject)
+    assert outcome.status == "measured", outcome.reason
+    assert found(outcome, "explain.completeness_delta")[0].unreliable is None
+    assert np.array_equal(before, x)
+
+
+def test_many_features_raise_the_budget_and_say_so():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(12, 400))
+    x[:, 5] *= 20
+
+    def model(m):
+        p = 1 / (1 + np.exp(-np.asarray(m)[:, 5]))
+        return np.column_stack([1 - p, p])
+
+    subject = make_subject(model, x, np.arange(12) % 2, task="binary", positive=1)
+    outcome = outcome_of("explain.shap", subject, max_rows=4, max_background=5)
+    assert any("400 features need more than 512 evaluations a row; 1596 were used" in note for note in outcome.notes)
+    assert found(outcome, "explain.attribution_share")[0].value == pytest.approx(1.0)
+    assert len(found(outcome, "explain.attribution_share")) == 50
+
+
 # ---- the contract
 
 

@@ -111,6 +111,14 @@ def test_base_value_is_the_mean_over_the_whole_background_even_when_walks_start_
     )
 
 
+def test_features_that_the_model_ignores_get_exactly_nothing_from_a_part_of_the_background(rows):
+    x, _ = rows
+    background = np.random.default_rng(0).normal(size=(500, 4))
+    result = shapley_values(lambda m: np.exp(m[:, 2]), x, background, estimator="permutation", budget=6 * 4)
+    assert np.abs(result.values[:, [0, 1, 3]]).max() == 0.0
+    np.testing.assert_allclose(result.values[:, 2, 0], np.exp(x[:, 2]) - np.exp(background[:, 2]).mean(), atol=1e-12)
+
+
 def test_budget_is_model_evaluations_a_row(rows):
     x, background = rows
     seen = 0

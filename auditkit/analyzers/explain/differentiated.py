@@ -119,7 +119,8 @@ def attribute(model: Any, inputs: GradientInputs, method: str, tolerance: float,
     positive = inputs.positive
 
     def forward(tensor: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = model.logits(tensor)
+        # A copy, because a module may begin with an in-place layer, which a leaf of the graph refuses.
+        logits: torch.Tensor = model.logits(tensor.clone())
         return logits if positive is None else (logits[:, positive] - logits[:, 1 - positive])[:, None]
 
     subject = Differentiated(module=model.module, forward=forward, targets=inputs.targets, embedding=layer)

@@ -60,6 +60,9 @@ def run(subject: Subject, context: Context, params: SaliencyParams) -> Iterator[
         context.progress(done + 1, len(METHODS) + params.draws)
     yield _completeness(found["integrated_gradients"], params)
     for method, attribution in found.items():
+        if attribution.status == "failed":
+            yield Note(f"The {method.replace('_', ' ')} attributions failed their check: {attribution.reason}.")
+    for method, attribution in found.items():
         yield from _summaries(method, attribution, inputs, data, context, params)
     yield from _artifacts(found, inputs, subject, context)
     yield from _sanity(subject, context, params, inputs)

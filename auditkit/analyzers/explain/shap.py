@@ -53,7 +53,7 @@ def run(subject: Subject, context: Context, params: ShapParams) -> Iterator[Prod
     clean = explained.outputs(context.scores()[rows])
     attribution = _attribute(subject, context, params, explained, matrix, background, clean)
     names = tuple(codec.names)
-    yield from _notes(subject, attribution, explained, sentence, names)
+    yield from _notes(subject, attribution, explained, sentence, names, params.budget)
     yield from _checks(attribution, explained)
     magnitude = np.abs(attribution.values).mean(axis=2)
     rounding = rounding_of(attribution.prediction)
@@ -84,21 +84,35 @@ def _attribute(
         model=getattr(subject.model, "estimator", None),
         space=explained.space,
         column=explained.column,
-        budget=max(params.budget, 4 * (matrix.shape[1] - 1)),
+        budget=max(params.budget, least_budget(matrix.shape[1])),
         seed=context.seed % 2**32,
         engine=params.engine,
     )
     return checked(dataclasses.replace(attribution, prediction=clean))
 
 
+def least_budget(features: int) -> int:
+    """Model evaluations a row of two antithetic pairs of walks: the least that gives a standard error."""
+    return 4 * (features - 1)
+
+
 def _notes(
-    subject: Subject, attribution: Attribution, explained: Explained, background: str, names: tuple[str, ...]
+    subject: Subject,
+    attribution: Attribution,
+    explained: Explained,
+    background: str,
+    names: tuple[str, ...],
+    budget: int,
 ) -> Iterator[Note]:
     yield Note(background)
     engine = str(attribution.params["engine"])
     tried = str(attribution.params["tried"])
     text = f"Engine: {engine}; {attribution.params['background_use']}; {attribution.n_evals} model evaluations."
     yield Note(text + (f" Dropped: {tried}." if tried else ""))
+    if least_budget(len(names)) > budget and attribution.n_evals:
+        yield Note(
+            f"{len(names)} features need more than {budget} evaluations a row; {least_budget(len(names))} were used."
+        )
     if len(explained.names) > 1:
         yield Note(f"Attributions are means over the {len(explained.names)} class scores.")
     sensitive = [name for name in names if name in subject.test.sensitive]

@@ -75,7 +75,8 @@ def shapley_values(
     forwards and backwards from a background row to the row explained, and gives a standard error from the
     spread between such pairs; background rows are dealt so that each is used before any is used again. Where
     ``budget`` allows fewer pairs than there are background rows, a row's walks start from a share of them (said in
-    ``params["background_use"]``), while the base value stays the mean over all. ``auto``: exact where
+    ``params["background_use"]``), while the base value stays the mean over all and the difference is shared out by
+    the variance of the estimates. ``auto``: exact where
     ``(2**f - 2) * b`` evaluations fit the budget and ``f <= 12``, else permutation.
 
     Args:
@@ -244,13 +245,25 @@ def _permute(
         orders = np.argsort(rng.random((len(block), pairs, players)), axis=2)
         gains = _walks(game, block, orders, starts, base, prediction)
         values[block] = gains.mean(axis=1)
-        if pairs < b:
-            # The pairs sum to prediction - mean over the rows drawn; the rest of the way to the mean over all
-            # rows has expectation zero and is shared out equally.
-            values[block] += (base[starts].mean(axis=1) - base.mean(axis=0))[:, None, :] / players
         for place, row in enumerate(block):
             error[row] = _standard_error(gains[place], starts[place], b)
+        if pairs < b:
+            gap = base[starts].mean(axis=1) - base.mean(axis=0)
+            values[block] += _shared_out(gap, error[block], values[block])
     return values, error, len(game.rows) * pairs * 2 * steps, pairs
+
+
+def _shared_out(gap: FloatArray, error: FloatArray, values: FloatArray) -> FloatArray:
+    """What each player ``(rows, players, k)`` takes of the ``gap (rows, k)`` that a part of the background leaves.
+
+    The pairs sum to the prediction minus the mean over the rows drawn, not over all. Players take the rest in
+    proportion to the variance of their estimate (generalised least squares under the sum constraint): one that
+    never moves the model takes nothing.
+    """
+    weight = error**2
+    for fallback in (np.abs(values), np.ones_like(values)):
+        weight = np.where(weight.sum(axis=1, keepdims=True) > 0.0, weight, fallback)
+    return np.asarray(gap[:, None, :] * weight / weight.sum(axis=1, keepdims=True))
 
 
 def _deal(b: int, pairs: int, rng: np.random.Generator) -> IntArray:
