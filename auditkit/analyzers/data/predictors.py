@@ -1,0 +1,218 @@
+"""Features that give away a sensitive column (proxies) or the label (leaks)."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from auditkit.analyzers.data.inputs import Columns
+from auditkit.core.analyzer import Context, Note, Produced
+from auditkit.core.errors import MissingExtra
+from auditkit.core.evidence import MISSING_GROUP, Measurement, Table
+from auditkit.core.subject import FloatArray, IntArray, Subject
+from auditkit.methods.data.predictability import (
+    cross_validated_auc,
+    fold_codes,
+    folded_auc,
+    folded_rank_correlation,
+    largest,
+    out_of_fold_rates,
+)
+from auditkit.stats.estimate import Estimate, undefined
+from auditkit.stats.linearised import Design
+
+FOLDS = 5
+ALL = "(all features)"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Level of intervals, most rows looked at, fewest rows of a group that is predicted."""
+
+    level: float
+    max_rows: int
+    joint_max_rows: int
+    min_group_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is predicted: codes ``(n,)`` of ``names``, the rows used, and folds of those rows."""
+
+    names: tuple[str, ...]
+    codes: IntArray
+    rows: IntArray
+    fold: IntArray
+    design: Design
+
+
+def proxies(subject: Subject, table: Columns, context: Context, limits: Limits) -> Iterator[Produced]:
+    """AUC of telling the groups of each sensitive column apart, by each feature and by all of them together."""
+    for column, values in subject.test.sensitive.items():
+        known = np.flatnonzero(values != MISSING_GROUP)
+        target = _target(subject, context, values[known], known, limits)
+        if target is None:
+            yield Note(
+                f"No proxy strength for {column}: fewer than two groups of {limits.min_group_rows} rows or more."
+            )
+            continue
+        itself = _is_the_column(table, column)
+        if itself.any():
+            names = ", ".join(name for name, same in zip(table.names, itself, strict=True) if same)
+            yield Note(f"{column} is itself a feature of the model ({names}); it is left out of its own proxies.")
+        found: dict[str, Estimate] = {}
+        for place, feature in enumerate(table.names):
+            context.check_deadline()
+            if not itself[place]:
+                found[feature] = _feature_auc(table, place, target)
+        together = _joint(table, ~itself, target, context, limits)
+        for feature, estimate in {**found, ALL: together}.items():
+            yield _measurement("proxy_auc", feature, estimate, limits.level, over=(column,))
+        yield _ranking(f"proxies_{column}", f"Features that tell the groups of {column} apart", found, limits.level)
+        yield from _said(found, f"features tell the groups of {column} apart", limits.level)
+
+
+def leaks(subject: Subject, table: Columns, context: Context, limits: Limits) -> Iterator[Produced]:
+    """AUC (regression: rank correlation) of predicting the label by each feature alone."""
+    y = subject.test.y
+    found: dict[str, Estimate] = {}
+    name = "target_leakage_auc"
+    if subject.task == "regression":
+        name = "target_leakage_correlation"
+        rows = context.sample_rows(subject.test.n, limits.max_rows)
+        for column in np.flatnonzero(~table.categorical):
+            found[table.names[column]] = folded_rank_correlation(table.test[rows, column], y[rows].astype(np.float64))
+        if subject.test.clusters is not None:
+            reason = "clustered rows: this rank correlation has no honest interval"
+            found = {key: Estimate(e.value, e.n, None, e.reason or reason) for key, e in found.items()}
+        if table.categorical.any():
+            yield Note("Rank correlation with the target is measured for numbers, not for categories.")
+    else:
+        labels = np.array(subject.classes)[y]
+        target = _target(subject, context, labels, np.arange(subject.test.n, dtype=np.int64), limits)
+        if target is None:
+            yield Note(f"No leakage check: fewer than two classes of {limits.min_group_rows} rows or more.")
+            return
+        for place, feature in enumerate(table.names):
+            context.check_deadline()
+            found[feature] = _feature_auc(table, place, target)
+    for feature, estimate in found.items():
+        yield _measurement(name, feature, estimate, limits.level)
+    if found:
+        yield _ranking("target_leakage", "Features that predict the label alone", found, limits.level)
+
+
+def _target(
+    subject: Subject, context: Context, values: npt.NDArray[np.str_], rows: IntArray, limits: Limits
+) -> Target | None:
+    """Groups large enough to be told apart; smaller ones stay in the rest."""
+    picked = context.sample_rows(len(rows), limits.max_rows)
+    names, codes = np.unique(values[picked], return_inverse=True)
+    kept = np.flatnonzero(np.bincount(codes, minlength=len(names)) >= limits.min_group_rows)
+    if len(kept) == 0 or len(names) < 2:
+        return None
+    if len(names) == 2:
+        if len(kept) < 2:
+            return None
+        kept = kept[1:]  # one side says all: the other is its complement
+    lookup = np.full(len(names), len(kept), dtype=np.int64)
+    lookup[kept] = np.arange(len(kept))
+    part = rows[picked]
+    design = Design(subject.test.weights, subject.test.clusters).take(part)
+    fold = fold_codes(codes.astype(np.int64), FOLDS, context.rng, design.clusters)
+    return Target(tuple(str(name) for name in names[kept]), lookup[codes], part, fold, design)
+
+
+def _feature_auc(table: Columns, place: int, target: Target) -> Estimate:
+    values = table.test[target.rows, place]
+    if table.categorical[place]:
+        categories = np.where(np.isnan(values), -1.0, values).astype(np.int64)
+        if len(np.unique(categories)) < 2:
+            return undefined("the feature is constant on these rows", len(values))
+        sides = []
+        for code in range(len(target.names)):
+            hit = target.codes == code
+            rates = out_of_fold_rates(categories, hit, target.fold, target.design.weights)
+            sides.append(cross_validated_auc(rates, hit, target.fold, target.design))
+        return largest(sides)
+    if np.isnan(values).all() or np.nanmin(values) == np.nanmax(values):
+        return undefined("the feature is constant on these rows", len(values))
+    return largest([folded_auc(values, target.codes == code, target.design) for code in range(len(target.names))])
+
+
+def _joint(table: Columns, wanted: npt.NDArray[np.bool_], target: Target, context: Context, limits: Limits) -> Estimate:
+    """All features together, by a small boosted-tree model out of fold."""
+    if importlib.util.find_spec("sklearn") is None:
+        return undefined(MissingExtra.of("sklearn", "scikit-learn").sentence())
+    usable = wanted & ~np.all(np.isnan(table.test), axis=0)
+    if not usable.any():
+        return undefined("there is no feature left")
+    from auditkit.methods.data.joint_model import out_of_fold_probabilities
+
+    context.check_deadline()
+    part = context.sample_rows(len(target.rows), limits.joint_max_rows)
+    design, fold, codes = target.design.take(part), target.fold[part], target.codes[part]
+    matrix: FloatArray = table.test[np.ix_(target.rows[part], np.flatnonzero(usable))]
+    probabilities = out_of_fold_probabilities(matrix, codes, fold, context.seed, design.weights)
+    sides = [
+        cross_validated_auc(probabilities[:, code], codes == code, fold, design) for code in range(len(target.names))
+    ]
+    return largest(sides)
+
+
+def _is_the_column(table: Columns, column: str) -> npt.NDArray[np.bool_]:
+    """Features that are the sensitive column itself, or its one-hot columns."""
+    wanted = column.casefold()
+    return np.array(
+        [
+            name.casefold() == wanted or (group or "").casefold() == wanted
+            for name, group in zip(table.names, table.groups, strict=True)
+        ],
+        dtype=np.bool_,
+    )
+
+
+def _measurement(name: str, feature: str, estimate: Estimate, level: float, over: tuple[str, ...] = ()) -> Measurement:
+    interval = estimate.interval(level)
+    return Measurement(
+        name=f"data.{name}",
+        value=estimate.value,
+        n=estimate.n,
+        interval=interval,
+        over=over,
+        params={"feature": feature},
+        direction="lower",
+        bounds=(0.0, 1.0),
+        reason=None if interval else estimate.reason or "these rows give no interval",
+    )
+
+
+def _corrected_low(found: Mapping[str, Estimate], level: float) -> dict[str, float | None]:
+    """Lower limits after Bonferroni over the features."""
+    strict = 1.0 - (1.0 - level) / max(len(found), 1)
+    intervals = {feature: estimate.interval(strict) for feature, estimate in found.items()}
+    return {feature: interval.low if interval else None for feature, interval in intervals.items()}
+
+
+def _ranking(name: str, title: str, found: Mapping[str, Estimate], level: float) -> Table:
+    lows = _corrected_low(found, level)
+    order = sorted(found, key=lambda feature: -(found[feature].value or 0.0))
+    return Table(
+        name=name,
+        title=title,
+        columns=("feature", "value", "lower limit after correction", "n"),
+        rows=tuple((feature, found[feature].value, lows[feature], found[feature].n) for feature in order),
+        note=f"{len(found)} features were looked at: lower limits at {level:.0%} hold for all at once (Bonferroni).",
+    )
+
+
+def _said(found: Mapping[str, Estimate], what: str, level: float) -> Iterator[Note]:
+    lows = _corrected_low(found, level)
+    sure = [feature for feature, low in lows.items() if low is not None and low > 0.5]
+    sure.sort(key=lambda feature: -(found[feature].value or 0.0))
+    named = f": {', '.join(sure[:8])}" if sure else ""
+    yield Note(f"{len(sure)} of {len(found)} {what} better than chance, after Bonferroni{named}.")
