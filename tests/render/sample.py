@@ -467,7 +467,7 @@ def evidence(**changes) -> Evidence:
         "plan": PlanFacts(
             seed=7,
             analyzers=tuple(PlannedAnalyzer(name=outcome.analyzer) for outcome in outcomes),
-            reduced="400 rows are explained and privacy is trained with three budgets; the full plan is in examples/loan.",
+            reduced="400 rows are explained and privacy is trained with three budgets; the full plan is larger.",
         ),
         "outcomes": outcomes,
         "policy": {"rule": [{"id": "selection-by-sex"}]},
@@ -475,7 +475,7 @@ def evidence(**changes) -> Evidence:
         "card": {
             "title": "Loan approval, model 3",
             "summary": "Decides whether a loan application goes straight to approval or to a person.",
-            "intended_use": "First pass over applications of private customers.\n\nEvery refusal is looked at by a person.",
+            "intended_use": "First pass over private loans.\n\nEvery refusal is looked at by a person.",
             "limitations": "Trained on applications of one country.",
             "owner": "Credit risk team",
         },

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from auditkit.render.charts.axis import Axis, make_axis
 from auditkit.render.charts.chart import LABEL_LENGTH, Chart, Key, drawing, x_axis
 from auditkit.render.charts.svg import Child, Markup, coordinate, element, joined
-from auditkit.render.numbers import count, number
+from auditkit.render.numerals import count, number
 from auditkit.render.text import clean, shorten
 
 _ROW = 46.0
@@ -76,7 +76,7 @@ def _strip(
         if not cell:
             continue
         shade = shades[index] if shades else None
-        css = "ak-dn" if shade is None else f"ak-d{min(LEVELS - 1, int(shade * LEVELS))}"
+        css = "ak-dplain" if not shades else "ak-dn" if shade is None else f"ak-d{min(LEVELS - 1, int(shade * LEVELS))}"
         half = max(1.0, _HALF * math.sqrt(cell / largest))
         left, right = 1000.0 * axis.across(edges[index]), 1000.0 * axis.across(edges[index + 1])
         width, height = coordinate(right - left), coordinate(2 * half)

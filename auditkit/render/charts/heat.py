@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from auditkit.render.charts.chart import Chart, Key, drawing
 from auditkit.render.charts.svg import Child, element, percent
-from auditkit.render.numbers import number
+from auditkit.render.numerals import number
 from auditkit.render.text import clean, shorten
 
 LEVELS = 7

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from auditkit.render.charts.axis import MARGIN, Axis, make_axis, tick_text
 from auditkit.render.charts.chart import Chart, Key, drawing, x_axis
 from auditkit.render.charts.svg import Child, Markup, coordinate, element, joined, percent
-from auditkit.render.numbers import MISSING, number
+from auditkit.render.numerals import MISSING, number
 from auditkit.render.text import clean
 
 _TOP = 20.0

@@ -39,7 +39,8 @@ def picture_grid(tiles: Sequence[Tile], title: str, *, note: str = "") -> Chart:
     figures: list[Child] = []
     for tile in tiles:
         label = clean(tile.label)
-        image = element("img", src=data_uri(tile), alt=label or "picture", width=float(tile.width),
+        words = f"Picture of {label}" if label else "Picture"
+        image = element("img", src=data_uri(tile), alt=words, width=float(tile.width),
                         height=float(tile.height), class_="ak-picture")  # fmt: skip
         figures.append(element("li", image, element("span", label, class_="ak-picture-label")))
     signed = any(tile.palette == "signed" for tile in tiles)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from auditkit.render.charts.axis import Axis, make_axis
+from auditkit.render.charts.axis import Axis, make_axis, tick_text
 from auditkit.render.charts.chart import LABEL_LENGTH, Chart, Key, drawing, x_axis
 from auditkit.render.charts.svg import Child, Markup, element, joined, percent
-from auditkit.render.numbers import MISSING, count, number
+from auditkit.render.numerals import MISSING, count, number
 from auditkit.render.text import clean, shorten
 
 _ROW = 42.0
@@ -82,7 +82,7 @@ def interval_chart(
     if reference is not None:
         keys.append(Key(css="ak-key-reference", label=f"all rows: {number(reference)}"))
     if limit is not None:
-        keys.append(Key(css="ak-key-limit", label=f"limit {number(limit.value)}; the shaded side is allowed"))
+        keys.append(Key(css="ak-key-limit", label=f"limit {tick_text(limit.value)}; the shaded side is allowed"))
     return Chart(
         title=clean(title),
         drawing=drawing(title, f"Dots with intervals; axis: {axis.caption}.", bottom + _FOOT, *marks),
@@ -109,9 +109,9 @@ def bar_chart(rows: Sequence[Row], title: str, *, label: str, unit: str = "", he
     marks: list[Child] = [x_axis(axis, _TOP, bottom)]
     for index, row in enumerate(rows):
         marks.append(_bar_row(row, axis, _TOP + _ROW * index))
-    keys = [Key(css="ak-key-bar", label="estimate")]
+    keys: list[Key] = []
     if any(row.low is not None for row in rows):
-        keys.append(Key(css="ak-key-whisker", label="its interval"))
+        keys = [Key(css="ak-key-bar", label="estimate"), Key(css="ak-key-whisker", label="its interval")]
     return Chart(
         title=clean(title),
         drawing=drawing(title, f"Bars from zero; axis: {axis.caption}.", bottom + _FOOT, *marks),
@@ -127,8 +127,14 @@ def _value_head(axis: Axis) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    interval = MISSING if row.low is None or row.high is None else f"{number(row.low)} to {number(row.high)}"
-    return clean(row.label), number(row.value), interval, count(row.n), clean(row.note)
+    return clean(row.label), number(row.value), _span(row), count(row.n), clean(row.note)
+
+
+def _span(row: Row) -> str:
+    if row.low is None or row.high is None:
+        return MISSING
+    low, high = (0.0 if abs(end) < 1e-12 else end for end in (row.low, row.high))
+    return f"{number(low)} to {number(high)}"
 
 
 def _allowed(axis: Axis, limit: Limit | None, bottom: float) -> Markup | None:
@@ -144,12 +150,12 @@ def _texts(row: Row, top: float) -> Markup:
     """The label at the left and the number at the right; the interval and n give way on narrow screens."""
     right: list[Child] = [element("tspan", number(row.value), class_="ak-value")]
     if row.low is not None and row.high is not None:
-        right.append(element("tspan", f"  ({number(row.low)} to {number(row.high)})", class_="ak-wide"))
+        right.append(element("tspan", f"  ({_span(row)})", class_="ak-wide"))
     if row.n is not None:
         right.append(element("tspan", f"  n {count(row.n)}", class_="ak-wide"))
     return joined(
-        element("text", shorten(row.label, LABEL_LENGTH), x="0", y=top + 15.0, class_="ak-label"),
-        element("text", *right, x="100%", y=top + 15.0, text_anchor="end", class_="ak-number"),
+        element("text", shorten(row.label, LABEL_LENGTH), x="0", y=top + 15.0, class_="ak-label ak-halo"),
+        element("text", *right, x="100%", y=top + 15.0, text_anchor="end", class_="ak-number ak-halo"),
     )
 
 

@@ -8,7 +8,7 @@ from auditkit.core.evidence import DataFacts, Evidence
 from auditkit.render.charts import Chart, Row, bar_chart
 from auditkit.render.html.names import meaning, title
 from auditkit.render.html.view import DataView, Fact, Prose
-from auditkit.render.numbers import count, number, scalar
+from auditkit.render.numerals import count, number, scalar
 from auditkit.render.text import capitalised, clean, words
 
 _TASKS = {"binary": "binary classification", "multiclass": "classification", "regression": "regression"}

@@ -7,7 +7,7 @@ from auditkit.render.charts import Chart, Line, density_chart, heat_map, line_ch
 from auditkit.render.charts.chart import table_markup
 from auditkit.render.charts.pictures import tile_from_base64
 from auditkit.render.html.figures import Figure
-from auditkit.render.numbers import count, number, scalar
+from auditkit.render.numerals import count, number, scalar
 from auditkit.render.text import clean
 
 _TABLE_ROWS = 200

@@ -19,12 +19,13 @@ from auditkit.render.html.about import data_views, detail_facts, first_facts, gl
 from auditkit.render.html.families import anchors_of, family_views, names_used, outcome_view, slug
 from auditkit.render.html.judged import rule_views, verdict_view
 from auditkit.render.html.view import STATES, CardView, FamilyView, OutcomeView, RuleView
-from auditkit.render.numbers import count
+from auditkit.render.numerals import count
 from auditkit.render.redact import redact, smallest_cell
 from auditkit.render.redact_verdict import redact_verdict
 from auditkit.render.text import capitalised, clean
 
 EMBED_LIMIT = 1_000_000
+_REGION = 'role="region" tabindex="0" aria-label="'
 
 
 def render_card(evidence: Evidence, verdict: Verdict | None = None) -> str:
@@ -46,7 +47,22 @@ def render_card(evidence: Evidence, verdict: Verdict | None = None) -> str:
         .get_template("card.html")
         .render(card=card_view(evidence, verdict), csp=Markup(content_policy(style)), style=Markup(style))
     )
-    return page.rstrip("\n") + "\n"
+    return _unique_regions(page).rstrip("\n") + "\n"
+
+
+def _unique_regions(page: str) -> str:
+    """Number the regions whose names repeat, so that each landmark can be told from the others.
+
+    Quotes in text are escaped, so the pattern is found in markup alone.
+    """
+    seen: dict[str, int] = {}
+
+    def numbered(match: re.Match[str]) -> str:
+        name = match.group(1)
+        seen[name] = seen.get(name, 0) + 1
+        return match.group() if seen[name] == 1 else f'{_REGION}{name} ({seen[name]})"'
+
+    return re.sub(re.escape(_REGION) + '([^"]*)"', numbered, page)
 
 
 def content_policy(style: str) -> str:
@@ -127,9 +143,7 @@ def _contents(
 ) -> tuple[tuple[str, str, str], ...]:
     entries = [("rules", "Rules", str(len(rules)))] if rules else []
     entries += [("details", "Model details", ""), ("use", "Use and limits", ""), ("data-used", "Data", "")]
-    entries += [
-        (family.anchor, family.title if family.anchor != "family-data" else "Data checks", "") for family in families
-    ]
+    entries += [(family.anchor, family.title, "") for family in families]
     if idle:
         entries.append(("not-measured", "Not measured", str(len(idle))))
     entries += [("reading", "How to read this", ""), ("provenance", "Provenance", "")]

@@ -11,7 +11,7 @@ from auditkit.render.html.artifacts import artifact_figures
 from auditkit.render.html.figures import Figure, figures
 from auditkit.render.html.names import FAMILIES, HEADLINES, about, family_title, quantity, title
 from auditkit.render.html.view import STATUSES, Fact, FamilyView, NumberRow, OutcomeView, Tile
-from auditkit.render.numbers import MISSING, count, scalar, span, with_unit
+from auditkit.render.numerals import MISSING, count, number, setting, span, with_unit
 from auditkit.render.text import clean
 
 _TILES = 6
@@ -113,6 +113,9 @@ def _tiles(
             known = HEADLINES.index(name) if name in HEADLINES else len(HEADLINES)
             rank = (repeats[measurement.name], 0 if base in ruled else 1, known, len(found))
             found.append((rank, measurement, anchors[place, index]))
+    gaps = [item for item in found if item[1].over]
+    if gaps and gaps[0][1].family == "fairness":  # what groups have in common is not the news
+        found = gaps
     found.sort(key=lambda item: item[0])
     return tuple(_tile(measurement, anchor) for _, measurement, anchor in found[:_TILES])
 
@@ -129,7 +132,8 @@ def _tile(measurement: Measurement, anchor: str) -> Tile:
         anchor=anchor,
         label=title(measurement.name),
         about=about(measurement),
-        value=with_unit(measurement.value, measurement.unit),
+        value=number(measurement.value),
+        unit=clean(measurement.unit, limit=24) if measurement.value is not None else "",
         detail=", ".join(detail),
         warning=clean(measurement.unreliable or ""),
     )
@@ -158,7 +162,7 @@ def outcome_view(outcome: Outcome, place: int, anchors: Mapping[tuple[int, int],
 
 
 def _settings(params: Mapping[str, object]) -> str:
-    return "; ".join(f"{clean(name)} {scalar(value)}" for name, value in sorted(params.items()))
+    return "; ".join(f"{clean(name)} {setting(value)}" for name, value in sorted(params.items()))
 
 
 def _number_row(measurement: Measurement, anchor: str) -> NumberRow:

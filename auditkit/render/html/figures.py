@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from auditkit.core.evidence import Measurement, Scalar
 from auditkit.render.charts import Chart, Line, Row, bar_chart, heat_map, interval_chart, line_chart
 from auditkit.render.html.names import label, title
-from auditkit.render.numbers import group_label, number, parameters
+from auditkit.render.numerals import group_label, number, parameters
 from auditkit.render.text import capitalised, clean, words
 
 Params = tuple[tuple[str, Scalar], ...]
@@ -31,7 +31,7 @@ def figures(measurements: Sequence[Measurement]) -> list[Figure]:
 
     A measurement is drawn once; what no chart takes is in the table of all numbers.
     """
-    rest = [m for m in measurements if not m.over]
+    rest = [m for m in measurements if not m.over or "feature" in m.params]
     out: list[Figure] = []
     for draw in (_features, _sweeps, _groups, _intersections, _alternatives, _headline):
         found, used = draw(rest)
@@ -72,7 +72,9 @@ def _features(measurements: list[Measurement]) -> Drawn:
     """Bars: one a feature, the largest first."""
     chosen = [m for m in measurements if "feature" in m.params]
     out = []
-    for members in _by(chosen, lambda m: (m.name, _params(m, "feature"), tuple(sorted(m.slice.items())))).values():
+    for members in _by(
+        chosen, lambda m: (m.name, _params(m, "feature"), m.over, tuple(sorted(m.slice.items())))
+    ).values():
         if len(members) < 2:
             continue
         first = members[0]
@@ -82,9 +84,10 @@ def _features(measurements: list[Measurement]) -> Drawn:
         top, more = ranked[:_SHOWN_FEATURES], len(ranked) - _SHOWN_FEATURES
         lead = top[0]
         where = f" for {group_label(first.slice)}" if first.slice else ""
+        where += " for " + " and ".join(clean(column) for column in first.over) if first.over else ""
         tail = f" The {_SHOWN_FEATURES} largest of {len(ranked)} are drawn." if more > 0 else ""
-        what = f"{label(first.name)}{where}{_with(_params(first, 'feature'))}"
-        finding = f"{clean(lead.params['feature'])} is highest in {what}: {number(lead.value)}.{tail}"
+        best = f"{clean(lead.params['feature'])} has the highest {label(first.name)}{where}"
+        finding = f"{best}: {number(lead.value)}{_with(_params(first, 'feature'))}.{tail}"
         rows = [row_of(m, clean(m.params["feature"])) for m in top]
         out.append(
             Figure(bar_chart(rows, finding, label=label(first.name), unit=clean(first.unit)), first.name, "bars")
@@ -282,12 +285,16 @@ def _alternatives(measurements: list[Measurement]) -> Drawn:
 def _headline(measurements: list[Measurement]) -> Drawn:
     """Dots with intervals for all overall rates of a family on one axis."""
     chosen = [m for m in measurements if not m.slice and not m.params and m.bounds == (0.0, 1.0) and not m.unit]
+    # What should be high and what should be low do not share an axis: the eye would compare them.
+    wanted = max(("higher", "lower", "neutral"), key=lambda direction: sum(m.direction == direction for m in chosen))
+    chosen = [m for m in chosen if m.direction == wanted]
     present = [m for m in chosen if m.value is not None]
     if len(present) < 3:
         return [], []
-    better = [m for m in present if m.direction == "higher"] or present
-    low = min(better, key=lambda m: (m.value or 0.0, m.key))
-    high = max(better, key=lambda m: (m.value or 0.0, m.key))
+    if chosen[0].family == "fairness":  # its charts by group mark the value of all rows already
+        return [], []
+    low = min(present, key=lambda m: (m.value or 0.0, m.key))
+    high = max(present, key=lambda m: (m.value or 0.0, m.key))
     finding = f"Over all rows, {label(low.name)} is {number(low.value)} and {label(high.name)} {number(high.value)}."
     rows = [row_of(m, capitalised(label(m.name))) for m in chosen]
     chart = interval_chart(rows, finding, label="value from 0 to 1", bounds=(0.0, 1.0))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from auditkit.core.evidence import Evidence
-from auditkit.core.verdict import Comparison, RuleResult, Verdict
+from auditkit.core.verdict import Comparison, RuleResult, State, Verdict
 from auditkit.render.charts import Chart, Limit, Row, interval_chart
 from auditkit.render.html.names import label, title
 from auditkit.render.html.view import (
@@ -19,7 +20,7 @@ from auditkit.render.html.view import (
     Tally,
     VerdictView,
 )
-from auditkit.render.numbers import MISSING, count, number, span
+from auditkit.render.numerals import MISSING, count, number, span
 from auditkit.render.text import capitalised, clean
 
 ORDER = ("fail", "error", "inconclusive", "waived", "pass")
@@ -108,7 +109,8 @@ def _rule(result: RuleResult, anchor: str, evidence: Evidence) -> RuleView:
         word=_word(result),
         message=capitalised(clean(result.message)),
         demand=_demand(result),
-        limit=clean(result.limit),
+        head=capitalised(result.compare) if result.compare in ("difference", "ratio") else "Value",
+        limit=_limit_text(result.limit),
         comparisons=tuple(_comparison(comparison) for comparison in result.comparisons),
         facts=tuple(facts),
         chart=_chart(result),
@@ -120,7 +122,11 @@ def _rule(result: RuleResult, anchor: str, evidence: Evidence) -> RuleView:
 
 def _demand(result: RuleResult) -> str:
     kind = {"difference": " difference between groups", "ratio": " ratio between groups"}.get(result.compare, "")
-    return f"{title(result.metric)}{kind}: {clean(result.limit)}"
+    return f"{title(result.metric)}{kind}: {_limit_text(result.limit)}"
+
+
+def _limit_text(limit: str) -> str:
+    return clean(limit).replace("<=", "≤").replace(">=", "≥")
 
 
 def _comparison(comparison: Comparison) -> ComparisonView:
@@ -179,13 +185,23 @@ def _chart(result: RuleResult) -> Chart | None:
         )
         for comparison in shown[:_CHART_ROWS]
     ]
-    states = [comparison.state for comparison in result.comparisons]
-    outside = sum(state in ("fail", "waived") for state in states)
-    unsure = sum(state in ("inconclusive", "error") for state in states)
-    inside = len(states) - outside - unsure
-    parts = [f"{n} {words}" for n, words in ((outside, "outside"), (unsure, "undecided"), (inside, "inside")) if n]
-    finding = f"Of {len(states)} compared with the limit: {', '.join(parts)}."
+    finding = _finding([comparison.state for comparison in result.comparisons], result.decide)
     if len(shown) > _CHART_ROWS:
         finding += f" The first {_CHART_ROWS} are drawn."
     kind = {"difference": "difference of ", "ratio": "ratio of "}.get(result.compare, "")
-    return interval_chart(rows, finding, label=kind + label(result.metric), limit=limit)
+    chart = interval_chart(rows, finding, label=kind + label(result.metric), limit=limit)
+    return replace(chart, rows=())  # the table of comparisons stands right below
+
+
+def _finding(states: list[State], decide: str) -> str:
+    """Where the comparisons lie, in one sentence."""
+    outside = sum(state in ("fail", "waived") for state in states)
+    unsure = sum(state in ("inconclusive", "error") for state in states)
+    if len(states) == 1:
+        what = "The whole interval" if decide == "interval" else "The estimate"
+        if unsure:
+            return "The interval crosses the limit."
+        return f"{what} lies {'outside' if outside else 'inside'} the limit."
+    inside = len(states) - outside - unsure
+    parts = [f"{n} {words}" for n, words in ((outside, "outside"), (unsure, "undecided"), (inside, "inside")) if n]
+    return f"Of {len(states)} comparisons with the limit: {', '.join(parts)}."

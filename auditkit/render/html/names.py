@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from auditkit.core.evidence import Measurement
-from auditkit.render.numbers import parameters
+from auditkit.render.numerals import parameters
 from auditkit.render.text import capitalised, clean, words
 
 # Family -> heading and the question that it answers, in the order of the card.
 FAMILIES: dict[str, tuple[str, str]] = {
-    "data": ("Data", "What are the rows like, and is anything wrong with them?"),
+    "data": ("Data checks", "What are the rows like, and is anything wrong with them?"),
     "performance": ("Performance", "How often is the model right, and how far can its scores be believed?"),
     "fairness": ("Fairness", "Do groups of people get different treatment or different errors?"),
     "explain": ("Explanations", "What do the model's decisions rest on?"),

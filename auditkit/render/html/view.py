@@ -99,6 +99,7 @@ class RuleView:
     word: str
     message: str
     demand: str
+    head: str
     limit: str
     comparisons: tuple[ComparisonView, ...]
     facts: tuple[Fact, ...] = ()
@@ -116,6 +117,7 @@ class Tile:
     label: str
     about: str
     value: str
+    unit: str
     detail: str
     warning: str = ""
 

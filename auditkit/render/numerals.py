@@ -13,12 +13,14 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def number(value: float | None) -> str:
-    """``value`` with three significant digits; never ``nan`` and never rounded onto 0 or 1.
+    """``value`` with three significant digits or decimals; never ``nan`` and never rounded onto 0 or 1.
 
     >>> number(0.71234), number(-2), number(12345.6), number(0.0000213), number(None)
     ('0.712', '−2', '12,346', '2.13 × 10⁻⁵', '—')
     >>> number(0.99987), number(1.0), number(0.5)
     ('0.9999', '1', '0.500')
+    >>> number(0.0463), number(0.00231)
+    ('0.046', '0.0023')
     """
     if value is None or not math.isfinite(value):
         return MISSING
@@ -30,7 +32,9 @@ def number(value: float | None) -> str:
         return f"{sign}{size:,.0f}" if size < 1e9 else sign + _scientific(size)
     if size < 0.001:
         return sign + _scientific(size)
-    digits = max(0, 2 - math.floor(math.log10(size)))
+    # Three decimals for what is mostly a rate, so that columns line up; two significant digits below 0.01.
+    power = math.floor(math.log10(size))
+    digits = max(0, 2 - power) if power >= 0 else 3 if round(size, 4) >= 0.01 else 1 - power
     text = f"{size:.{digits}f}"
     while float(text) in (0.0, 1.0) and digits < 12:
         digits += 1
@@ -54,7 +58,12 @@ def count(n: int | None) -> str:
 
 def span(interval: Interval | None) -> str:
     """``0.66 to 0.75``, or an em dash when there is no interval."""
-    return MISSING if interval is None else f"{number(interval.low)} to {number(interval.high)}"
+    return MISSING if interval is None else f"{_end(interval.low)} to {_end(interval.high)}"
+
+
+def _end(value: float) -> str:
+    """An end of an interval; what is only rounding noise beside 0 is 0."""
+    return number(0.0 if abs(value) < 1e-12 else value)
 
 
 def with_unit(value: float | None, unit: str) -> str:
@@ -93,8 +102,25 @@ def scalar(value: object) -> str:
 
 
 def parameters(params: Mapping[str, Scalar] | Mapping[str, object]) -> str:
-    """``attack pgd, eps 0.0300``: parameters in the order of their names."""
-    return ", ".join(f"{clean(name)} {scalar(value)}" for name, value in sorted(params.items()))
+    """``attack pgd, eps 0.03``: parameters in the order of their names."""
+    return ", ".join(f"{clean(name)} {setting(value)}" for name, value in sorted(params.items()))
+
+
+def setting(value: object) -> str:
+    """A parameter as it was set: no digits added or dropped.
+
+    >>> setting(0.1), setting(1e-05), setting([0.5, 2])
+    ('0.1', '1e-05', '0.5, 2')
+    """
+    if isinstance(value, float):
+        return f"{value:.12g}".replace("-", "−") if abs(value) >= 1e-4 else f"{value:.12g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(setting(item) for item in value)
+    if isinstance(value, Mapping):
+        return ", ".join(
+            f"{clean(key)} {setting(item)}" for key, item in sorted(value.items(), key=lambda p: str(p[0]))
+        )
+    return scalar(value)
 
 
 def group_label(group: Mapping[str, str]) -> str:
