@@ -6,9 +6,9 @@ import random
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
 pytest.importorskip("opacus")
 
+import torch
 from torch import nn
 
 from auditkit.core.errors import AuditkitError, UsageError
@@ -225,7 +225,9 @@ def test_batch_norm_is_replaced_and_said_and_still_lets_rows_through():
     with torch.no_grad():
         assert float(ready[1](ready[0](x)).std(dim=0).min()) > 0.1
     assert isinstance(module[1], nn.BatchNorm1d)
-    trained = dp_train(lambda: copy.deepcopy(module), x, y, settings(noise_multiplier=0.5, epochs=5), seed=0, n_classes=2)
+    trained = dp_train(
+        lambda: copy.deepcopy(module), x, y, settings(noise_multiplier=0.5, epochs=5), seed=0, n_classes=2
+    )
     assert float((predict_codes(trained.module, x, 2) == y.numpy()).mean()) > 0.7
 
 
