@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Measurement
 from auditkit.methods.fairness.disparity import Estimates, disparities, disparity_limits, pairs
+from auditkit.methods.fairness.metrics import Rates
 from auditkit.policy.model import Compare
 from auditkit.stats.intervals import z_value
 
@@ -41,7 +42,7 @@ class Family:
     kind: Compare
     names: tuple[str, ...]
     slices: tuple[Mapping[str, str], ...]
-    estimates: Estimates
+    estimates: Rates | Measured
     undefined: tuple[str | None, ...]
     unbounded: tuple[str | None, ...]
     totals: IntArray
@@ -63,6 +64,22 @@ class Family:
             return limits[0][self.left], limits[1][self.left]
         return disparity_limits(self.estimates.value, limits, self.left, self.right, self.kind)
 
+    def only(self, index: int) -> Family:
+        """The family of comparison ``index`` alone, with no more groups than it needs."""
+        ends = list(dict.fromkeys((int(self.left[index]), int(self.right[index]))))
+        return replace(
+            self,
+            names=tuple(self.names[end] for end in ends),
+            slices=tuple(self.slices[end] for end in ends),
+            estimates=self.estimates.take(ends),
+            undefined=tuple(self.undefined[end] for end in ends),
+            unbounded=tuple(self.unbounded[end] for end in ends),
+            totals=self.totals[ends],
+            small=self.small[ends],
+            left=np.array([0], dtype=np.int64),
+            right=np.array([len(ends) - 1], dtype=np.int64),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
@@ -83,6 +100,10 @@ class Measured:
     def rows(self) -> IntArray:
         """``(G,)`` rows behind each, 0 where unknown."""
         return np.array([m.n or 0 for m in self.measurements], dtype=np.int64)
+
+    def take(self, groups: Sequence[int]) -> Measured:
+        """The same for some of the groups."""
+        return Measured(measurements=tuple(self.measurements[group] for group in groups))
 
     def limits(self, level: float, factor: FloatArray | float = 1.0) -> tuple[FloatArray, FloatArray]:
         """Limits at ``level`` with arms shrunk by the square root of ``factor``; NaN without an interval."""

@@ -55,24 +55,20 @@ def rows_needed(
     Returns:
         ``None`` when no number of rows would settle it, e.g. when the value seen lies on the limit.
     """
-    ends = sorted({int(family.left[index]), int(family.right[index])})
-    rows = np.asarray(family.estimates.rows, dtype=np.float64)
-    if any(rows[end] <= 0 for end in ends):
+    pair = family.only(index)
+    rows = np.asarray(pair.estimates.rows, dtype=np.float64)
+    if not (rows > 0).all():
         return None
-    point = float(family.values()[index])
+    point = float(pair.values()[0])
     passing = inside(point, point)
     level = levels[0] if passing else levels[1]
 
     def settled(n: int) -> bool:
-        factor = np.ones(len(rows))
-        for end in ends:
-            factor[end] = max(1.0, n / rows[end])
-        low, high = family.bounds(level, factor)
-        ends_known = math.isfinite(low[index]) and math.isfinite(high[index])
-        return bool(ends_known and (inside if passing else outside)(float(low[index]), float(high[index])))
+        low, high = (float(end[0]) for end in pair.bounds(level, np.maximum(1.0, n / rows)))
+        return math.isfinite(low) and math.isfinite(high) and (inside if passing else outside)(low, high)
 
-    found = smallest_rows(settled, start=int(min(rows[end] for end in ends)))
+    found = smallest_rows(settled, start=int(rows.min()))
     if found is None:
         return None
-    shares = [float(rows[end]) / max(float(family.totals[end]), float(rows[end])) for end in ends]
-    return max(math.ceil(found / share) for share in shares)
+    shares = rows / np.maximum(pair.totals, rows)
+    return max(math.ceil(found / float(share)) for share in shares)

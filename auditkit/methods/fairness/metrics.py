@@ -8,8 +8,8 @@ clustered rows alike.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -135,6 +135,20 @@ class Rates:
         NaN where the value is undefined or has no interval.
         """
         return rate_limits(self, level, factor)
+
+    def take(self, groups: Sequence[int]) -> Rates:
+        """The same for some of the groups."""
+        index = list(groups)
+        return replace(
+            self,
+            groups=tuple(self.groups[group] for group in index),
+            value=self.value[index],
+            rows=self.rows[index],
+            parts=self.parts[index],
+            effective=self.effective[index],
+            freedom=self.freedom[index],
+            undefined=tuple(self.undefined[group] for group in index),
+        )
 
     def interval(self, group: int, level: float) -> Interval | None:
         """The interval of one group, or ``None``."""
