@@ -53,25 +53,26 @@ def load(module: str) -> Any:
     # afterwards is not possible, so the call is made harmless while the import runs.
     logging.config.dictConfig = lambda config: None
     try:
-        with warnings.catch_warnings(), preserved_generators():
-            warnings.simplefilter("ignore")
-            found = importlib.import_module(module)
+        with _quiet():
+            return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtra.of("robustness", error.name or "adversarial-robustness-toolbox") from error
     finally:
         logging.config.dictConfig = configure
-    logger = logging.getLogger("art")
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
-    return found
 
 
 @contextmanager
-def _quiet(seed: int) -> Iterator[None]:
-    """Run ART on a seed of its own, its warnings dropped, the global generators given back."""
-    with warnings.catch_warnings(), preserved_generators(seed):
-        warnings.simplefilter("ignore")
-        yield
+def _quiet(seed: int | None = None) -> Iterator[None]:
+    """Run ART on a seed of its own, its warnings and log lines dropped, generators and log level given back."""
+    logger = logging.getLogger("art")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings(), preserved_generators(seed):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def hop_skip_jump(  # noqa: PLR0913 - each budget is named at the call
