@@ -102,6 +102,26 @@ def sensitive_columns(sensitive: Any, inputs: Any, index: Any, n: int, *, where:
     }
 
 
+def column_names(sensitive: Any, inputs: Any, *, where: str = "sensitive") -> tuple[str, ...]:
+    """The columns of ``inputs`` that ``sensitive`` names; empty when it is something else.
+
+    Raises:
+        UsageError: AK205 a name that is not there.
+    """
+    wanted = [sensitive] if isinstance(sensitive, str) else sensitive
+    if not _are_names(wanted, inputs):
+        return ()
+    unknown = [name for name in wanted if name not in inputs.columns]
+    if unknown:
+        raise UsageError(
+            "AK205",
+            f"X has no column {unknown[0]!r}",
+            where=where,
+            fix=nearest(unknown[0], [str(name) for name in inputs.columns]) or "name columns of X",
+        )
+    return tuple(wanted)
+
+
 def row_weights(weights: Any, index: Any, n: int, *, where: str = "weights") -> FloatArray | None:
     """Positive finite weights ``(n,)``, or ``None``.
 
@@ -167,23 +187,14 @@ def regression_target(values: Any, *, where: str) -> FloatArray:
 
 
 def _named(sensitive: Any, inputs: Any, where: str) -> dict[str, Any]:
-    if isinstance(sensitive, str):
-        sensitive = [sensitive]
-    if _are_names(sensitive, inputs):
-        unknown = [name for name in sensitive if name not in inputs.columns]
-        if unknown:
-            raise UsageError(
-                "AK205",
-                f"X has no column {unknown[0]!r}",
-                where=where,
-                fix=nearest(unknown[0], [str(name) for name in inputs.columns]) or "name columns of X",
-            )
-        return {name: inputs[name] for name in sensitive}
+    names = column_names(sensitive, inputs, where=where)
+    if names:
+        return {name: inputs[name] for name in names}
     if hasattr(sensitive, "columns"):
-        names = [str(name) for name in sensitive.columns]
-        if len(set(names)) != len(names):
+        headers = [str(name) for name in sensitive.columns]
+        if len(set(headers)) != len(headers):
             raise UsageError("AK207", "two sensitive columns have the same name", where=where, fix="rename one of them")
-        return {name: sensitive.iloc[:, place] for place, name in enumerate(names)}
+        return {name: sensitive.iloc[:, place] for place, name in enumerate(headers)}
     if isinstance(sensitive, Mapping):
         return {
             str(name): values if hasattr(values, "iloc") else np.asarray(values, dtype=object)

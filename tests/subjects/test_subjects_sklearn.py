@@ -119,6 +119,16 @@ def test_columns_that_do_not_fit_are_refused() -> None:
         model.predict(np.zeros((4, 2)))
 
 
+def test_sensitive_columns_named_in_the_frame_are_taken_out_of_what_the_model_never_saw() -> None:
+    estimator, data, y = pipeline()
+    both = data.assign(sex=["F", "M"] * 100)
+    made = make_subject(estimator, both, y, positive="yes", sensitive=["sex", "home"], train=(both, y))
+    assert list(made.test.inputs.columns) == list(data.columns)  # home is a feature and stays
+    assert made.train.sensitive["sex"].tolist() == made.test.sensitive["sex"].tolist() == ["F", "M"] * 100
+    with pytest.raises(UsageError, match="AK244 the training inputs have no column 'sex'"):
+        make_subject(estimator, both, y, positive="yes", sensitive=["sex"], train=(data, y))
+
+
 def test_the_decision_is_the_estimators_own_and_not_half() -> None:
     inner = LogisticRegression().fit(X, Y)
     tuned = FixedThresholdClassifier(inner, threshold=0.9, response_method="predict_proba").fit(X, Y)
