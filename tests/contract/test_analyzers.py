@@ -16,7 +16,6 @@ SUBJECTS = {
 
 # Small budgets: the contract is about behaviour, not about precision.
 BUDGETS = {
-    "performance": {"resamples": 50},
     "explain.shap": {"max_rows": 12, "max_background": 10},
     "explain.lime": {"max_rows": 4},
     "explain.saliency": {"max_rows": 12},
