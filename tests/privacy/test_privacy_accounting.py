@@ -161,3 +161,19 @@ def test_a_guarantee_says_what_it_rests_on():
         assert words in promise.sentence()
     assert promise.sample_rate == 0.05
     assert promise.loose > promise.epsilon
+
+
+def test_the_room_gives_its_functions_by_name_and_stays_light():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; import auditkit.methods.privacy as p; assert 'torch' not in sys.modules;"
+        "assert p.epsilon(0.0, 0.1, 1, 1e-5) == float('inf'); assert 'torch' not in sys.modules;"
+        "assert p.dp_train.__name__ == 'dp_train'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    import auditkit.methods.privacy as room
+
+    with pytest.raises(AttributeError, match="no attribute 'gdp'"):
+        room.gdp  # noqa: B018

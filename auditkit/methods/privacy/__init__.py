@@ -1,1 +1,30 @@
-"""Privacy: pure functions on arrays."""
+"""Privacy: pure functions on arrays and torch modules.
+
+``dp_train`` and ``epsilon`` are here by name; opacus and torch are imported when ``dp_train`` is first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from auditkit.methods.privacy.accounting import epsilon, guarantee, noise_multiplier_for
+    from auditkit.methods.privacy.dp_training import Settings, dp_train
+
+_HOMES = {
+    "epsilon": "accounting",
+    "guarantee": "accounting",
+    "noise_multiplier_for": "accounting",
+    "Settings": "dp_training",
+    "dp_train": "dp_training",
+}
+
+__all__ = ["Settings", "dp_train", "epsilon", "guarantee", "noise_multiplier_for"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
