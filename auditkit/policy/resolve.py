@@ -11,9 +11,9 @@ import numpy as np
 
 from auditkit.core.errors import AuditkitError
 from auditkit.core.evidence import MISSING_GROUP, Counts, Evidence, Measurement
-from auditkit.core.registry import nearest
 from auditkit.methods.fairness.metrics import COMPOSITES, METRICS, group_rates
 from auditkit.policy.families import ALL_ROWS, Family, Measured, comparisons_of, is_exact
+from auditkit.policy.hints import nearest
 from auditkit.policy.lookup import Settings, Unresolved, has_params, is_absent, matches, not_measured
 from auditkit.policy.model import Compare, Policy, Rule
 
@@ -237,11 +237,14 @@ def _from_measurements(settings: Settings, over: tuple[str, ...], evidence: Evid
 
 
 def _ready_made(settings: Settings, over: tuple[str, ...], evidence: Evidence) -> list[Family]:
-    """Disparities that were measured as such, where the groups' own values were not."""
+    """Disparities that were measured as such, where the groups' own values were not.
+
+    A rule on a value finds what ranges over the groups of a column by itself, such as ``data.proxy_auc``.
+    """
     rule = settings.rule
-    if rule.compare == "value" or settings.reference not in ("pairwise", "best"):
+    if rule.compare != "value" and settings.reference not in ("pairwise", "best"):
         return []
-    name = f"{settings.metric}.{rule.compare}"
+    name = settings.metric if rule.compare == "value" else f"{settings.metric}.{rule.compare}"
     found = [
         m
         for m in evidence.measurements()
