@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -75,49 +74,18 @@ def read_policy(path: Path | None, evidence: Evidence) -> Policy:
     """
     from auditkit.core.errors import PolicyError
     from auditkit.core.schema import plain
-    from auditkit.policy.model import POLICY_SECTIONS, parse_policy
+    from auditkit.policy.files import load_policy
+    from auditkit.policy.model import parse_policy
 
-    if path is None:
-        if not evidence.policy:
-            raise PolicyError(
-                "AK413",
-                "there is no policy to judge by: the evidence has none embedded",
-                fix="auditkit gate EVIDENCE --policy audit.toml",
-            )
-        return parse_policy(plain(evidence.policy), where="the embedded policy")
-    text, document, prefix = _read_toml(path)
-    if not any(section in document for section in POLICY_SECTIONS):
+    if path is not None:
+        return load_policy(path)
+    if not evidence.policy:
         raise PolicyError(
             "AK413",
-            "this file holds no policy: no [[rule]], [groups], [defaults] or [[waiver]]",
-            where=str(path),
-            fix="add [[rule]] tables; `auditkit init` writes some to start from",
+            "there is no policy to judge by: the evidence has none embedded",
+            fix="auditkit gate EVIDENCE --policy audit.toml",
         )
-    return parse_policy(document, text=text, where=path.name, prefix=prefix)
-
-
-def _read_toml(path: Path) -> tuple[str, Mapping[str, Any], tuple[str, ...]]:
-    """The text, the part of it that is auditkit's, and where that part stands."""
-    import tomllib
-
-    from auditkit.core.errors import PolicyError
-
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-        document: Mapping[str, Any] = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        why = (error.strerror or "") if isinstance(error, OSError) else str(error)
-        raise PolicyError(
-            "AK412", "the policy cannot be read as TOML", where=str(path), why=why, fix="mend the file, or its path"
-        ) from error
-    tool = document.get("tool")
-    if isinstance(tool, Mapping) and isinstance(tool.get("auditkit"), Mapping):
-        return text, tool["auditkit"], ("tool", "auditkit")
-    if path.name == "pyproject.toml":
-        raise PolicyError(
-            "AK413", "pyproject.toml has no [tool.auditkit]", where=str(path), fix="add [[tool.auditkit.rule]] tables"
-        )
-    return text, document, ()
+    return parse_policy(plain(evidence.policy), where="the embedded policy")
 
 
 def parse_date(text: str | None) -> datetime.date:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from auditkit.core.evidence import Evidence, Measurement
-from auditkit.core.registry import nearest
 from auditkit.methods.fairness.metrics import METRICS
+from auditkit.policy.hints import nearest
 from auditkit.policy.model import Rule
 
 

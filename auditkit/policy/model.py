@@ -11,9 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from auditkit.core.errors import PolicyError
 from auditkit.core.evidence import Scalar
-from auditkit.core.registry import nearest
 from auditkit.core.toml_lines import line_of
 from auditkit.core.verdict import Level
+from auditkit.policy.hints import nearest
 
 Compare = Literal["value", "difference", "ratio"]
 Path = tuple[str | int, ...]
@@ -133,21 +133,18 @@ class Policy(_Record):
     where: str = Field(default="policy", exclude=True)
 
 
-def parse_policy(
-    document: Mapping[str, Any], *, text: str | None = None, where: str = "policy", prefix: Path = ()
-) -> Policy:
+def parse_policy(document: Mapping[str, Any], *, text: str | None = None, where: str = "policy") -> Policy:
     """A checked policy from plain data.
 
     Args:
         document: The whole configuration or its policy part; ``[model]``, ``[data]`` ... are passed over.
         text: The TOML text, for line numbers.
-        prefix: Where the tables stand in that text, e.g. ``("tool", "auditkit")``.
         where: Name of the file, for errors.
 
     Raises:
         PolicyError: AK410, listing every fault with its line and, for unknown keys, the nearest key.
     """
-    locate = _locator(text, where, prefix)
+    locate = _locator(text, where)
     faults = [
         locate(f"unknown section or key [{key}]{_hint(key, (*POLICY_SECTIONS, *OTHER_SECTIONS))}", (key,))
         for key in document
@@ -170,7 +167,7 @@ def parse_policy(
             why="\n    ".join(faults),
             fix="mend the lines named; a rule's keys are " + ", ".join(Rule.model_fields),
         )
-    lines = tuple(line_of(text, (*prefix, "rule", index)) if text else None for index in range(len(policy.rule)))
+    lines = tuple(line_of(text, ("rule", index)) if text else None for index in range(len(policy.rule)))
     return policy.model_copy(update={"rule_lines": lines, "where": where})
 
 
@@ -249,9 +246,9 @@ def _hint(word: str, choices: Iterable[str]) -> str:
     return f", {found}" if found else ""
 
 
-def _locator(text: str | None, where: str, prefix: Path) -> Callable[[str, Path], str]:
+def _locator(text: str | None, where: str) -> Callable[[str, Path], str]:
     def locate(sentence: str, path: Path) -> str:
-        line = line_of(text, (*prefix, *path)) if text else None
+        line = line_of(text, path) if text else None
         return f"{where}:{line}: {sentence}" if line else f"{where}: {sentence}"
 
     return locate

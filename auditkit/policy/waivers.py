@@ -6,9 +6,9 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import replace
 
-from auditkit.core.registry import nearest
 from auditkit.core.verdict import RuleResult, State, Waived
 from auditkit.policy.decide import Decision
+from auditkit.policy.hints import nearest
 from auditkit.policy.model import MAX_WAIVER_DAYS, Policy, Waiver
 
 

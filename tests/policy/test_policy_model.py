@@ -6,6 +6,7 @@ import tomllib
 import pytest
 
 from auditkit.core.errors import PolicyError
+from auditkit.policy.files import load_policy
 from auditkit.policy.model import parse_policy
 
 
@@ -83,12 +84,13 @@ id = "b"
     assert raised.value.exit_code == 2
 
 
-def test_lines_inside_pyproject():
-    text = '[tool.auditkit]\nversion = 1\n[[tool.auditkit.rule]]\nid = "a"\nmetric = "x"\nmin = "low"\n'
-    with pytest.raises(PolicyError, match=r"pyproject.toml:6: rule\[0\].min"):
-        parse_policy(
-            tomllib.loads(text)["tool"]["auditkit"], text=text, where="pyproject.toml", prefix=("tool", "auditkit")
-        )
+def test_lines_inside_pyproject(tmp_path):
+    path = tmp_path / "pyproject.toml"
+    path.write_text('[project]\nname = "x"\n\n[[tool.auditkit.rule]]\nid = "a"\nmetric = "x"\nmin = "low"\n')
+    with pytest.raises(PolicyError, match=r"pyproject.toml:7: rule\[0\].min"):
+        load_policy(path)
+    path.write_text('[project]\nname = "x"\n\n[[tool.auditkit.rule]]\nid = "a"\nmetric = "x"\nmin = 0.1\n')
+    assert load_policy(path).rule_lines == (4,)
 
 
 RULE = '[[rule]]\nid = "a"\nmetric = "selection_rate"\n'
