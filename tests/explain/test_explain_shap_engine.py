@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.datasets import make_classification, make_regression
+from sklearn.datasets import load_diabetes, make_classification, make_regression
 from sklearn.ensemble import (
     AdaBoostClassifier,
     BaggingClassifier,
@@ -14,15 +14,17 @@ from sklearn.ensemble import (
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
+    RandomForestRegressor,
 )
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from auditkit.core.errors import AuditkitError
 from auditkit.methods.explain.shap_engine import explain_scores
 from auditkit.methods.explain.shapley import make_game, shapley_values
+from auditkit.methods.explain.tree_cells import cell_centres
 
 F = 6
 
@@ -122,6 +124,37 @@ def test_regression_trees_and_lines():
         result = explain_scores(game_of(predict, x), model=model, space="value", column=None, budget=512)
         assert result.params["engine"] == engine
         np.testing.assert_allclose(result.values, exact(predict, x), rtol=1e-5, atol=1e-4)
+
+
+def test_rows_next_to_a_threshold_take_the_models_own_branch():
+    """On the rows as they are shap misses the model's output; on the middle of the same cells it does not."""
+    import shap
+
+    x, y = load_diabetes(return_X_y=True)
+    model = GradientBoostingRegressor(random_state=0).fit(x[:300], y[:300])
+
+    def predict(matrix):
+        return model.predict(matrix)[:, None]
+
+    game = make_game(predict, x[300:400], x[:100], [(j,) for j in range(x.shape[1])])
+    result = explain_scores(game, model=model, space="value", column=None, budget=512)
+    assert result.params["engine"] == "shap.TreeExplainer"
+    assert result.diagnostics["additivity_residual"] < 1e-5
+    plain = shap.TreeExplainer(model, x[:100])
+    total = plain.shap_values(x[300:400], check_additivity=False).sum(axis=1) + plain.expected_value
+    assert np.abs(total - predict(x[300:400])[:, 0]).max() > 1.0
+
+
+def test_cell_centres_change_no_prediction():
+    x, y = load_diabetes(return_X_y=True)
+    for model in (
+        GradientBoostingRegressor(n_estimators=20, random_state=0),
+        RandomForestRegressor(10, random_state=0),
+        DecisionTreeRegressor(random_state=0),
+    ):
+        model.fit(x[:300], y[:300])
+        np.testing.assert_array_equal(model.predict(cell_centres(model, x)), model.predict(x))
+    assert cell_centres(LinearRegression().fit(x, y), x) is None
 
 
 @pytest.mark.parametrize("space", ["probability", "logit"])

@@ -19,6 +19,7 @@ from auditkit.core.subject import FloatArray
 from auditkit.methods.explain.additivity import additivity_limit, checked
 from auditkit.methods.explain.quiet import quiet
 from auditkit.methods.explain.shapley import Game, background_hash, explain_game, make_game
+from auditkit.methods.explain.tree_cells import cell_centres
 
 Engine = Literal["auto", "shap", "shapley"]
 Space = Literal["probability", "logit", "margin", "value"]
@@ -111,14 +112,18 @@ def _tree(game: Game, model: Any, space: Space, column: int | None) -> Attributi
     """Interventional tree SHAP of what the trees themselves add up to.
 
     Never shap's ``model_output="probability"``: behind a link function it rescales margin attributions, which
-    add up to the probability but are not its Shapley values.
+    add up to the probability but are not its Shapley values. Rows are moved to the middle of the trees' cells where
+    these can be read: shap's own rounding sends rows next to a threshold down the wrong branch.
     """
+    rows, background = cell_centres(model, game.rows), cell_centres(model, game.background)
+    if rows is None or background is None:
+        rows, background = game.rows, game.background
     with quiet(seed=0):
         import shap
 
-        masker = shap.maskers.Independent(game.background, max_samples=len(game.background))
+        masker = shap.maskers.Independent(background, max_samples=len(background))
         explainer = shap.TreeExplainer(model, masker, feature_perturbation="interventional", model_output="raw")
-        values = np.asarray(explainer.shap_values(game.rows, check_additivity=False), dtype=np.float64)
+        values = np.asarray(explainer.shap_values(rows, check_additivity=False), dtype=np.float64)
         base = np.asarray(explainer.expected_value, dtype=np.float64)
     return _arranged(game, values, base, column, space, "shap.tree")
 
