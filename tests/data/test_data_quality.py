@@ -77,6 +77,8 @@ def test_clean_twin_is_quiet(clean):
     assert _get(clean, "train_test_overlap").value == 0.0
     assert _get(clean, "duplicate_share", split="test").value == 0.0
     assert _get(clean, "constant_columns").value == 0.0
+    for m in clean.measurements:
+        assert m.interval or m.reason.startswith("exact"), m
     assert not any("Small groups" in note for note in clean.notes)
     assert any("0 of 5 features tell the groups of sex apart" in note for note in clean.notes)
     for m in clean.measurements:
@@ -147,7 +149,9 @@ def test_odd_columns_intersections_and_the_column_itself():
     assert outcome.status == "measured", outcome.reason
     assert _get(outcome, "constant_columns").value == 1.0
     assert _get(outcome, "high_cardinality_columns").value >= 1.0
-    assert _get(outcome, "proxy_auc", over=("sex",), feature="flat").value is None
+    flat = _get(outcome, "proxy_auc", over=("sex",), feature="flat")
+    assert (flat.value, flat.interval.low) == (0.5, 0.5)
+    assert flat.interval.high < 0.51
     assert not [m for m in outcome.measurements if m.over == ("sex",) and m.params.get("feature") == "sex"]
     assert any("sex is itself a feature" in note for note in outcome.notes)
     pair = _get(outcome, "group_count", {"sex": "F", "age": "old"})

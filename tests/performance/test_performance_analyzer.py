@@ -9,7 +9,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.svm import LinearSVC
 
 from auditkit.analyzers.performance.metrics import ANALYZER, PerformanceParams
-from auditkit.core.evidence import Curve, Table
+from auditkit.core.evidence import Counts, Curve
 from auditkit.core.plan import Step
 from auditkit.execution.runner import run_step
 from auditkit.subjects.build import make_predictions_subject, make_subject
@@ -103,9 +103,15 @@ def test_weighted_and_clustered_rows_say_so_in_the_method():
         assert "cluster" in wide.method
         assert wide.high - wide.low == pytest.approx(truth.high - truth.low, rel=0.1)
         assert narrow.high - narrow.low < 0.6 * (wide.high - wide.low)
+    moment = np.array(_artifact(tied, "confusion").moment[0])
+    assert np.trace(moment) == 600 * 16  # each cluster holds 4 rows of one cell
     weights = np.where(sex == "F", 3.0, 1.0)
     weighted = _run(_predictions(y, p, sex, weights=weights))
     assert _get(weighted, "roc_auc").value == pytest.approx(sk.roc_auc_score(y, p, sample_weight=weights))
+    cells = _artifact(weighted, "confusion")
+    decided = (p >= 0.5).astype(int)
+    assert np.allclose(cells.weight[0], sk.confusion_matrix(y, decided, sample_weight=weights))
+    assert np.allclose(cells.weight_sq[0], sk.confusion_matrix(y, decided, sample_weight=weights**2))
 
 
 def test_curves_are_thinned_and_mark_the_models_own_threshold():
@@ -123,8 +129,8 @@ def test_curves_are_thinned_and_mark_the_models_own_threshold():
     bins = _artifact(outcome, "reliability_bins")
     assert sum(row[1] for row in bins.rows) == len(y)
     table = _artifact(outcome, "confusion")
-    assert isinstance(table, Table)
-    assert [list(row[1:]) for row in table.rows] == sk.confusion_matrix(y, decided).tolist()
+    assert isinstance(table, Counts)
+    assert np.array_equal(table.n[0], sk.confusion_matrix(y, decided))
 
 
 def test_multiclass_is_macro_with_each_class():

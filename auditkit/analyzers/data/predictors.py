@@ -15,6 +15,7 @@ from auditkit.core.errors import MissingExtra
 from auditkit.core.evidence import MISSING_GROUP, Measurement, Table
 from auditkit.core.subject import FloatArray, IntArray, Subject
 from auditkit.methods.data.predictability import (
+    constant_auc,
     cross_validated_auc,
     fold_codes,
     folded_auc,
@@ -129,19 +130,21 @@ def _target(
 
 def _feature_auc(table: Columns, place: int, target: Target) -> Estimate:
     values = table.test[target.rows, place]
+    sides = [target.codes == code for code in range(len(target.names))]
     if table.categorical[place]:
         categories = np.where(np.isnan(values), -1.0, values).astype(np.int64)
-        if len(np.unique(categories)) < 2:
-            return undefined("the feature is constant on these rows", len(values))
-        sides = []
-        for code in range(len(target.names)):
-            hit = target.codes == code
-            rates = out_of_fold_rates(categories, hit, target.fold, target.design.weights)
-            sides.append(cross_validated_auc(rates, hit, target.fold, target.design))
-        return largest(sides)
+        if (categories == categories[0]).all():
+            return largest([constant_auc(side, target.design) for side in sides])
+        rates = [out_of_fold_rates(categories, side, target.fold, target.design.weights) for side in sides]
+        return largest(
+            [
+                cross_validated_auc(rate, side, target.fold, target.design)
+                for rate, side in zip(rates, sides, strict=True)
+            ]
+        )
     if np.isnan(values).all() or np.nanmin(values) == np.nanmax(values):
-        return undefined("the feature is constant on these rows", len(values))
-    return largest([folded_auc(values, target.codes == code, target.design) for code in range(len(target.names))])
+        return largest([constant_auc(side, target.design) for side in sides])
+    return largest([folded_auc(values, side, target.design) for side in sides])
 
 
 def _joint(table: Columns, wanted: npt.NDArray[np.bool_], target: Target, context: Context, limits: Limits) -> Estimate:

@@ -85,7 +85,7 @@ def _repeated(subject: Subject, table: Columns | None, level: float) -> Iterator
                 params={"split": split},
                 direction="lower",
                 bounds=(0.0, 1.0),
-                reason="a share of exactly these rows: how often rows repeat depends on how many there are",
+                reason="exact: a share of these very rows; how often rows repeat depends on how many there are",
             )
     if train_rows is None:
         yield Note("There is no training data, so overlap with it is not measured.")
@@ -148,7 +148,7 @@ def _odd_columns(table: Columns, high: int) -> Iterator[Produced]:
             unit="columns",
             direction="lower",
             bounds=(0.0, None),
-            reason="a count of these columns: nothing is estimated",
+            reason="exact: a count of these columns, nothing is estimated",
         )
     if cells:
         yield Table(

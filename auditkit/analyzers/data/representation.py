@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.analyzer import Note, Produced
-from auditkit.core.evidence import Measurement, Table
+from auditkit.core.evidence import Measurement
 from auditkit.core.subject import Subject
 from auditkit.stats.estimate import Estimate
 from auditkit.stats.gaps import largest_gap
 from auditkit.stats.linearised import Design, mean, proportion
 
-COUNTED = "a count of these rows: nothing is estimated"
+COUNTED = "exact: a count of these rows, nothing is estimated"
 MAX_CELLS = 200
 
 
@@ -77,8 +77,8 @@ def groups_of(values: npt.NDArray[np.str_]) -> Iterator[tuple[str, npt.NDArray[n
 def representation(subject: Subject, level: float, small_rows: int, small_share: float) -> Iterator[Produced]:
     """Rows and share of each group and each pair of groups; small ones are named."""
     columns, design = subject.test.sensitive, Design(subject.test.weights, subject.test.clusters)
-    n = subject.test.n
-    small, cells, pairs_left_out = [], [], []
+    small: list[str] = []
+    pairs_left_out: list[str] = []
     single = [(name,) for name in columns]
     for over in (*single, *combinations(columns, 2)):
         codes = [np.unique(columns[name], return_inverse=True) for name in over]
@@ -95,26 +95,17 @@ def representation(subject: Subject, level: float, small_rows: int, small_share:
             yield Measurement(
                 name="data.group_count",
                 value=float(count),
-                n=n,
+                n=int(count),
                 slice=where,
                 unit="rows",
                 bounds=(0.0, None),
                 reason=COUNTED,
             )
-            label = ", ".join(f"{name} = {group}" for name, group in where.items())
-            is_small = bool(count < small_rows or (len(over) == 1 and (share.value or 0.0) < small_share))
-            cells.append((label, int(count), share.value, is_small))
-            if is_small:
-                small.append(f"{label} ({count} rows, {share.value or 0.0:.1%})")
-    yield Table(
-        name="representation",
-        title="Rows of each group",
-        columns=("group", "rows", "share", "small"),
-        rows=tuple(cells),
-        note=f"Small: fewer than {small_rows} rows, or a single group below {small_share:.0%}.",
-    )
+            if count < small_rows or (len(over) == 1 and (share.value or 0.0) < small_share):
+                small.append(", ".join(f"{name} = {group}" for name, group in where.items()))
     if small:
-        yield Note("Small groups, on which every number is unsure: " + "; ".join(small) + ".")
+        what = f"fewer than {small_rows} rows, or a group below {small_share:.0%}"
+        yield Note(f"Small groups ({what}), on which every number is unsure: {'; '.join(small)}.")
     if pairs_left_out:
         yield Note(f"Intersections with more than {MAX_CELLS} cells are left out: {'; '.join(pairs_left_out)}.")
 

@@ -10,11 +10,13 @@ import numpy.typing as npt
 
 from auditkit.analyzers.performance.rows import Rows
 from auditkit.core.analyzer import Note, Produced
-from auditkit.core.evidence import Curve, Series, Table
+from auditkit.core.evidence import Counts, Curve, Series, Table
 from auditkit.core.subject import FloatArray, Subject
 from auditkit.methods.performance import calibration, classification, curves
 from auditkit.stats.estimate import Estimate
 
+# The moment matrix of clustered rows has k^4 numbers.
+MAX_CLASSES, MAX_CLASSES_WITH_CLUSTERS = 50, 12
 RESIDUAL_QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
 
@@ -35,7 +37,7 @@ def draw(
     if subject.task == "regression":
         yield from _regression(rows, binning, level)
         return
-    yield _confusion(rows)
+    yield from _confusion(rows)
     if rows.probabilities is not None:
         yield from _reliability(rows, binning, level)
     if rows.ranking is None or rows.positive is None:
@@ -53,16 +55,38 @@ def draw(
     yield from _sweep(rows, steps, ranked, points)
 
 
-def _confusion(rows: Rows) -> Table:
-    k = len(rows.classes)
+def _confusion(rows: Rows) -> Iterator[Produced]:
+    """Label x decision cells of all rows; as counts, so that shared copies can withhold small ones."""
+    k, design = len(rows.classes), rows.design
+    most = MAX_CLASSES if design.clusters is None else MAX_CLASSES_WITH_CLUSTERS
+    if k > most:
+        yield Note(f"No confusion matrix: {k} classes, and at most {most} are shown.")
+        return
     cells = classification.confusion(rows.y, rows.decided, k).astype(np.int64)
-    return Table(
+    weight = weight_sq = moment = None
+    if design.weights is not None:
+        weight = (_rows_of_cells(classification.confusion(rows.y, rows.decided, k, design.weights)),)
+        weight_sq = (_rows_of_cells(classification.confusion(rows.y, rows.decided, k, design.weights**2)),)
+    if design.clusters is not None:
+        names, codes = np.unique(design.clusters, return_inverse=True)
+        at = codes * k * k + rows.y * k + rows.decided
+        sums = np.bincount(at, weights=design.weights, minlength=len(names) * k * k).reshape(-1, k * k)
+        moment = (_rows_of_cells(sums.T.astype(np.float64) @ sums),)
+    yield Counts(
         name="confusion",
-        title="Labels (rows) against decisions (columns), in rows of data",
-        columns=("label", *(f"decided {name}" for name in rows.classes)),
-        rows=tuple((rows.classes[i], *(int(n) for n in cells[i])) for i in range(k)),
-        note="Counts of rows, not weighted." if rows.design.weights is not None else "",
+        over=(),
+        groups=((),),
+        classes=rows.classes,
+        n=(tuple(tuple(int(n) for n in row) for row in cells),),
+        positive=rows.positive,
+        weight=weight,
+        weight_sq=weight_sq,
+        moment=moment,
     )
+
+
+def _rows_of_cells(matrix: FloatArray) -> tuple[tuple[float, ...], ...]:
+    return tuple(_floats(row) for row in matrix)
 
 
 def _reliability(rows: Rows, binning: Binning, level: float) -> Iterator[Produced]:

@@ -110,11 +110,12 @@ def _gaps(column: str, groups: Mapping[str, Mapping[Key, Estimate]], level: floa
             bounds=(0.0, span),
             reason=gap.reason,
         )
-        cells.append((name, gap.high_group, gap.low_group, gap.value, ", ".join(left_out)))
+        about = f"{name} ({settings[0][1]})" if settings else name
+        cells.append((about, gap.high_group, gap.low_group, ", ".join(left_out)))
     yield Table(
         name=f"performance_gaps_{column}",
-        title=f"Largest performance gap between groups of {column}",
-        columns=("quantity", "largest in", "smallest in", "gap", "undefined in"),
+        title=f"Between which groups of {column} performance differs most",
+        columns=("quantity", "largest in", "smallest in", "undefined in"),
         rows=tuple(cells),
     )
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
 from auditkit.stats.estimate import Estimate, undefined
-from auditkit.stats.intervals import z_value
+from auditkit.stats.intervals import wilson, z_value
 from auditkit.stats.linearised import PLAIN, Design, logit_bounds, variance_of
 from auditkit.stats.ranking import auc_estimate, auc_parts, midranks
 
@@ -46,6 +46,27 @@ def folded_auc(values: FloatArray, target: BoolArray, design: Design = PLAIN) ->
         return Interval(low=0.5 if inside else 0.5 + low, high=0.5 + high, level=level, method=f"{found.method}-folded")
 
     return Estimate(max(plain.value, 1.0 - plain.value), plain.n, bounds, plain.reason)
+
+
+def constant_auc(target: BoolArray, design: Design = PLAIN) -> Estimate:
+    """The AUC of a feature that never varied: 0.5, all ties.
+
+    It may vary on rows not seen: with share ``u`` of them at most (Wilson, in the smaller class), its AUC is at most
+    ``0.5 + u / 2``.
+
+    >>> constant_auc(np.array([True] * 50 + [False] * 50)).value
+    0.5
+    """
+    n = len(target)
+    if not target.any() or target.all():
+        return undefined("ROC AUC needs both classes", n)
+    smaller = min(design.take(side).units(int(side.sum())) for side in (target, ~target))
+
+    def bounds(level: float) -> Interval | None:
+        found = wilson(0.0, smaller, level)
+        return found and Interval(low=0.5, high=0.5 + found.high / 2.0, level=level, method="constant-feature")
+
+    return Estimate(0.5, n, bounds)
 
 
 def _parts(design: Design) -> tuple[FloatArray | None, IntArray | None]:
