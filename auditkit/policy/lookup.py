@@ -33,10 +33,17 @@ class Settings:
 
 
 def matches(m: Measurement, settings: Settings, over: tuple[str, ...]) -> bool:
-    """Whether ``m`` is one group's value (over all rows for ``over=()``) of what the rule names."""
+    """Whether ``m`` is what the rule names: a group's value (all rows' for ``over=()``), or one over columns.
+
+    A value that is measured over the groups of a column (how well a feature tells them apart, say) is meant by a
+    value rule with that ``over``, and by one without any.
+    """
     rule = settings.rule
-    if m.name != settings.metric or m.over:
+    if m.name != settings.metric:
         return False
+    if m.over:
+        ranged = not over or set(m.over) == set(over)
+        return rule.compare == "value" and ranged and dict(m.slice) == dict(rule.where) and has_params(m, rule)
     inside = all(m.slice.get(column) == name for column, name in rule.where.items())
     return inside and set(m.slice) == {*over, *rule.where} and has_params(m, rule)
 

@@ -220,7 +220,7 @@ def _from_measurements(settings: Settings, over: tuple[str, ...], evidence: Evid
     rule = settings.rule
     found = [m for m in evidence.measurements() if matches(m, settings, over)]
     if settings.missing == "exclude" and over:
-        found = [m for m in found if MISSING_GROUP not in [m.slice[column] for column in over]]
+        found = [m for m in found if MISSING_GROUP not in [m.slice.get(column) for column in over]]
     if not found:
         ready = _ready_made(settings, over, evidence)
         if ready:
@@ -259,7 +259,7 @@ def _measured_family(
     unreliable = [m for m in members if m.unreliable]
     if unreliable:
         raise Unresolved(f"{unreliable[0].key} is not to be relied upon: {unreliable[0].unreliable}")
-    parts = [_scope(over, settings.rule), f" ({tags})" if tags else ""]
+    parts = [_scope(over or members[0].over, settings.rule), f" ({tags})" if tags else ""]
     return _family(
         label="".join(parts).strip(),
         settings=settings,
@@ -307,11 +307,12 @@ def _trim(family: Family, settings: Settings) -> tuple[Family | None, str | None
 
 
 def _by_params(found: Iterable[Measurement]) -> list[tuple[str, list[Measurement]]]:
-    sets: dict[str, list[Measurement]] = {}
+    """Measurements that differ in their group alone, with the params (and columns) that they share."""
+    sets: dict[tuple[str, tuple[str, ...]], list[Measurement]] = {}
     for m in found:
         tags = ", ".join(f"{name}={value}" for name, value in sorted(m.params.items()))
-        sets.setdefault(tags, []).append(m)
-    return list(sets.items())
+        sets.setdefault((tags, m.over), []).append(m)
+    return [(tags, members) for (tags, _), members in sets.items()]
 
 
 def _overall_of(settings: Settings, tags: str, evidence: Evidence) -> Measurement:

@@ -211,6 +211,22 @@ def test_gaps_of_measured_values_between_groups(kit):
     assert result.comparisons[0].interval.low == pytest.approx(low)
 
 
+@pytest.mark.parametrize("over", [["sex"], None])
+def test_values_measured_over_a_column_are_values_of_that_column(kit, over):
+    def proxy(value, feature, column):
+        return accuracy(
+            value, 400, value - 0.02, value + 0.02, name="data.proxy_auc", over=(column,), params={"feature": feature}
+        )
+
+    measured = [proxy(0.55, "age", "sex"), proxy(0.9, "job", "sex"), proxy(0.6, "age", "site")]
+    evidence = kit.evidence(*kit.selected(**LARGE), measurements=measured)
+    result = only(kit.judge(evidence, kit.rule(metric="data.proxy_auc", compare="value", over=over, min=None, max=0.7)))
+    assert result.state == "fail"
+    labels = [c.label for c in result.comparisons]
+    assert labels[0] == "sex (feature=job)"
+    assert sorted(labels[1:]) == ["sex (feature=age)", *([] if over else ["site (feature=age)"])]
+
+
 def test_exact_values_are_decided_on_the_value(kit):
     exact = accuracy(0.0, 10, reason="exact: a count of rows", name="robustness.accuracy")
     evidence = kit.evidence(*kit.selected(**LARGE), measurements=[exact])
