@@ -432,3 +432,23 @@ def test_contract_on_gradients(mlp_subject):
     from auditkit.core.registry import load
 
     check_analyzer(load("explain.saliency"), mlp_subject, params={"max_rows": 12, "draws": 2, "sanity_rows": 6})
+
+
+def test_several_classes_explain_the_decided_class():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(150, 6)).astype(np.float32)
+    y = x[:, :3].argmax(axis=1)
+    torch.manual_seed(0)
+    module = trained(
+        nn.Sequential(nn.Linear(6, 24), nn.Tanh(), nn.Linear(24, 3)), torch.from_numpy(x), torch.from_numpy(y)
+    )
+    subject = make_subject(module, x, y)
+    gradients = outcome_of("explain.saliency", subject)
+    assert gradients.status == "measured", gradients.reason
+    top = {m.params["feature"] for m in found(gradients, "explain.attribution_share")[:3]}
+    assert top == set(subject.test.schema.names[:3])
+    values = outcome_of("explain.shap", subject)
+    assert any("means over the 3 class scores" in note for note in values.notes)
+    assert {m.params["feature"] for m in found(values, "explain.attribution_share")[:3]} == top
+    assert found(values, "explain.additivity_residual")[0].unreliable is None
+    assert outcome_of("explain.lime", subject).status == "measured"

@@ -25,7 +25,7 @@ MEASURES = {
     "explain.mean_absolute_attribution": "Mean absolute attribution of a feature (tables).",
     "explain.attribution_share": "A feature's part of all absolute attributions (tables, integrated gradients).",
     "explain.attribution_concentration": "Share of the absolute attribution held by the top tenth of the inputs.",
-    "explain.randomisation_similarity": "Rank correlation with the explanations of copies with random weights.",
+    "explain.randomisation_similarity": "Rank correlation with explanations of n copies that have random weights.",
 }
 
 METHODS = ("integrated_gradients", "saliency")
