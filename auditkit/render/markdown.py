@@ -16,7 +16,7 @@ from auditkit.render.redact import redact, smallest_cell
 from auditkit.render.redact_verdict import redact_verdict
 from auditkit.render.text import clean
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()|~>$^])|^(\s*)([-+=#!]|\d+[.)])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]|~>$^])|^(\s*)([-+=#!]|\d+[.)](?=\s|$))")
 _SIGNS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "error": "!", "waived": "⚑"}
 
 

@@ -28,7 +28,7 @@ def number(value: float | None) -> str:
     sign = "−" if value < 0 else ""
     if size == int(size) and size < 1e15:
         return f"{sign}{int(size):,}"
-    if size >= 999.5:
+    if size >= 99.95:
         return f"{sign}{size:,.0f}" if size < 1e9 else sign + _scientific(size)
     if size < 0.001:
         return sign + _scientific(size)
@@ -36,6 +36,8 @@ def number(value: float | None) -> str:
     power = math.floor(math.log10(size))
     digits = max(0, 2 - power) if power >= 0 else 3 if round(size, 4) >= 0.01 else 1 - power
     text = f"{size:.{digits}f}"
+    if len(text) > 4 and power >= 0 and digits and float(text) >= 10.0 ** (power + 1):
+        text = f"{size:.{digits - 1}f}"  # 9.996 is 10.0, not 10.00
     while float(text) in (0.0, 1.0) and digits < 12:
         digits += 1
         text = f"{size:.{digits}f}"

@@ -32,11 +32,12 @@ def artifact_figures(artifact: Artifact) -> list[Figure]:
 def _curves(curve: Curve) -> list[Chart]:
     square = any(word in curve.name.lower() for word in ("roc", "reliability", "calibration"))
     lines = [Line(name=s.name, x=s.x, y=s.y, low=s.low, high=s.high) for s in curve.series if s.x]
+    drawn = any(len(s.x) == 2 and s.x == s.y for s in curve.series)  # the analyzer drew y = x itself
     out = []
     for start in range(0, len(lines), _LINES):
         part = lines[start : start + _LINES]
         x, y = clean(curve.x_label), clean(curve.y_label)
-        out.append(line_chart(part, curve.title, x_label=x, y_label=y, diagonal=square, note=curve.note))
+        out.append(line_chart(part, curve.title, x_label=x, y_label=y, diagonal=square and not drawn, note=curve.note))
     return out
 
 

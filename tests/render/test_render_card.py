@@ -1,0 +1,314 @@
+"""The page: its structure, its safety, its bytes."""
+
+import base64
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import hostile
+import pytest
+import sample
+
+from auditkit.core.evidence import Evidence, Measurement, Outcome
+from auditkit.core.schema import from_document, seal
+from auditkit.render.html.card import EMBED_LIMIT, render_card
+from auditkit.render.redact import redact
+from auditkit.render.text import clean
+
+TAGS = {
+    *(
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "header",
+        "nav",
+        "main",
+        "section",
+        "article",
+        "footer",
+        "script",
+    ),
+    *("a", "div", "p", "h1", "h2", "h3", "dl", "dt", "dd", "ul", "li", "span", "strong", "b", "br", "code", "img"),
+    *("details", "summary", "figure", "figcaption", "table", "thead", "tbody", "tr", "th", "td"),
+    *("svg", "g", "line", "circle", "rect", "path", "text", "tspan"),
+}
+POLICY = re.compile(
+    r"default-src 'none'; img-src data:; style-src 'sha256-([A-Za-z0-9+/=]{44})'; base-uri 'none'; form-action 'none'"
+)
+
+
+class Page(HTMLParser):
+    """Every element with its attributes, and the text, as a browser would take them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.raw: dict[str, str] = {"style": "", "script": ""}
+        self.open: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        while self.open and self.open.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        inside = self.open[-1] if self.open else ""
+        if inside in self.raw:
+            self.raw[inside] += data
+        else:
+            self.words.append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def text(self):
+        return "".join(self.words)
+
+
+@pytest.fixture(scope="module")
+def html():
+    return render_card(sample.evidence(), sample.verdict())
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    return Page(html)
+
+
+def assert_inert(page: Page) -> None:
+    """No element or attribute that could run, load, or style anything."""
+    assert {tag for tag, _ in page.elements} <= TAGS
+    for tag, attributes in page.elements:
+        for name, value in attributes.items():
+            assert name != "style", tag
+            assert not name.startswith("on"), (tag, name)
+            if name == "href":
+                assert value.startswith("#"), value
+            if name == "src":
+                assert value.startswith("data:image/png;base64,"), value[:60]
+    assert [attributes.get("type") for attributes in page.all("script")] in ([], ["application/json"])
+    assert [a["http-equiv"] for a in page.all("meta") if "http-equiv" in a] == ["Content-Security-Policy"]
+
+
+def test_the_policy_is_strict_and_its_hash_is_that_of_the_style_sheet(page):
+    policy = next(a["content"] for a in page.all("meta") if "http-equiv" in a)
+    found = POLICY.fullmatch(policy)
+    assert found
+    digest = base64.b64encode(hashlib.sha256(page.raw["style"].encode()).digest()).decode()
+    assert found.group(1) == digest
+    assert "url(" not in page.raw["style"]
+    assert "@import" not in page.raw["style"]
+
+
+def test_the_page_is_inert_and_holds_no_outside_address(html, page):
+    assert_inert(page)
+    outside = re.sub(r'<script type="application/json".*?</script>', "", html, flags=re.S)
+    assert not re.search(r"(?:https?:)?//[a-z]", outside)
+
+
+@pytest.mark.parametrize("start", [0, 37, 74])
+def test_hostile_names_and_values_stay_text(start):
+    take = hostile.Taker(start)
+    evidence = seal(
+        dataclasses.replace(
+            hostile.poison(sample.evidence(), take), card={"title": take(), "summary": take(), take(): take()}
+        )
+    )
+    verdict = hostile.poison(sample.verdict(), take)
+    assert take.given == set(hostile.FOR_EVIDENCE)
+    html = render_card(evidence, verdict)
+    page = Page(html)
+    assert_inert(page)
+    assert html.endswith("</html>\n")
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029]", html)
+    json.loads(page.raw["script"])
+    shown = clean(verdict.summary)
+    assert shown in page.text
+    html.encode("utf-8")
+
+
+def test_there_are_enough_hostile_strings():
+    assert len(set(hostile.CORPUS)) >= 100
+
+
+def test_headings_descend_one_level_at_a_time(page):
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+def test_ids_are_unique_and_every_link_has_its_end(page):
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = {attributes["href"][1:] for attributes in page.all("a")}
+    assert targets <= set(ids)
+
+
+def test_every_measurement_of_the_shared_copy_has_an_anchor(page):
+    rows = [a["id"] for a in page.all("tr") if a.get("id", "").startswith("m-")]
+    assert len(rows) == len(list(redact(sample.evidence()).measurements()))
+
+
+def test_anchors_of_the_same_key_twice_differ():
+    twice = sample.rate("acme.flip_rate", 0.5, 100)
+    evidence = sample.evidence(
+        outcomes=(Outcome(analyzer="acme.x", version="1", status="measured", measurements=(twice, twice)),)
+    )
+    rows = [a["id"] for a in Page(render_card(evidence)).all("tr") if a.get("id", "").startswith("m-")]
+    assert len(set(rows)) == 2
+
+
+def test_every_drawing_is_named_or_hidden(page):
+    for attributes in page.all("svg"):
+        assert attributes.get("aria-hidden") == "true" or (
+            attributes.get("role") == "img" and attributes.get("aria-label")
+        )
+    assert sum(a.get("role") == "img" for a in page.all("svg")) >= 20
+
+
+def test_every_table_scrolls_in_a_region_of_its_own_name(page):
+    regions = [a for a in page.all("div") if a.get("role") == "region"]
+    assert len(regions) == len(page.all("table"))
+    assert all(a.get("tabindex") == "0" for a in regions)
+    names = [a["aria-label"] for a in regions]
+    assert len(set(names)) == len(names)
+
+
+def test_the_first_screen_says_verdict_why_policy_and_counts(page):
+    text = page.text
+    start = text.index("Not judged")
+    first = text[start : text.index("Every rule of the policy, those")]
+    for words in (
+        sample.verdict().summary,
+        "no-leak",
+        "selection-by-sex",
+        "By policy audit.toml, 6 rules, as of 2026-11-21",
+        "privacy.dp_training",
+    ):
+        assert words in first
+    assert first.index("selection-by-sex") < first.index("no-leak") < first.index("errors-by-age")
+    assert re.search(r"1\s+passed", first)
+    assert re.search(r"2\s+failed", first)
+
+
+def test_a_pass_shows_its_comparison_too(page):
+    passing = page.text[page.text.index("accurate-enough") :]
+    assert "0.802 to 0.836" in passing[:1500]
+
+
+def test_everything_not_measured_is_there_with_its_reason(page):
+    for outcome in sample.evidence().outcomes:
+        if outcome.status != "measured":
+            assert clean(outcome.reason) in page.text
+
+
+def test_a_third_partys_analyzer_gets_a_section_with_a_chart(page):
+    text = page.text
+    section = text[text.index("Measured by an analyzer that is not part of auditkit.") :]
+    assert "Flip rate by sex runs from 0.021 for M to 0.083 for F" in section
+
+
+def test_no_value_is_shown_raw(page):
+    assert not re.search(r"\b(None|nan|NaN|inf)\b", page.text)
+    assert "fewer than half of the rows could be changed" in page.text
+    assert "Not to be relied upon: the gradient is zero for half of the rows" in page.text
+
+
+def test_missing_prose_is_said_plainly(page):
+    assert "Not stated. The owner can add it as ethical_considerations in [card]." in page.text
+
+
+def test_the_embedded_copy_is_the_redacted_evidence(page):
+    document = json.loads(page.raw["script"])
+    assert document["redacted"] is True
+    assert "run" not in document
+    assert from_document(document) == redact(sample.evidence())
+
+
+def test_a_large_copy_is_left_out_and_named():
+    many = tuple(sample.rate("acme.x", 0.5, 100, params={"k": i, "pad": "p" * 200}) for i in range(3000))
+    evidence = sample.evidence(
+        outcomes=(Outcome(analyzer="acme.x", version="1", status="measured", measurements=many),)
+    )
+    html = render_card(evidence)
+    assert "application/json" not in html
+    assert f"its digest is {redact(evidence).digest}" in html
+    assert EMBED_LIMIT == 1_000_000
+
+
+def test_a_typical_card_is_small(html):
+    assert len(html.encode()) <= 500_000
+
+
+def test_without_a_policy_nothing_is_judged():
+    text = Page(render_card(sample.evidence(), None)).text
+    assert "Measured, not judged" in text
+    assert "Every rule of the policy" not in text
+
+
+def test_an_evidence_without_outcomes_still_makes_a_page():
+    page = Page(render_card(sample.evidence(outcomes=()), sample.passing()))
+    assert_inert(page)
+    assert "Passed" in page.text
+
+
+def test_times_and_machines_do_not_change_the_page(html):
+    other = sample.evidence(run=dataclasses.replace(sample.evidence().run, started="2031-01-01", platform="Windows"))
+    assert render_card(other, sample.verdict()) == html
+    assert "host7" not in html
+
+
+def test_rendering_the_shared_copy_shows_the_same_numbers(html):
+    again = Page(render_card(redact(sample.evidence()), sample.verdict()))
+    assert again.raw["script"] == Page(html).raw["script"]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu"])
+def test_same_evidence_same_bytes_in_another_process(zone, html):
+    code = (
+        "import sys,hashlib; sys.path.insert(0, sys.argv[1]); import sample;"
+        "from auditkit.render.html.card import render_card;"
+        "print(hashlib.sha256(render_card(sample.evidence(), sample.verdict()).encode()).hexdigest())"
+    )
+    env = {**os.environ, "PYTHONHASHSEED": "1" if zone == "UTC" else "4242", "TZ": zone, "LC_ALL": "C"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(Path(__file__).parent)], capture_output=True, text=True, env=env, check=True
+    )
+    assert done.stdout.strip() == hashlib.sha256(html.encode()).hexdigest()
+
+
+def test_markup_is_made_in_two_places_only():
+    """The audited ways by which markup enters a page: the SVG writer, and the card's style, policy and JSON."""
+    root = Path(__file__).parents[2] / "auditkit" / "render"
+    uses = {}
+    for path in root.rglob("*.py"):
+        uses[path.relative_to(root).as_posix()] = len(re.findall(r"\bMarkup\(", path.read_text()))
+    assert {name: n for name, n in uses.items() if n} == {"charts/svg.py": 3, "html/card.py": 3}
+    templates = "".join(path.read_text() for path in root.rglob("templates/*.html"))
+    assert "|safe" not in templates.replace(" ", "")
+    assert "autoescape" not in templates
+
+
+def test_a_measurement_without_a_value_is_an_em_dash_with_its_reason():
+    lost = Measurement(name="acme.lost", value=None, reason="nothing to divide by")
+    outcome = Outcome(analyzer="acme.x", version="1", status="measured", measurements=(lost,))
+    text = Page(render_card(sample.evidence(outcomes=(outcome,)))).text
+    assert "nothing to divide by" in text
+    assert isinstance(sample.evidence(), Evidence)
