@@ -7,7 +7,7 @@ from typing import Any
 import numpy.typing as npt
 
 from auditkit.core.errors import UsageError
-from auditkit.core.subject import Dataset, Model, Subject, Task, TrainingRecipe
+from auditkit.core.subject import Dataset, Model, Subject, TrainingRecipe
 from auditkit.subjects.adapt import adapt_model, probe, takes_tokens
 from auditkit.subjects.alignment import column_names, common_index, label_column, regression_target
 from auditkit.subjects.datasets import (
@@ -33,7 +33,7 @@ def make_subject(
     train: Any = None,
     weights: Any = None,
     clusters: Any = None,
-    task: Task | None = None,
+    task: str | None = None,
     positive: Any = None,
     schema: Any = None,
     recipe: TrainingRecipe | None = None,
@@ -65,13 +65,13 @@ def make_subject(
         UsageError: AK200 to AK225, one for each way in which these do not fit together.
         AuditkitError: AK210 to AK214 when the model fails on the first rows.
     """
-    known_task(task)
+    wanted = known_task(task)
     rows = plain_inputs(X)
     index = common_index(rows, y, sensitive, weights, clusters)
     labels = label_column(y, index, row_count(rows), where="y")
     named = column_names(sensitive, rows)
-    adapted = adapt_model(model, _without(rows, named, model), labels, task=task, tokenizer=tokenizer, device=device)
-    found = task_of(adapted, task)
+    adapted = adapt_model(model, _without(rows, named, model), labels, task=wanted, tokenizer=tokenizer, device=device)
+    found = task_of(adapted, wanted)
     classes = tuple(adapted.classes)
     kind = infer_modality(rows, modality, token_model=takes_tokens(adapted))
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.errors import UsageError
-from auditkit.core.subject import FloatArray, IntArray, ScoreSpace, Task
+from auditkit.core.subject import FloatArray, ScoreSpace, Task
 from auditkit.subjects.labels import class_names
 from auditkit.subjects.output_checks import (
     checked_scores,
@@ -46,11 +46,20 @@ class CallableModel:
         classes: Sequence[Any] | None = None,
         task: Task | None = None,
         output: str = "probability",
+        threshold: float | None = None,
     ) -> None:
         """Wrap ``function``.
 
+        Args:
+            function: Inputs of ``n`` rows -> one of the outputs below.
+            classes: Class labels in the order of the score columns.
+            task: ``regression`` for a function of values.
+            output: ``probability``, ``logit``, ``margin``, ``label`` or ``value``.
+            threshold: Probability of the second of two classes from which it is decided; otherwise the
+                largest score decides.
+
         Raises:
-            UsageError: AK217 classes missing or wrong, AK215 unknown ``output``.
+            UsageError: AK217 classes missing or wrong, AK215 unknown ``output`` or impossible threshold.
         """
         if task == "regression":
             output = "value"
@@ -71,6 +80,7 @@ class CallableModel:
             "value": "value",
         }
         self.score_space = spaces.get(output)
+        self.threshold = checked_threshold(threshold, self.classes, self.score_space)
         scores = {"scores"} if self.score_space else set()
         self.capabilities = frozenset({"labels", "model", "inputs"} | scores)
         name = getattr(function, "__qualname__", type(function).__qualname__).replace("<locals>.", "")
@@ -83,8 +93,11 @@ class CallableModel:
         if self.output == "label":
             lookup = {name: code for code, name in enumerate(self.classes)}
             return decided_codes(self._call(inputs), row_count(inputs), lookup, where=self.kind)
-        scores = self.predict_scores(inputs)
-        return np.argmax(scores, axis=1).astype(np.int64) if self.classes else scores[:, 0]
+        return self.decide(self.predict_scores(inputs))
+
+    def decide(self, scores: FloatArray) -> npt.NDArray[Any]:
+        """Class codes from scores ``(n, k)``; the value itself for regression."""
+        return decide_from(scores, self.score_space, self.threshold)
 
     def predict_scores(self, inputs: Any) -> FloatArray:
         """Scores ``(n, k)``.
@@ -152,6 +165,36 @@ def guess_output(raw: Any, n: int, y: npt.NDArray[Any], classes: Sequence[Any] |
     )
 
 
-def decide_largest(scores: FloatArray) -> IntArray:
-    """Class codes of the largest scores ``(n,)``; the first class at a tie."""
-    return np.asarray(np.argmax(scores, axis=1), dtype=np.int64)
+def checked_threshold(threshold: float | None, classes: Sequence[str], space: ScoreSpace | None) -> float | None:
+    """A decision threshold on the probability of the second of two classes.
+
+    Raises:
+        UsageError: AK215 not in (0, 1), or there are no probabilities of two classes.
+    """
+    if threshold is None:
+        return None
+    if len(classes) != 2 or space not in ("probability", "logit") or not 0.0 < threshold < 1.0:
+        raise UsageError(
+            "AK215",
+            f"threshold={threshold!r} does not apply",
+            why="a threshold lies in (0, 1) and cuts the probability of the second of two classes",
+            fix="leave it out for the largest score",
+        )
+    return float(threshold)
+
+
+def decide_from(scores: FloatArray, space: ScoreSpace | None, threshold: float | None) -> npt.NDArray[Any]:
+    """Decisions ``(n,)``: the largest score (the first class at a tie), or the value itself for regression.
+
+    With a threshold, the second class where its probability is at least that.
+
+    >>> decide_from(np.array([[0.7, 0.3], [0.5, 0.5]]), "probability", 0.3).tolist()
+    [1, 1]
+    """
+    if space == "value":
+        return scores[:, 0]
+    if threshold is None:
+        return np.asarray(np.argmax(scores, axis=1), dtype=np.int64)
+    if space == "logit":  # p1 >= t  <=>  z1 - z0 >= log(t / (1 - t)), without overflow
+        return np.asarray(scores[:, 1] - scores[:, 0] >= np.log(threshold / (1.0 - threshold)), dtype=np.int64)
+    return np.asarray(scores[:, 1] >= threshold, dtype=np.int64)

@@ -1,6 +1,7 @@
 """A table as a float matrix and back, so that methods can move rows of any dtype about.
 
-Categories become codes, missing values NaN, booleans 0 and 1, datetimes seconds. Decoding gives the
+Categories (and numbers that the schema calls categorical) become codes, missing values NaN, booleans 0 and 1,
+datetimes seconds. Decoding gives the
 columns and dtypes of the data set; a round trip returns the same values, or encoding refuses.
 """
 
@@ -171,7 +172,7 @@ def _column_code(feature: Feature, label: Any, parts: Sequence[Any]) -> ColumnCo
         return ColumnCode(feature, label, dtype, "boolean")
     if test.is_datetime64_any_dtype(dtype) or test.is_timedelta64_dtype(dtype):
         return ColumnCode(feature, label, dtype, "time")
-    if test.is_numeric_dtype(dtype):
+    if test.is_numeric_dtype(dtype) and feature.kind not in ("categorical", "text"):
         return ColumnCode(feature, label, dtype, "number")
     values: dict[Any, None] = {}
     missing: Any = np.nan
@@ -206,8 +207,8 @@ def _encode(column: ColumnCode, series: Any) -> FloatArray:
                 "AK227",
                 f"column {column.feature.name!r} holds times that seconds in a float cannot hold",
                 where="codec",
-                why="times finer than a microsecond would be changed",
-                fix="round the column to microseconds",
+                why="times finer than a microsecond, or before 1834 or after 2106 to the microsecond, would be changed",
+                fix="round the column to seconds",
             )
         return values
     numbers: FloatArray = series.to_numpy(dtype=np.float64, na_value=np.nan)

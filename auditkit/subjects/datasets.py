@@ -36,6 +36,13 @@ def plain_inputs(inputs: Any, *, where: str = "X") -> Any:
     """
     if hasattr(inputs, "detach"):
         inputs = inputs.detach().cpu().numpy()
+    if hasattr(inputs, "columns") and not hasattr(inputs, "iloc"):
+        raise UsageError(
+            "AK208",
+            f"{where} is a table of {type(inputs).__module__.partition('.')[0]}",
+            where=where,
+            fix="give a pandas DataFrame, e.g. X.to_pandas()",
+        )
     if hasattr(inputs, "columns"):
         if inputs.shape[1] == 0:
             raise UsageError("AK208", f"{where} has no columns", where=where)

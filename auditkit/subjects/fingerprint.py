@@ -134,7 +134,10 @@ def _array(value: np.ndarray[Any, Any], inner: Any) -> bytes:
 
 
 def _function(value: types.FunctionType, inner: Any) -> bytes:
-    cells = tuple(cell.cell_contents for cell in value.__closure__ or ())
+    try:
+        cells = tuple(cell.cell_contents for cell in value.__closure__ or ())
+    except ValueError as error:  # a name that is not bound yet
+        raise Unhashable(value.__qualname__) from error
     parts = (value.__module__, value.__qualname__, value.__code__, value.__defaults__, value.__kwdefaults__, cells)
     return _join("function", map(inner, parts))
 

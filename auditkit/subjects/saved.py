@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.errors import UsageError
-from auditkit.core.subject import FloatArray, Schema, Subject, Task
+from auditkit.core.subject import FloatArray, Schema, Subject
 from auditkit.subjects.alignment import aligned, common_index, label_column, regression_target
 from auditkit.subjects.callable import two_columns
 from auditkit.subjects.datasets import finished, make_dataset
@@ -27,7 +27,7 @@ def make_predictions_subject(  # noqa: PLR0913 - the public surface
     sensitive: Any = None,
     weights: Any = None,
     clusters: Any = None,
-    task: Task | None = None,
+    task: str | None = None,
     positive: Any = None,
     classes: Sequence[Any] | None = None,
     name: str = "predictions",
@@ -50,7 +50,7 @@ def make_predictions_subject(  # noqa: PLR0913 - the public surface
     Raises:
         UsageError: AK200 to AK220.
     """
-    known_task(task)
+    wanted = known_task(task)
     n = len(y_true)
     if y_pred is None and scores is None:
         raise UsageError("AK216", "there are neither decisions nor scores", fix="give y_pred= or scores=")
@@ -61,12 +61,12 @@ def make_predictions_subject(  # noqa: PLR0913 - the public surface
     decided = None if y_pred is None else label_column(y_pred, index, n, where="y_pred")
     if scores is not None:
         scores = aligned(scores if hasattr(scores, "iloc") else np.asarray(scores), index, n, where="scores")
-    if task == "regression" or (task is None and classes is None and looks_continuous(truth)):
+    if wanted == "regression" or (wanted is None and classes is None and looks_continuous(truth)):
         model = _saved_values(decided if decided is not None else scores)
     else:
         names = class_names(classes if classes is not None else seen_labels(truth, decided))
         model = _saved_classes(decided, scores, names, positive, n)
-    found = task_of(model, task)
+    found = task_of(model, wanted)
 
     def encode(values: Any) -> npt.NDArray[Any]:
         if found == "regression":

@@ -14,14 +14,16 @@ from auditkit.subjects.labels import label_name, positive_code
 TASKS: tuple[str, ...] = get_args(Task)
 
 
-def known_task(task: str | None) -> None:
-    """Check the word.
+def known_task(task: str | None) -> Task | None:
+    """``task`` when it is one.
 
     Raises:
         UsageError: AK216.
     """
     if task is not None and task not in TASKS:
         raise UsageError("AK216", f"there is no task {task!r}", fix=nearest(str(task), TASKS) or ", ".join(TASKS))
+    found: Task | None = task  # type: ignore[assignment]
+    return found
 
 
 def task_of(model: Model, task: Task | None) -> Task:

@@ -12,7 +12,8 @@ import torch  # noqa: TID253 - this module exists to drive torch
 
 from auditkit.core.errors import AuditkitError, UsageError
 from auditkit.core.subject import FloatArray, IntArray, ScoreSpace, Task
-from auditkit.subjects.fingerprint import fingerprint_parts
+from auditkit.subjects.callable import checked_threshold, decide_from
+from auditkit.subjects.fingerprint import fingerprint_of, fingerprint_parts
 from auditkit.subjects.labels import class_names
 from auditkit.subjects.output_checks import checked_scores, model_raised, row_count
 from auditkit.subjects.torch_state import borrowed, evaluating, has_layer, module_device, module_dtype
@@ -39,7 +40,7 @@ class TorchModel:
     kind: str
     fingerprint: str | None
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one keyword for each thing a module does not say itself
         self,
         module: torch.nn.Module,
         *,
@@ -49,6 +50,7 @@ class TorchModel:
         output: Output | None = None,
         prepare: Callable[[Any], Any] | None = None,
         batch_size: int = 1024,
+        threshold: float | None = None,
     ) -> None:
         """Wrap ``module``.
 
@@ -60,6 +62,8 @@ class TorchModel:
             output: ``logit`` or ``probability``; when left out, logits, unless the outputs look otherwise (AK221).
             prepare: Turns inputs into what the module takes (a tokenizer, a scaler).
             batch_size: Rows of one forward; halved when memory runs out.
+            threshold: Probability of the second of two classes from which it is decided; otherwise the
+                largest score decides.
 
         Raises:
             UsageError: AK217 without classes for a classifier, AK229 device.
@@ -80,24 +84,18 @@ class TorchModel:
         self.prepare = prepare
         self.batch_size = batch_size
         self.score_space = "value" if not self.classes else (output or "logit")
+        self.threshold = checked_threshold(threshold, self.classes, self.score_space)
         self.capabilities = frozenset({"labels", "scores", "gradients", "model", "inputs"})
         self.kind = _kind(module)
         self.fingerprint = module_fingerprint(module)
 
     def predict(self, inputs: Any) -> npt.NDArray[Any]:
         """Decisions ``(n,)``: the largest score, or the value for regression."""
-        scores = self.predict_scores(inputs)
-        return self.decide(scores) if self.classes else scores[:, 0]
+        return self.decide(self.predict_scores(inputs))
 
-    def decide(self, scores: FloatArray) -> IntArray:
-        """Class codes of the largest scores; the first class at a tie.
-
-        Raises:
-            UsageError: AK216 for regression.
-        """
-        if not self.classes:
-            raise UsageError("AK216", "a regression model decides for no class")
-        return np.asarray(np.argmax(scores, axis=1), dtype=np.int64)
+    def decide(self, scores: FloatArray) -> npt.NDArray[Any]:
+        """Class codes from scores ``(n, k)``; the value itself for regression."""
+        return decide_from(scores, self.score_space, self.threshold)
 
     def predict_scores(self, inputs: Any) -> FloatArray:
         """Scores ``(n, k)`` in :attr:`score_space`, in batches, without gradients."""
@@ -232,17 +230,28 @@ def refuse_probabilities(raw: npt.NDArray[Any], where: str) -> None:
     )
 
 
-def module_fingerprint(module: torch.nn.Module) -> str:
-    """Hash of the module's structure (its printed form) and of every tensor of its state."""
-    state = module.state_dict()
+def module_fingerprint(module: torch.nn.Module) -> str | None:
+    """Hash of a module: its printed form, every tensor of its state, settings that it holds as plain attributes, and
+    the code of ``forward`` of classes outside torch. ``None`` when a tensor's bytes cannot be reached."""
     parts: list[tuple[str, Any]] = [("kind", _kind(module)), ("structure", str(module))]
-    for name, value in sorted(state.items()):
-        if isinstance(value, torch.Tensor):
-            flat = value.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy() if value.numel() else b""
-            parts.append((name, (str(value.dtype), tuple(value.shape), flat)))
-        else:
-            parts.append((name, value))
+    try:
+        parts += [(name, _content(value)) for name, value in sorted(module.state_dict().items())]
+    except (RuntimeError, TypeError, NotImplementedError):
+        return None
+    for name, part in module.named_modules():
+        if not type(part).__module__.startswith("torch."):
+            parts.append((f"{name} forward", type(part).forward))
+        settings = {key: value for key, value in vars(part).items() if not key.startswith("_") and key != "training"}
+        parts += [(f"{name}.{key}", _content(value)) for key, value in sorted(settings.items())]
     return fingerprint_parts(parts)
+
+
+def _content(value: Any) -> Any:
+    """A tensor as dtype, shape and bytes; anything else as it is."""
+    if not isinstance(value, torch.Tensor):
+        return value if fingerprint_of(value) is not None else type(value).__qualname__
+    flat = value.detach().to("cpu").contiguous().reshape(-1)
+    return str(value.dtype), tuple(value.shape), flat.view(torch.uint8).numpy() if value.numel() else b""
 
 
 def _kind(module: torch.nn.Module) -> str:

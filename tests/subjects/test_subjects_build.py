@@ -12,7 +12,7 @@ import pytest
 from auditkit.core.capability import capabilities
 from auditkit.core.errors import AuditkitError, UsageError
 from auditkit.core.evidence import MISSING_GROUP
-from auditkit.core.subject import Feature, Model, Schema
+from auditkit.core.subject import DecidesFromScores, Feature, Model, Schema
 from auditkit.subjects.build import make_predictions_subject, make_subject
 from auditkit.subjects.callable import CallableModel
 from auditkit.subjects.facts import subject_facts
@@ -77,6 +77,17 @@ def test_functions_of_labels_logits_and_values() -> None:
     three = subject(model=lambda rows: np.full((len(rows), 3), 1 / 3))
     assert three.classes == ("0", "1", "2")
     assert three.task == "multiclass"
+
+
+def test_a_threshold_decides_and_one_pass_gives_both() -> None:
+    model = CallableModel(score, classes=(0, 1), threshold=0.8)
+    assert isinstance(model, DecidesFromScores)
+    assert np.array_equal(model.predict(X), (score(X) >= 0.8).astype(int))
+    assert np.array_equal(model.decide(model.predict_scores(X)), model.predict(X))
+    value = CallableModel(lambda rows: rows["a"].to_numpy(), task="regression")
+    assert np.array_equal(value.decide(value.predict_scores(X)), X["a"])
+    with pytest.raises(UsageError, match="AK215 threshold=0.5 does not apply"):
+        CallableModel(score, classes=(0, 1), output="margin", threshold=0.5)
 
 
 def test_a_function_that_misbehaves_is_a_coded_error() -> None:

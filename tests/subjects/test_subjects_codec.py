@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.pandas import column, data_frames, range_indexes
 
 from auditkit.core.errors import UsageError
 from auditkit.core.subject import Dataset
@@ -97,6 +102,35 @@ def test_float_arrays_pass_unchanged() -> None:
     assert np.array_equal(back, whole)
 
 
+def test_numbers_that_the_schema_calls_categorical_are_codes() -> None:
+    frame = pd.DataFrame({"zip": [70, 10, 70], "gap": pd.array([3, None, 9], dtype="Int64"), "x": [0.5, 1.0, 2.0]})
+    schema = infer_schema([frame], {"zip": "categorical", "gap": "categorical"})
+    codec = make_codec(Dataset(inputs=frame, y=np.zeros(3, dtype=np.int64), schema=schema))
+    matrix = codec.encode(frame)
+    assert matrix[:, 0].tolist() == [1.0, 0.0, 1.0]
+    assert codec.categorical.tolist() == [True, True, False]
+    assert (codec.low[0], codec.high[0]) == (0.0, 1.0)
+    pd.testing.assert_frame_equal(codec.decode(matrix), frame)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    data_frames(
+        index=range_indexes(min_size=1, max_size=8),
+        columns=[
+            column("f", elements=st.floats(allow_infinity=False)),
+            column("i", elements=st.integers(-(2**53) + 1, 2**53 - 1), dtype=np.int64),
+            column("s", elements=st.one_of(st.none(), st.text(max_size=5)), dtype=object),
+            column("t", elements=st.datetimes(min_value=datetime(1850, 1, 1), max_value=datetime(2100, 1, 1))),
+            column("b", elements=st.booleans()),
+        ],
+    )
+)
+def test_any_table_comes_back_as_it_went(frame) -> None:
+    codec = make_codec(dataset(frame))
+    pd.testing.assert_frame_equal(codec.decode(codec.encode(frame)), frame, check_exact=True)
+
+
 def test_unseen_categories_and_impossible_codes_are_refused() -> None:
     frame = pd.DataFrame({"c": ["a", "b"], "n": [1, 2]})
     codec = make_codec(dataset(frame))
@@ -121,6 +155,10 @@ def test_what_a_float_cannot_hold_is_refused() -> None:
     codec = make_codec(dataset(fine))
     with pytest.raises(UsageError, match="AK227 column 't' holds times"):
         codec.encode(fine)
+    far = pd.DataFrame({"t": pd.to_datetime(["2107-01-01 00:00:00.000007"])})
+    codec = make_codec(dataset(far))
+    with pytest.raises(UsageError, match="AK227 column 't' holds times"):
+        codec.encode(far)
     texts = Dataset(inputs=["a"], y=np.zeros(1, dtype=np.int64), modality="text")
     with pytest.raises(UsageError, match="AK208 only tables"):
         make_codec(texts)

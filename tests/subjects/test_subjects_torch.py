@@ -362,3 +362,42 @@ def test_a_recurrent_module_on_cuda_gives_gradients_in_eval_mode() -> None:
     logits = model.logits(model.tensor(ids))
     assert torch.autograd.grad(logits.sum(), [model.module.embed.weight])[0].abs().sum() > 0
     assert np.allclose(model.predict_scores(ids), TorchModel(module, classes=(0, 1)).predict_scores(ids), atol=1e-4)
+
+
+def test_the_fingerprint_sees_settings_that_are_no_tensor_and_the_code_of_forward() -> None:
+    class Scaled(nn.Module):
+        def __init__(self, scale) -> None:
+            super().__init__()
+            self.line, self.scale = nn.Linear(4, 3), scale
+
+        def forward(self, x):
+            return self.line(x) * self.scale
+
+    one, same, two = (seeded(lambda scale=scale: Scaled(scale)) for scale in (1.0, 1.0, 2.0))
+    prints = [TorchModel(module, classes=range(3)).fingerprint for module in (one, same, two)]
+    assert prints[0] == prints[1] != prints[2]
+    one.train(not one.training)
+    assert TorchModel(one, classes=range(3)).fingerprint == prints[0]
+    Scaled.forward = lambda self, x: self.line(x) + self.scale
+    assert TorchModel(same, classes=range(3)).fingerprint != prints[0]
+
+
+def test_a_threshold_is_the_users_own_decision() -> None:
+    module = seeded(lambda: nn.Linear(4, 1))
+    for output, wrap in (("logit", module), ("probability", nn.Sequential(module, nn.Sigmoid()))):
+        model = TorchModel(wrap, classes=(0, 1), output=output, threshold=0.3)
+        p = TorchModel(nn.Sequential(module, nn.Sigmoid()), classes=(0, 1), output="probability").predict_scores(X)[
+            :, 1
+        ]
+        assert np.array_equal(model.predict(X), (p >= 0.3).astype(int))
+        assert np.array_equal(model.decide(model.predict_scores(X)), model.predict(X))
+    for classes, threshold in (((0, 1), 1.5), ((0, 1), 0.0), ((0, 1, 2), 0.5)):
+        with pytest.raises(UsageError, match="AK215 threshold="):
+            TorchModel(module, classes=classes, threshold=threshold)
+
+
+def test_a_regression_module_decides_for_its_value() -> None:
+    model = TorchModel(seeded(lambda: nn.Linear(4, 1)), task="regression")
+    scores = model.predict_scores(X)
+    assert np.array_equal(model.decide(scores), scores[:, 0])
+    assert np.array_equal(model.predict(X), scores[:, 0])
