@@ -253,15 +253,15 @@ def _frame(cursor: Any, header: list[str]) -> tuple[pd.DataFrame, dict[str, str]
 
 
 def _plain_dtypes(frame: pd.DataFrame) -> pd.DataFrame:
-    """Nullable integers as floats with NaN, as pandas itself reads them; unique identifiers as strings."""
+    """Nullable integers and empty columns as floats with NaN, as pandas itself reads them; UUIDs as strings."""
     import pandas as pd
 
     changed = {}
     for name, dtype in frame.dtypes.items():
-        if pd.api.types.is_extension_array_dtype(dtype) and pd.api.types.is_integer_dtype(dtype):
+        objects = pd.api.types.is_object_dtype(dtype)
+        integers = pd.api.types.is_extension_array_dtype(dtype) and pd.api.types.is_integer_dtype(dtype)
+        if integers or (objects and len(frame) and frame[name].isna().all()):
             changed[name] = frame[name].astype("float64")
-        elif (
-            pd.api.types.is_object_dtype(dtype) and frame[name].map(lambda value: type(value).__name__ == "UUID").any()
-        ):
+        elif objects and frame[name].map(lambda value: type(value).__name__ == "UUID").any():
             changed[name] = frame[name].map(str, na_action="ignore")
     return frame.assign(**changed) if changed else frame

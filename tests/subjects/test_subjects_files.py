@@ -21,7 +21,7 @@ def write(path, text: str):
 
 
 def test_csv_types_are_those_that_pandas_would_read(tmp_path) -> None:
-    text = 'n,gap,x,word,flag,day,zip\n1,1,0.5,"a, b",true,2020-01-02,0012\n2,,1e3,,false,2021-03-04,0013\n'
+    text = 'n,gap,x,word,flag,day,zip,none\n1,1,0.5,"a, b",true,2020-01-02,0012,\n2,,1e3,,false,2021-03-04,0013,\n'
     frame = read_table(write(tmp_path / "t.csv", text))
     assert frame["n"].dtype == np.int64
     assert frame["gap"].dtype == np.float64
@@ -32,6 +32,7 @@ def test_csv_types_are_those_that_pandas_would_read(tmp_path) -> None:
     assert frame["flag"].tolist() == [True, False]
     assert frame["day"].dt.year.tolist() == [2020, 2021]
     assert frame["zip"].tolist() == ["0012", "0013"]
+    assert frame["none"].dtype == np.float64
 
 
 def test_columns_and_types_can_be_chosen(tmp_path) -> None:
