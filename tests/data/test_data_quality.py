@@ -213,6 +213,7 @@ def test_regression_multiclass_and_missing_sensitive_values():
     X = pd.DataFrame({"a": rng.normal(size=400), "b": rng.choice(list("uv"), 400)})
     race = np.where(rng.random(400) < 0.05, None, rng.choice(["p", "q", "r"], 400))
     X["hint"] = np.where(race == "p", 1.0, 0.0) + 0.3 * rng.normal(size=400)
+    X["unasked"] = np.where(pd.isna(race), 5.0, 0.0) + rng.normal(size=400)  # tells only who gave no answer
     y = X["a"] * 3 + (race == "p")
     outcome = run_step(
         make_subject(lambda X: np.zeros(len(X)), X, y, sensitive={"race": race}, task="regression", device="cpu"), STEP
@@ -222,6 +223,7 @@ def test_regression_multiclass_and_missing_sensitive_values():
     assert _get(outcome, "label_mean", {"race": "(missing)"}).n > 0
     assert _get(outcome, "proxy_auc", over=("race",), feature="hint").interval.low > 0.9
     assert _get(outcome, "proxy_auc", over=("race",), feature="a").interval.low == 0.5
+    assert _get(outcome, "proxy_auc", over=("race",), feature="unasked").interval.low == 0.5
     labels = rng.integers(0, 3, 400)
     outcome = run_step(
         make_subject(lambda X: labels[: len(X)], X, labels, sensitive={"race": race}, task="multiclass", device="cpu"),

@@ -160,6 +160,34 @@ def test_margins_and_labels_leave_things_out_and_say_so():
     assert any("labels only" in note for note in labels.notes)
 
 
+class _Logits:
+    """Two logits so far apart that their probabilities are all exactly 0 or 1."""
+
+    classes = ("no", "yes")
+    score_space = "logit"
+    capabilities = frozenset({"labels", "scores", "model", "inputs"})
+    kind = "logits"
+    fingerprint = None
+
+    def predict(self, X):
+        return (np.asarray(X)[:, 0] > 0).astype(np.int64)
+
+    def predict_scores(self, X):
+        z = np.asarray(X, dtype=np.float64)[:, 0]
+        return np.stack([-800.0 - z, 800.0 + z], axis=1)
+
+
+def test_saturated_logits_are_ranked_by_their_difference():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 1))
+    y = np.where(X[:, 0] + rng.normal(size=300) > 0, "yes", "no")
+    outcome = _run(make_subject(_Logits(), X, y, positive="yes", device="cpu"))
+    assert outcome.status == "measured", outcome.reason
+    assert _get(outcome, "roc_auc").value == pytest.approx(sk.roc_auc_score(y == "yes", X[:, 0]), abs=1e-12)
+    # The probabilities that those logits give: 1 for "yes", whatever the row.
+    assert _get(outcome, "brier_score").value == pytest.approx((y == "no").mean())
+
+
 def test_regression_by_group():
     rng = np.random.default_rng(0)
     X = pd.DataFrame({"a": rng.normal(size=800), "b": rng.normal(size=800)})

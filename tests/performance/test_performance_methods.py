@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from auditkit.methods.performance import calibration, classification, curves, regression, scores
-from auditkit.stats.linearised import Design
+from auditkit.stats.linearised import Design, t_value
 from auditkit.stats.ranking import auc_parts
 
 NAMES = ("a", "b", "c", "d")
@@ -144,6 +144,24 @@ def test_parts_are_the_derivatives_of_sklearns_metric(kind):
     for row in range(0, 60, 7):
         assert parts[row] == pytest.approx(_derivative(theirs, 60, row), abs=1e-7)
     assert parts.sum() == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["r2", "root_mean_squared_error"])
+def test_regression_standard_errors_are_those_of_sklearns_derivatives(metric):
+    """Targets far from their mean, so that the spread of the targets matters for R2 as much as the residuals."""
+    rng = np.random.default_rng(12)
+    y = rng.normal(size=80) ** 3
+    predicted = 0.5 * y + 0.5 * rng.normal(size=80)
+    theirs = {"r2": sk.r2_score, "root_mean_squared_error": sk.root_mean_squared_error}[metric]
+    parts = np.array([_derivative(lambda w: theirs(y, predicted, sample_weight=w), 80, row) for row in range(80)])
+    error = np.sqrt(80 / 79 * (parts**2).sum())
+    found = getattr(regression, metric)(y, predicted)
+    value, interval = found.value, found.interval(0.95)
+    ratio, change = (1 - value, error) if metric == "r2" else (value**2, 2 * value * error)
+    half = t_value(0.95, 79) * change / ratio
+    expected = [ratio * np.exp(half), ratio * np.exp(-half)]
+    ours = [1 - interval.low, 1 - interval.high] if metric == "r2" else [interval.high**2, interval.low**2]
+    assert ours == pytest.approx(expected, rel=1e-5)
 
 
 def _coverage(draw, estimate, truth, runs=250):
