@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -70,9 +71,7 @@ class Context:
 
     def torch_generator(self) -> torch.Generator:
         """A fresh CPU ``torch.Generator`` on this analyzer's seed; the global one is left alone."""
-        import torch
-
-        generator = torch.Generator()
+        generator: torch.Generator = importlib.import_module("torch").Generator()
         generator.manual_seed(self.seed)
         return generator
 
