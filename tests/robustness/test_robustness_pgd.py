@@ -152,7 +152,7 @@ def test_everything_is_left_bitwise_as_it_was():
     state = copy.deepcopy(net.state_dict())
     grads = [(p, None if p.grad is None else (p.grad, p.grad.clone())) for p in net.parameters()]
     x = torch.rand(20, 10)
-    generators = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    generators = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
     pgd(net, x, torch.zeros(20, dtype=torch.int64), eps=0.1, steps=3)
     assert all(part.training for part in net.modules())
     for name, value in net.state_dict().items():
@@ -166,7 +166,7 @@ def test_everything_is_left_bitwise_as_it_was():
     assert not net[0].weight.requires_grad
     assert net[3].weight.requires_grad
     assert torch.equal(torch.get_rng_state(), generators[0])
-    np.testing.assert_array_equal(np.random.get_state()[1], generators[1])
+    np.testing.assert_array_equal(np.random.get_state()[1], generators[1])  # noqa: NPY002
     assert random.getstate() == generators[2]
 
 
@@ -229,7 +229,7 @@ def test_eps_beyond_the_range_stays_inside_it():
     net, x, y = fitted_net()
     found = pgd(net, x, y, eps=50.0, steps=10)
     assert found.success.all()
-    assert 0.0 <= float(found.adversarial.min())
+    assert float(found.adversarial.min()) >= 0.0
     assert float(found.adversarial.max()) <= 1.0
 
 

@@ -152,10 +152,10 @@ def test_hop_skip_jump_is_above_and_near_the_exact_distance(line):
 
 def test_hop_skip_jump_repeats_and_leaves_the_generators_alone(line):
     model, x, y = line
-    before = np.random.get_state()[1].copy()
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
     first, second = (jump(model, x[:5], y[:5], free(6)) for _ in range(2))
     np.testing.assert_array_equal(first.rescored.points, second.rescored.points)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
     other = jump(model, x[:5], y[:5], free(6), seed=1)
     assert (other.rescored.points != first.rescored.points).any()
 

@@ -265,8 +265,10 @@ def _input_gradient(loss: Tensor, here: Tensor) -> Tensor:
 def _direction(gradient: Tensor, norm: Norm) -> Tensor:
     if norm == "linf":
         return gradient.sign()
-    size = _row_norm(gradient, "l2")
-    return torch.where(size > 0, gradient / size.clamp_min(torch.finfo(gradient.dtype).tiny), 0.0)
+    # Squares of very small gradients underflow, so each row is first brought to a largest entry of 1.
+    largest = _row_norm(gradient, "linf")
+    unit = torch.where(largest > 0, gradient / largest.clamp_min(torch.finfo(gradient.dtype).smallest_normal), 0.0)
+    return unit / _row_norm(unit, "l2").clamp_min(torch.finfo(gradient.dtype).tiny)
 
 
 def _score(logits: Tensor, y: Tensor) -> _Scored:
@@ -276,7 +278,9 @@ def _score(logits: Tensor, y: Tensor) -> _Scored:
     own = logits.gather(1, y[:, None])[:, 0]
     others = logits.masked_fill(torch.nn.functional.one_hot(y, logits.shape[1]).bool(), -math.inf)
     margin = (others.amax(dim=1) - own).double()
-    loss = torch.nn.functional.cross_entropy(logits, y, reduction="none").double()
+    # Cross-entropy as softplus of the log-odds: subtracting 1 from a probability of 1 would lose the gradient of a
+    # confident, honest model, and of every (0, z) pair of logits whose z is above 17, long before it is zero.
+    loss = torch.nn.functional.softplus(torch.logsumexp(others, dim=1) - own).double()
     return _Scored(fooled, finite, torch.nan_to_num(loss, nan=math.inf), torch.nan_to_num(margin, nan=math.inf))
 
 
@@ -336,12 +340,7 @@ def _dtype_of(module: Any, x: Tensor) -> torch.dtype:
 
 
 def _make_ball(
-    x: Tensor,
-    eps: float,
-    norm: Norm,
-    bounds: tuple[float | Tensor, float | Tensor],
-    scale: float | Tensor,
-    mask: Tensor | None,
+    x: Tensor, eps: float, norm: Norm, bounds: tuple[float | Tensor, ...], scale: float | Tensor, mask: Tensor | None
 ) -> Ball:
     low, high, unit = (torch.as_tensor(part, dtype=x.dtype, device=x.device) for part in (*bounds, scale))
     if mask is not None:

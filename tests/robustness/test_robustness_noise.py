@@ -1,0 +1,307 @@
+"""Natural corruptions: analytic expectations, other libraries, planted faults with clean twins, and the contract."""
+
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
+
+from auditkit.analyzers.robustness.estimates import Rows, paired_drop
+from auditkit.analyzers.robustness.noise import ANALYZER, NoiseParams
+from auditkit.core.errors import UsageError
+from auditkit.core.plan import Step
+from auditkit.execution.runner import run_step
+from auditkit.methods.robustness import noise
+from auditkit.methods.robustness.feasible import Feasible
+from auditkit.subjects.build import make_subject
+from auditkit.subjects.torch import TorchModel
+from auditkit.testing import check_analyzer
+
+
+def audit(subject, **params):
+    return run_step(subject, Step(name=ANALYZER.name, params=NoiseParams(**params), analyzer=ANALYZER))
+
+
+def find(outcome, corruption, severity, name="robustness.corrupted_accuracy", **where):
+    found = [
+        m
+        for m in outcome.measurements
+        if m.name == name and dict(m.slice) == where and m.params == {"corruption": corruption, "severity": severity}
+    ]
+    assert len(found) == 1, [m.key for m in outcome.measurements]
+    return found[0]
+
+
+def threshold_rows(n=4000, seed=0):
+    """One feature at -1 or +1 in the middle of a wide range, labelled by its sign."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(2, size=n)
+    x = np.stack([np.where(y == 1, 1.0, -1.0), rng.standard_normal(n)], axis=1)
+    x[:2, 0] = [-30.0, 30.0]
+    y[:2] = [0, 1]
+    return x, y
+
+
+@pytest.mark.parametrize("severity", [0.5, 1.0, 2.0])
+def test_threshold_model_under_gaussian_noise_is_the_normal_distribution_function(severity):
+    x, y = threshold_rows()
+    subject = make_subject(lambda rows: (rows[:, 0] > 0).astype(int), x, y, positive=1)
+    found = find(audit(subject, numeric_noise=(severity,), max_rows=4000), "numeric_noise", severity)
+    expected = NormalDist().cdf(1.0 / (severity * x[:, 0].std()))
+    assert found.value == pytest.approx(expected, abs=3.5 * np.sqrt(expected * (1 - expected) / 4000))
+    assert found.interval.low <= expected <= found.interval.high or abs(found.value - expected) < 0.02
+    assert found.n == 4000
+
+
+def test_a_model_that_ignores_the_noisy_column_is_quiet():
+    x, y = threshold_rows()
+    frame = pd.DataFrame({"a": x[:, 0], "b": x[:, 1]})
+    schema = {"a": {"immutable": True}}
+    subject = make_subject(lambda t: (t["a"] > 0).astype(int).to_numpy(), frame, y, positive=1, schema=schema)
+    outcome = audit(subject, missing_values=(0.25,))
+    for severity in (0.1, 1.0):
+        drop = find(outcome, "numeric_noise", severity, "robustness.accuracy_drop")
+        assert drop.value == 0.0
+        assert drop.interval.low < 0.0 < drop.interval.high
+        assert find(outcome, "numeric_noise", severity).value == 1.0
+
+
+def test_severity_zero_is_the_clean_model():
+    x, y = threshold_rows(300)
+    model = LogisticRegression().fit(x, y)
+    outcome = audit(make_subject(model, x, y, positive=1), numeric_noise=(0.0, 3.0))
+    assert find(outcome, "numeric_noise", 0.0).value == pytest.approx(model.score(x, y))
+    assert find(outcome, "numeric_noise", 0.0, "robustness.accuracy_drop").value == 0.0
+    assert find(outcome, "numeric_noise", 3.0, "robustness.accuracy_drop").value > 0.0
+
+
+def test_the_group_that_is_fragile_is_found_and_its_twin_is_not():
+    rng = np.random.default_rng(0)
+    x, y = threshold_rows(2000)
+    sex = rng.choice(["F", "M"], 2000)
+    x[2:, 0] *= np.where(sex[2:] == "F", 0.3, 3.0)
+    model = lambda rows: (rows[:, 0] > 0).astype(int)  # noqa: E731
+    fragile = audit(make_subject(model, x, y, positive=1, sensitive={"sex": sex}), numeric_noise=(0.5,))
+    f, m = (find(fragile, "numeric_noise", 0.5, "robustness.accuracy_drop", sex=group) for group in "FM")
+    assert f.interval.low > m.interval.high
+    twin = audit(make_subject(model, x, y, positive=1, sensitive={"sex": rng.permutation(sex)}), numeric_noise=(0.5,))
+    f, m = (find(twin, "numeric_noise", 0.5, "robustness.accuracy_drop", sex=group) for group in "FM")
+    assert f.interval.low < m.interval.high
+    assert m.interval.low < f.interval.high
+
+
+def test_missing_values_only_where_the_model_takes_them():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 3))
+    y = (x[:, 0] > 0).astype(int)
+    takes = audit(make_subject(HistGradientBoostingClassifier(max_iter=10).fit(x, y), x, y, positive=1))
+    refuses = audit(make_subject(LogisticRegression().fit(x, y), x, y, positive=1))
+    assert find(takes, "missing_values", 0.25, "robustness.accuracy_drop").interval.low > 0.0
+    assert not any("not injected" in note for note in takes.notes)
+    assert refuses.status == "measured"
+    assert not [m for m in refuses.measurements if m.params["corruption"] == "missing_values"]
+    assert any("the model does not accept them" in note for note in refuses.notes)
+    whole = rng.integers(5, size=(300, 3))
+    cannot = audit(make_subject(LogisticRegression().fit(whole, y), whole, y, positive=1))
+    assert any("no column of this table can hold them" in note for note in cannot.notes)
+
+
+def test_category_swaps_hurt_a_model_that_uses_the_category_and_no_other():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"job": rng.choice(["a", "b", "c"], 1500), "size": rng.standard_normal(1500)})
+    y = (frame["job"] == "a").astype(int).to_numpy()
+    uses = make_subject(lambda t: (t["job"] == "a").astype(int).to_numpy(), frame, y, positive=1)
+    ignores = make_subject(lambda t: (t["size"] > 0).astype(int).to_numpy(), frame, y, positive=1)
+    found = find(audit(uses), "category_swap", 0.25)
+    # A swap changes the answer of every "a", and of half of the others.
+    expected = 1.0 - 0.25 * (y.mean() + (1 - y.mean()) / 2)
+    assert found.value == pytest.approx(expected, abs=0.04)
+    assert find(audit(ignores), "category_swap", 0.25, "robustness.accuracy_drop").value == 0.0
+
+
+def test_one_hot_groups_are_swapped_as_a_whole():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(3, size=200)
+    x = np.column_stack([np.eye(3)[codes], rng.standard_normal(200)])
+    changed = noise.swapped_levels(x, [np.arange(3)], 1.0, rng)
+    np.testing.assert_array_equal(changed[:, :3].sum(axis=1), 1.0)
+    assert (changed[:, :3].argmax(axis=1) != codes).all()
+    np.testing.assert_array_equal(changed[:, 3], x[:, 3])
+    half = noise.swapped_levels(x, [np.arange(3)], 0.5, rng)
+    assert 0.35 < (half[:, :3].argmax(axis=1) != codes).mean() < 0.65
+
+
+def test_missing_and_constant_categories_stay():
+    x = np.array([[np.nan, 1.0], [0.0, 1.0], [2.0, 1.0]])
+    changed = noise.swapped_levels(x, [np.array([0]), np.array([1])], 1.0, np.random.default_rng(0))
+    np.testing.assert_array_equal(changed, [[np.nan, 1.0], [2.0, 1.0], [0.0, 1.0]])
+
+
+@settings(max_examples=40, deadline=None)
+@given(severity=st.floats(0, 10), seed=st.integers(0, 2**32 - 1))
+def test_noisy_rows_are_feasible(severity, seed):
+    rng = np.random.default_rng(seed)
+    x = np.column_stack([rng.uniform(-1, 1, 30), rng.integers(0, 9, 30), rng.uniform(0, 1, 30)])
+    x[3, 0] = np.nan
+    space = Feasible(
+        low=np.array([-1.0, 0.0, 0.0]),
+        high=np.array([1.0, 9.0, 1.0]),
+        scale=np.array([0.5, 2.0, 0.0]),
+        whole=np.array([False, True, False]),
+    )
+    noisy = noise.gaussian_cells(x, space, severity, rng)
+    assert space.violations(x, noisy, None) == 0
+    if severity == 0.0:
+        np.testing.assert_array_equal(noisy, x)
+
+
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 2.5])
+def test_blur_agrees_with_scipy(sigma):
+    images = np.random.default_rng(0).random((4, 3, 9, 11))
+    expected = gaussian_filter(images, sigma=(0, 0, sigma, sigma), truncate=np.ceil(4 * sigma) / sigma, mode="reflect")
+    np.testing.assert_allclose(noise.blurred(images, sigma, (2, 3)), expected, atol=1e-12)
+    np.testing.assert_array_equal(noise.blurred(images, 0.0, (2, 3)), images)
+    np.testing.assert_allclose(noise.blurred(np.full((1, 5, 5), 0.7), sigma, (1, 2)), 0.7)
+
+
+def test_pixels_stay_in_range_and_do_what_they_say():
+    images = np.random.default_rng(0).uniform(0.2, 0.6, (50, 8, 8))
+    noisy = noise.gaussian_pixels(images, 0.02, (0.0, 1.0), np.random.default_rng(1))
+    assert (noisy - images).std() == pytest.approx(0.02, rel=0.05)
+    wild = noise.gaussian_pixels(images, 5.0, (0.0, 1.0), np.random.default_rng(1))
+    assert wild.min() == 0.0
+    assert wild.max() == 1.0
+    np.testing.assert_allclose(noise.brightened(images, 0.3, (0.0, 1.0)) - images, 0.3)
+    faded = noise.faded(images, 0.75, (0.0, 1.0))
+    np.testing.assert_allclose(faded.std(axis=(1, 2)), images.std(axis=(1, 2)) / 4)
+    np.testing.assert_allclose(faded.mean(axis=(1, 2)), images.mean(axis=(1, 2)))
+
+
+def test_images_of_bytes_stay_bytes():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, size=(60, 8, 8), dtype=np.uint8)
+    y = (images.mean(axis=(1, 2)) > 127).astype(int)
+    seen = []
+
+    def model(batch):
+        seen.append(batch)
+        return (batch.mean(axis=(1, 2)) > 127).astype(int)
+
+    outcome = audit(make_subject(model, images, y, positive=1))
+    assert outcome.status == "measured", outcome.reason
+    assert {batch.dtype for batch in seen} == {np.dtype(np.uint8)}
+    assert {m.params["corruption"] for m in outcome.measurements} == {"pixel_noise", "blur", "brightness", "contrast"}
+    assert find(outcome, "brightness", 0.3).value < find(outcome, "pixel_noise", 0.05).value
+    curve = next(a for a in outcome.artifacts if a.name == "robustness.noise.brightness")
+    assert curve.series[0].x == (0.0, 0.1, 0.2, 0.3)
+    assert curve.series[0].y[0] == 1.0
+
+
+def test_tokens_are_replaced_but_padding_is_not():
+    tokens = np.array([[5, 6, 7, 8, 0, 0], [9, 8, 7, 6, 5, 4], [1, 2, 0, 0, 0, 0]])
+    changed = noise.replaced_tokens(tokens, 1.0, np.random.default_rng(0))
+    np.testing.assert_array_equal(changed[0, 4:], 0)
+    np.testing.assert_array_equal(changed[2, 2:], 0)
+    assert set(changed.ravel()) <= set(tokens.ravel())
+    assert (changed != tokens).any()
+    np.testing.assert_array_equal(noise.replaced_tokens(tokens, 0.0, np.random.default_rng(0)), tokens)
+
+
+def test_token_models_are_corrupted_by_replacement():
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(2, 50, size=(200, 12))
+    y = (tokens[:, 0] > 25).astype(int)
+
+    class First(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = torch.nn.Embedding(50, 1)
+            with torch.no_grad():
+                self.table.weight.copy_(torch.arange(50.0)[:, None] - 25.5)
+
+        def forward(self, ids):
+            return self.table(ids[:, 0])
+
+    subject = make_subject(TorchModel(First(), classes=(0, 1)), tokens, y, positive=1)
+    assert subject.test.modality == "sequence"
+    outcome = audit(subject, token_replacement=(0.0, 0.5))
+    assert find(outcome, "token_replacement", 0.0).value == 1.0
+    assert find(outcome, "token_replacement", 0.5).value == pytest.approx(0.75, abs=0.1)
+
+
+def test_regression_error_grows_as_the_closed_form_says():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, size=(3000, 2))
+    x[0], x[1] = -50.0, 50.0
+    y = 3.0 * x[:, 0] + 0.01 * rng.standard_normal(3000)
+    model = LinearRegression().fit(x, y)
+    outcome = audit(make_subject(model, x, y), numeric_noise=(0.5,), max_rows=3000)
+    found = find(outcome, "numeric_noise", 0.5, "robustness.corrupted_mean_absolute_error")
+    expected = 3.0 * 0.5 * x[:, 0].std() * np.sqrt(2 / np.pi)
+    assert found.value == pytest.approx(expected, rel=0.06)
+    rise = find(outcome, "numeric_noise", 0.5, "robustness.mean_absolute_error_increase")
+    assert rise.value == pytest.approx(found.value - np.abs(model.predict(x) - y).mean())
+    assert not [m for m in outcome.measurements if "accuracy" in m.name]
+
+
+def test_paired_interval_is_narrower_than_unpaired_and_covers():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(300):
+        before = rng.random(80) < 0.9
+        after = before & (rng.random(80) < 0.9)
+        rows = Rows(positions=np.arange(80), weights=None, clusters=None)
+        found = paired_drop(before, after, rows)
+        covered += found.interval.low <= 0.09 <= found.interval.high
+    assert 0.92 <= covered / 300 <= 0.99
+    both = paired_drop(np.ones(50, dtype=bool), np.ones(50, dtype=bool), rows)
+    assert both.value == 0.0
+    assert both.interval.high == pytest.approx(1.96 / 52, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: noise.blurred(np.zeros((1, 3, 3)), -1.0, (1, 2)),
+            "AK550 a severity must be finite and 0 or more, got -1",
+        ),
+        (lambda: noise.faded(np.zeros((1, 3, 3)), 1.5, (0.0, 1.0)), r"AK550 a share must be in \[0, 1\], got 1.5"),
+    ],
+)
+def test_bad_severities_are_told(call, message):
+    with pytest.raises(UsageError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("settings_", "message"),
+    [({"missing_values": (1.2,)}, "shares must lie in"), ({"blur": (-1.0,)}, "severities must be finite")],
+)
+def test_settings_are_checked(settings_, message):
+    with pytest.raises(ValueError, match=message):
+        NoiseParams(**settings_)
+
+
+def test_raw_text_is_not_applicable():
+    subject = make_subject(
+        lambda texts: np.array([len(t) > 3 for t in texts]).astype(int), ["ab", "abcd"] * 10, [0, 1] * 10, positive=1
+    )
+    outcome = audit(subject)
+    assert outcome.status == "not_applicable"
+    assert "AK552" in outcome.reason
+
+
+def test_contract():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.standard_normal(80), "n": rng.integers(9, size=80), "c": rng.choice(["x", "y"], 80)})
+    y = (frame["a"] > 0).astype(int).to_numpy()
+    model = lambda t: np.stack([1 / (1 + np.exp(t["a"])), 1 / (1 + np.exp(-t["a"]))], axis=1)  # noqa: E731
+    subject = make_subject(model, frame, y, sensitive=frame[["c"]].rename(columns={"c": "site"}), positive=1)
+    check_analyzer(ANALYZER, subject, params={"min_group_rows": 2})
