@@ -44,6 +44,7 @@ def run(subject: Subject, context: Context, params: QualityParams) -> Iterator[P
     else:
         yield Note("There are no sensitive columns, so representation and proxies are not measured.")
     context.progress(1, steps)
+    context.check_deadline()
     yield from label_balance(subject, params.confidence)
     if not has_inputs(subject):
         yield Note(
