@@ -1,0 +1,260 @@
+"""The command line through real processes: exit codes, streams, and what bad input says."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+CONFIG = """\
+version = 1
+[data]
+test = "rows.csv"
+target = "label"
+prediction = "decision"
+score = "p"
+positive = "yes"
+sensitive = ["sex"]
+[run]
+analyzers = ["performance", "fairness"]
+[analyzer."fairness.groups"]
+cross_check = false
+"""
+RULE = '[[rule]]\nid = "ok"\nmetric = "performance.accuracy"\nmin = 0.2\n'
+
+
+def auditkit(*words, cwd=None, **extra):
+    return subprocess.run(
+        [sys.executable, "-m", "auditkit.cli.main", *map(str, words)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", **extra},
+    )
+
+
+def table(n=120):
+    rng = np.random.default_rng(1)
+    p = rng.random(n).round(3)
+    return pd.DataFrame(
+        {
+            "label": np.where(rng.random(n) < p, "yes", "no"),
+            "decision": np.where(p >= 0.5, "yes", "no"),
+            "p": p,
+            "sex": np.where(rng.random(n) < 0.5, "F", "M"),
+        }
+    )
+
+
+@pytest.fixture
+def project(tmp_path):
+    table().to_csv(tmp_path / "rows.csv", index=False)
+    (tmp_path / "audit.toml").write_text(CONFIG + RULE)
+    return tmp_path
+
+
+def refused(done, code, exit_code=2):
+    """A coded message on stderr, nothing on stdout, no traceback."""
+    assert done.returncode == exit_code, done.stderr
+    assert f"error {code} " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    return done.stderr
+
+
+def test_run_writes_evidence_and_card_and_names_only_them_on_stdout(project):
+    done = auditkit("run", "--out", "out", "--gate", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [os.path.join("out", "evidence.json"), os.path.join("out", "model-card.html")]
+    assert "[1/2] performance ..." in done.stderr
+    assert "PASS" in done.stderr
+    accuracy = (table().label == table().decision).mean()
+    evidence = json.loads((project / "out" / "evidence.json").read_text())
+    measured = [m for o in evidence["outcomes"] for m in o.get("measurements", ())]
+    whole = [m for m in measured if m["name"] == "performance.accuracy" and "slice" not in m]
+    assert whole[0]["value"] == pytest.approx(accuracy)
+
+
+def test_gate_decides_the_exit_code_and_run_without_it_does_not_judge(project):
+    (project / "audit.toml").write_text(CONFIG + RULE.replace("0.2", "0.99"))
+    assert auditkit("run", "--out", "out", "--quiet", cwd=project).returncode == 0
+    assert auditkit("run", "--out", "out", "--quiet", "--gate", cwd=project).returncode == 1
+    assert auditkit("gate", "out/evidence.json", "--quiet", cwd=project).returncode == 1
+    (project / "audit.toml").write_text(CONFIG + RULE.replace("0.2", f"{(table().label == table().decision).mean()}"))
+    assert auditkit("run", "--out", "out", "--quiet", "--gate", cwd=project).returncode == 4
+
+
+def test_quiet_is_silent_on_stderr_before_and_after_the_command(project):
+    for words in (("--quiet", "run", "--out", "a"), ("run", "--out", "b", "--quiet")):
+        done = auditkit(*words, cwd=project)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_unknown_key_names_the_nearest_key_and_the_line(project):
+    (project / "audit.toml").write_text(CONFIG.replace("target =", "tagret ="))
+    message = refused(auditkit("run", "--out", "out", cwd=project), "AK132")
+    assert "audit.toml:4: [data] has no key 'tagret', did you mean 'target'?" in message
+    assert not (project / "out").exists()
+
+
+def test_a_missing_column_names_the_nearest_and_the_line(project):
+    (project / "audit.toml").write_text(CONFIG.replace('"decision"', '"decicion"'))
+    message = refused(auditkit("run", "--out", "out", cwd=project), "AK135")
+    assert "audit.toml:5" in message
+    assert "did you mean 'decision'?" in message
+
+
+def test_an_unknown_analyzer_and_a_wrong_setting_are_refused(project):
+    message = refused(auditkit("run", "--out", "out", "--only", "performence", cwd=project), "AK121")
+    assert "did you mean 'performance'?" in message
+    (project / "audit.toml").write_text(CONFIG.replace("cross_check", "cros_check"))
+    message = refused(auditkit("run", "--out", "out", cwd=project), "AK123")
+    assert "'cros_check', did you mean 'cross_check'?" in message
+
+
+def test_output_that_cannot_be_written_is_told_before_anything_runs(project):
+    (project / "out").write_text("a file where the folder should be")
+    message = refused(auditkit("run", "--out", "out", cwd=project), "AK302")
+    assert "performance ..." not in message
+
+
+def test_gate_without_rules_is_a_usage_error(project):
+    (project / "audit.toml").write_text(CONFIG)
+    refused(auditkit("run", "--out", "out", "--gate", cwd=project), "AK643")
+
+
+def test_two_configurations_are_refused(project):
+    refused(auditkit("run", "audit.toml", "--config", "audit.toml", "--out", "o", cwd=project), "AK642")
+
+
+def test_a_hostile_pickle_is_refused_and_does_not_run(project):
+    class Evil:
+        def __reduce__(self):
+            return (os.mkdir, (str(project / "owned"),))
+
+    (project / "model.pkl").write_bytes(pickle.dumps(Evil()))
+    text = CONFIG.replace('prediction = "decision"\nscore = "p"\n', "")
+    (project / "audit.toml").write_text(text.replace("[data]", '[model]\npath = "model.pkl"\n[data]'))
+    message = refused(auditkit("run", "--out", "out", cwd=project), "AK236")
+    assert "allow_pickle = true" in message
+    wrong = '[model]\npath = "model.pkl"\nallow_pickle = true\nsha256 = "' + "0" * 64 + '"\n[data]'
+    (project / "audit.toml").write_text(text.replace("[data]", wrong))
+    refused(auditkit("run", "--out", "out", cwd=project), "AK237")
+    assert not (project / "owned").exists()
+
+
+def test_a_name_holding_html_reaches_the_card_as_text(project):
+    evil = "<script>alert(1)</script>"
+    rows = table()
+    rows["sex"] = rows.sex.replace("F", evil)
+    rows.to_csv(project / "rows.csv", index=False)
+    (project / "audit.toml").write_text(CONFIG + RULE + "[card]\ntitle = '<img src=x onerror=alert(1)>'\n")
+    assert auditkit("run", "--out", "out", cwd=project).returncode == 0
+    page = (project / "out" / "model-card.html").read_text()
+    body = page.split('<script type="application/json"')[0]
+    assert "<script>" not in page
+    assert "<img src=x" not in body
+    assert "&lt;script&gt;alert(1)" in body
+
+
+def test_escape_sequences_in_a_name_do_not_reach_the_terminal(project):
+    text = CONFIG.replace('target = "label"', 'target = "\\u001b[31mlabel"')
+    (project / "audit.toml").write_text(text)
+    done = auditkit("run", "--out", "out", cwd=project)
+    assert done.returncode == 2
+    assert "\x1b" not in done.stderr
+
+
+def model_project(folder, build, rows):
+    rows.to_csv(folder / "rows.csv", index=False)
+    (folder / "model.py").write_text(build)
+    (folder / "audit.toml").write_text(
+        'version = 1\n[model]\nfactory = "model:build"\n[data]\ntest = "rows.csv"\ntarget = "y"\n'
+        'positive = "good"\nsensitive = ["sex"]\n[run]\nanalyzers = ["performance"]\n'
+    )
+
+
+def numbers(n=80):
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal(n)
+    return pd.DataFrame({"a": a, "b": a**2, "sex": np.resize(["F", "M"], n), "y": np.where(a > 0, "good", "bad")})
+
+
+FITTED = """\
+import numpy as np, pandas as pd
+from sklearn.{module} import {name}
+def build():
+    t = pd.read_csv("rows.csv")
+    return {name}().fit(t[["a", "b"]].fillna(0), t["y"])
+"""
+
+
+def test_labels_may_be_strings_and_nan_features_are_the_models_own_business(tmp_path):
+    rows = numbers()
+    rows.loc[:5, "a"] = np.nan
+    tree = FITTED.format(module="ensemble", name="HistGradientBoostingClassifier")
+    model_project(tmp_path, tree, rows)
+    assert auditkit("run", "--out", "out", cwd=tmp_path).returncode == 0
+    model_project(tmp_path, FITTED.format(module="linear_model", name="LogisticRegression"), rows)
+    message = auditkit("run", "--out", "out2", cwd=tmp_path)
+    assert message.returncode == 3
+    assert "AK210" in message.stderr
+    assert "missing value" in message.stderr
+    assert "Traceback" not in message.stderr
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    model_project(tmp_path, "def build():\n    raise ValueError('no such weights')\n", numbers())
+    plain = auditkit("run", "--out", "out", cwd=tmp_path)
+    assert plain.returncode == 3
+    assert "AK137" in plain.stderr
+    assert "no such weights" in plain.stderr
+    assert "Traceback" not in plain.stderr
+    assert "Traceback" in auditkit("run", "--out", "out", "--debug", cwd=tmp_path).stderr
+
+
+def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path):
+    rows = numbers(400)
+    model_project(tmp_path, FITTED.format(module="linear_model", name="LogisticRegression"), rows)
+    config = (tmp_path / "audit.toml").read_text()
+    config = config.replace('["performance"]', '["performance", "explain.lime"]')
+    (tmp_path / "audit.toml").write_text(config + '[analyzer."explain.lime"]\nmax_rows = 300\nsamples = 4000\n')
+    words = [sys.executable, "-m", "auditkit.cli.main", "run", "--out", "out"]
+    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    finished = tmp_path / "out" / ".auditkit" / "checkpoints"
+    limit = time.monotonic() + 120
+    while time.monotonic() < limit and not list(finished.glob("*.json")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "out" / "evidence.json").exists()
+    (tmp_path / "audit.toml").write_text(config + '[analyzer."explain.lime"]\nmax_rows = 5\nsamples = 200\n')
+    again = auditkit("run", "--out", "out", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "kept from the earlier run" in again.stderr
+    resumed = json.loads((tmp_path / "out" / "evidence.json").read_text())
+    assert resumed["run"]["resumed"] == ["performance"]
+    fresh = auditkit("run", "--out", "out", "--fresh", cwd=tmp_path)
+    assert "kept from the earlier run" not in fresh.stderr
+    assert json.loads((tmp_path / "out" / "evidence.json").read_text())["digest"] == resumed["digest"]
+
+
+def test_ctrl_c_says_that_the_run_can_go_on(tmp_path):
+    model_project(tmp_path, "import time\ndef build():\n    time.sleep(60)\n", numbers())
+    words = [sys.executable, "-m", "auditkit.cli.main", "run", "--out", "out"]
+    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr.readline().startswith("configuration audit.toml")
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command with the same --out continues" in message
+    assert "Traceback" not in message
