@@ -185,14 +185,30 @@ def _read_csv(
     query = f"SELECT * FROM read_csv(?, header = true, sample_size = -1{options})"  # noqa: S608
     cursor = connection.execute(query, values)
     header = _header(raw or (), [column[0] for column in cursor.description], name)
+    unknown = [column for column in types if column not in header]
+    if unknown:
+        raise LoadError("AK232", f"there is no column {unknown[0]!r}", where=name, fix=nearest(unknown[0], header))
+    given = [column[0] for column in cursor.description]
+    words = _word_columns(connection, query, values, cursor.description)
+    types = {**{header[given.index(column)]: "VARCHAR" for column in words}, **types}
     if types:
-        unknown = [column for column in types if column not in header]
-        if unknown:
-            raise LoadError("AK232", f"there is no column {unknown[0]!r}", where=name, fix=nearest(unknown[0], header))
-        given = [column[0] for column in cursor.description]
         wanted = ", ".join(f"{_text(given[header.index(column)])}: {_text(kind)}" for column, kind in types.items())
         cursor = connection.execute(f"{query[:-1]}, types = {{{wanted}}})", values)
     return _frame(cursor, header)
+
+
+def _word_columns(connection: duckdb.DuckDBPyConnection, query: str, values: Sequence[Any], columns: Any) -> list[str]:
+    """Columns that DuckDB takes for boolean although they hold other words, such as yes and no: a model was
+    fitted on the words.
+    """
+    booleans = [column[0] for column in columns if str(column[1]) == "BOOLEAN"]
+    if not booleans:
+        return []
+    quoted = ['"' + column.replace('"', '""') + '"' for column in booleans]
+    tests = ", ".join(f"bool_and(lower(trim({column})) IN ('true', 'false', ''))" for column in quoted)
+    plain = query.replace("SELECT *", f"SELECT {tests}").replace("sample_size = -1", "all_varchar = true")
+    answers = connection.cursor().execute(plain, list(values)).fetchone() or ()
+    return [column for column, only in zip(booleans, answers, strict=False) if only is False]
 
 
 def _read_parquet(

@@ -2,6 +2,7 @@
 
 import sys
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -106,7 +107,8 @@ def test_saved_predictions_become_a_subject(project):
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_parquet_and_csv_give_the_same_subject(project, suffix):
-    rows().to_parquet(project / "rows.parquet")
+    source, target = project / "rows.csv", project / "rows.parquet"
+    duckdb.sql(f"COPY (SELECT * FROM read_csv('{source}', all_varchar = true)) TO '{target}' (FORMAT parquet)")
     subject = subject_from_config(configured(project, PREDICTIONS.replace("rows.csv", f"rows.{suffix}")))
     assert subject.test.sensitive["sex"].tolist() == rows().sex.tolist()
 

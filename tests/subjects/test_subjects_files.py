@@ -139,3 +139,13 @@ def test_npz_holds_plain_arrays_only(tmp_path, monkeypatch) -> None:
     np.savez_compressed(tmp_path / "bomb.npz", x=np.zeros(10**6))
     with pytest.raises(LoadError, match="AK243 'bomb.npz' unpacks to"):
         read_arrays(tmp_path / "bomb.npz", max_bytes=10**6)
+
+
+def test_words_that_are_not_true_or_false_stay_words(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text('answer,flag,"odd ""name",gap\nyes,true,t,TRUE\nno,false,f,\n')
+    frame = read_table(path)
+    assert frame["answer"].tolist() == ["yes", "no"]
+    assert frame['odd "name'].tolist() == ["t", "f"]
+    assert frame["flag"].tolist() == [True, False]
+    assert frame["gap"].isna().tolist() == [False, True]
