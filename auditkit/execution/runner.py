@@ -111,8 +111,8 @@ def run_step(
     """Run one step. Never raises for a fault of the analyzer; what it yielded before a fault is kept."""
     analyzer = step.analyzer
     if analyzer is None:
-        reason = step.fault.sentence() if step.fault else "the analyzer could not be loaded"
-        return Outcome(analyzer=step.name, version="", status="failed", reason=reason)
+        fault = step.fault.sentence() if step.fault else "the analyzer could not be loaded"
+        return Outcome(analyzer=step.name, version="", status="failed", reason=fault)
     params = step.params.model_dump(mode="json")
     sequence = analyzer_seed(seed, analyzer.name, params)
     collected = _Collected(analyzer)
