@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from auditkit.core.evidence import (
     AnyArtifact,
     Counts,
+    Curve,
     DataFacts,
     Density,
     Evidence,
@@ -143,8 +144,17 @@ def _redact_measurements(
         elif index in companions:
             out.append(_coarse(measurement))
         else:
-            out.append(measurement)
+            out.append(_six(measurement))
     return tuple(out)
+
+
+def _six(measurement: Measurement) -> Measurement:
+    """Six significant digits: what any reader or check needs, and a smaller page."""
+    interval = measurement.interval
+    if interval is not None:
+        low, high = digits(interval.low, 6), digits(interval.high, 6)
+        interval = dataclasses.replace(interval, low=low, high=high)
+    return dataclasses.replace(measurement, value=_digits(measurement.value, 6), interval=interval)
 
 
 def _gaps(measurements: tuple[Measurement, ...], small: frozenset[Group], hidden: set[int]) -> set[int]:
@@ -201,14 +211,17 @@ def _coarse(measurement: Measurement) -> Measurement:
 
 
 def two_digits(value: float) -> float:
-    """``value`` to two significant digits.
+    """``value`` to two significant digits."""
+    return digits(value, 2)
 
-    >>> two_digits(0.31747), two_digits(-1234.0), two_digits(0.0)
+
+def digits(value: float, count: int) -> float:
+    """``value`` to ``count`` significant digits.
+
+    >>> digits(0.31747, 2), digits(-1234.0, 2), digits(0.0, 2)
     (0.32, -1200.0, 0.0)
     """
-    if value == 0.0:
-        return 0.0
-    return round(value, 1 - math.floor(math.log10(abs(value))))
+    return round(value, count - 1 - math.floor(math.log10(abs(value)))) if value else 0.0
 
 
 # Artifacts ----------------------------------------------------------------------------------------------
@@ -227,13 +240,27 @@ def _redact_outcome(outcome: Outcome, small: frozenset[Group], min_cell: int) ->
             artifacts.append(_redact_table(artifact, min_cell))
         elif isinstance(artifact, Density):
             artifacts.append(_redact_density(artifact, min_cell))
-        elif artifact.kind == "curve" and any(series.name in names for series in artifact.series):
-            kept = tuple(series for series in artifact.series if series.name not in names)
-            artifacts.append(dataclasses.replace(artifact, series=kept))
+        elif isinstance(artifact, Curve):
+            artifacts.append(_redact_curve(artifact, names))
         else:
             artifacts.append(artifact)
     measurements = _redact_measurements(outcome.measurements, small, min_cell)
     return dataclasses.replace(outcome, measurements=measurements, artifacts=tuple(artifacts), notes=tuple(notes))
+
+
+def _redact_curve(curve: Curve, small: set[str]) -> Curve:
+    """The lines of groups that may be shown, to four digits: what a drawing needs, and no more of any row's score."""
+    kept = []
+    for series in curve.series:
+        if series.name not in small:
+            y, low, high = (tuple(_digits(v, 4) for v in values) for values in (series.y, series.low, series.high))
+            x = tuple(digits(v, 4) for v in series.x)
+            kept.append(dataclasses.replace(series, x=x, y=y, low=low, high=high))
+    return dataclasses.replace(curve, series=tuple(kept))
+
+
+def _digits(value: float | None, count: int) -> float | None:
+    return None if value is None else digits(value, count)
 
 
 def _redact_counts(counts: Counts, min_cell: int) -> list[AnyArtifact]:
@@ -310,13 +337,16 @@ def _is_small(cell: Scalar, min_cell: int) -> bool:
 
 
 def _redact_density(density: Density, min_cell: int) -> Density:
-    """Counts rounded to multiples of ``min_cell``; no colour where fewer rows were."""
-    if all(cell == 0 or cell >= min_cell for row in density.counts for cell in row):
-        return density
+    """Counts rounded to multiples of ``min_cell``; no colour where fewer rows were, and two digits of it elsewhere."""
+    small = any(0 < cell < min_cell for row in density.counts for cell in row)
     counts = tuple(tuple(min_cell * ((cell + min_cell // 2) // min_cell) for cell in row) for row in density.counts)
+    counts = counts if small else density.counts
     color = tuple(
-        tuple(None if cell < min_cell else shade for cell, shade in zip(cells, shades, strict=True))
+        tuple(
+            None if shade is None or cell < min_cell else round(shade, 2)
+            for cell, shade in zip(cells, shades, strict=True)
+        )
         for cells, shades in zip(density.counts, density.color, strict=False)
     )
-    note = f"{density.note} Counts are rounded to multiples of {min_cell}.".strip()
+    note = f"{density.note} Counts are rounded to multiples of {min_cell}.".strip() if small else density.note
     return dataclasses.replace(density, counts=counts, color=color, note=note)

@@ -30,7 +30,8 @@ def clean(text: object, *, limit: int | None = LIMIT, lines: bool = False) -> st
         lines: Keep line feeds (prose); otherwise they become spaces.
 
     Returns:
-        Text that holds no control, bidirectional, separator or surrogate character.
+        ``(blank)`` for text of spaces only, which no reader could see; else text without any control,
+        bidirectional, separator or surrogate character.
 
     >>> clean("a\x1b[31mred")
     'a\\x1b[31mred'
@@ -40,6 +41,8 @@ def clean(text: object, *, limit: int | None = LIMIT, lines: bool = False) -> st
     raw = str(text)
     if limit is not None and len(raw) > limit:
         raw = raw[: max(limit - 1, 0)] + "…"
+    if raw and not raw.strip():
+        return "(blank)"
     raw = raw.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
     if not lines:
         return _UNSAFE.sub(_visible, raw.replace("\n", " "))

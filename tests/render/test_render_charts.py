@@ -49,7 +49,14 @@ def charts():
 
 
 def tree(chart):
-    return ET.fromstring(re.sub(r"(<(?:img|br)[^>]*)>", r"\1/>", chart.figure().text))
+    """The figure as XML: void elements closed, and the optional end tags of table cells put back."""
+    html = re.sub(r"(<(?:img|br)[^>]*)>", r"\1/>", chart.figure().text)
+
+    def closed(match):
+        cells = re.sub(r"<(t[hd])>([^<]*)", r"<\1>\2</\1>", match.group(1))
+        return "<tbody>" + re.sub(r"<tr>((?:(?!<tr>).)*)", r"<tr>\1</tr>", cells, flags=re.S) + "</tbody>"
+
+    return ET.fromstring(re.sub(r"<tbody>(.*?)</tbody>", closed, html, flags=re.S))
 
 
 @pytest.mark.parametrize("chart", list(charts()))
@@ -59,7 +66,7 @@ def test_every_chart_is_well_formed_with_a_finding_and_no_style_attribute(chart)
     assert root.find("figcaption").text == "finding"
     assert not [e for e in root.iter() if "style" in e.attrib]
     for svg in root.iter("svg"):
-        named = svg.get("role") == "img" and svg.find("title").text and svg.get("aria-label")
+        named = svg.get("role") == "img" and svg.find("title").text
         assert named or svg.get("aria-hidden") == "true"
     assert chart._repr_html_().startswith("<style>")
 
@@ -82,7 +89,7 @@ def test_dots_stand_where_their_values_are():
 
 def test_bars_start_at_zero_also_when_values_are_negative():
     rows = [Row(label="a", value=-1.0), Row(label="b", value=2.0)]
-    bars = [e for e in tree(bar_chart(rows, "finding", label="w")).iter("rect") if e.get("class") == "ak-bar"]
+    bars = [e for e in tree(bar_chart(rows, "finding", label="w")).iter("rect") if e.get("rx") == "2"]
     left, right = (float(bars[i].get("x")[:-1]) for i in (0, 1))
     assert left + float(bars[0].get("width")[:-1]) == pytest.approx(right, abs=0.02)
 

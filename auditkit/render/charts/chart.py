@@ -7,7 +7,8 @@ from functools import cache
 from importlib import resources
 
 from auditkit.render.charts.axis import Axis, tick_text
-from auditkit.render.charts.svg import Child, Markup, element, joined, percent
+from auditkit.render.charts.svg import Child, Markup, element, joined, percent, without_optional_ends
+from auditkit.render.text import shorten
 
 LABEL_LENGTH = 26
 
@@ -75,25 +76,20 @@ def _numbers(title: str, columns: tuple[str, ...], rows: tuple[tuple[str, ...], 
 def table_markup(label: str, columns: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> Markup:
     """A table inside a region that scrolls by itself and can be reached by keyboard."""
     head = element("tr", *(element("th", column, scope="col") for column in columns))
-    body = []
-    for row in rows:
-        cells = [element("th", row[0], scope="row")] + [
-            element("td", cell, class_="ak-num" if _numeric(cell) else None) for cell in row[1:]
-        ]
-        body.append(element("tr", *cells))
-    table = element("table", element("thead", head), element("tbody", *body))
-    return element("div", table, class_="ak-scroll", role="region", tabindex="0", aria_label=f"Table: {label}")
+    body = joined(*(element("tr", element("th", row[0]), *(element("td", cell) for cell in row[1:])) for row in rows))
+    table = element("table", element("thead", head), element("tbody", without_optional_ends(body)))
+    return element(
+        "div", table, class_="ak-scroll", role="region", tabindex="0", aria_label=f"Table: {shorten(label, 80)}"
+    )
 
 
-def _numeric(cell: str) -> bool:
-    return cell[:1] in "0123456789−—<"
+def drawing(description: str, height: float, *children: Child) -> Markup:
+    """An SVG as wide as its column and ``height`` pixels high, whose text keeps its size.
 
-
-def drawing(title: str, description: str, height: float, *children: Child) -> Markup:
-    """An SVG as wide as its column and ``height`` pixels high, whose text keeps its size."""
-    label = f"{title} {description}".strip()
-    return element("svg", element("title", label), *children, class_="ak-svg", role="img", width="100%",
-                   height=height, focusable="false", aria_label=label)  # fmt: skip
+    Its name says how to look at it; what there is to see is the finding in the figure's caption.
+    """
+    return element("svg", element("title", description), *children, class_="ak-svg", role="img", width="100%",
+                   height=height)  # fmt: skip
 
 
 def x_axis(axis: Axis, top: float, bottom: float) -> Markup:
@@ -101,11 +97,11 @@ def x_axis(axis: Axis, top: float, bottom: float) -> Markup:
     marks: list[Child] = []
     for index, tick in enumerate(axis.ticks):
         x = percent(axis.across(tick))
-        anchor = "start" if index == 0 else "end" if index == len(axis.ticks) - 1 else "middle"
-        marks.append(element("line", x1=x, x2=x, y1=top, y2=bottom, class_="ak-grid"))
-        marks.append(element("text", tick_text(tick), x=x, y=bottom + 15.0, text_anchor=anchor, class_="ak-tick"))
-    marks.append(element("text", axis.caption, x="50%", y=bottom + 33.0, text_anchor="middle", class_="ak-axis"))
-    return joined(*marks)
+        anchor = "start" if index == 0 else "end" if index == len(axis.ticks) - 1 else None
+        marks.append(element("line", x1=x, x2=x, y1=top, y2=bottom))
+        marks.append(element("text", tick_text(tick), x=x, y=bottom + 15.0, text_anchor=anchor))
+    marks.append(element("text", axis.caption, x="50%", y=bottom + 33.0))
+    return element("g", *marks, class_="ak-x")
 
 
 @cache

@@ -56,7 +56,7 @@ def density_chart(
     )
     return Chart(
         title=clean(title),
-        drawing=drawing(title, f"Density strips; axis: {axis.caption}.", bottom + _FOOT, *marks),
+        drawing=drawing(f"Density strips; axis: {axis.caption}.", bottom + _FOOT, *marks),
         columns=("Feature", "Rows", "10th percentile", "Median", "90th percentile"),
         rows=tuple(_summary(name, edges, cells) for name, cells in zip(rows, counts, strict=True)),
         keys=keys,

@@ -55,8 +55,7 @@ def heat_map(
         marks.append(element("text", shorten(name, 12), x="0", y=top + 24.0, class_="ak-label"))
         for index, value in enumerate(values[line]):
             level = _level(value, low, high)
-            tip = f"{clean(name)}, {clean(columns[index])}: {number(value)}"
-            box = element("rect", element("title", tip), x=percent(_LEFT + width * index), y=top,
+            box = element("rect", x=percent(_LEFT + width * index), y=top,
                           width=percent(width * 0.985), height=_CELL - 3.0, rx=3.0, class_=f"ak-h{level}")  # fmt: skip
             css = f"ak-cell ak-t{level}" + (" ak-wide" if dense else "")
             text = element("text", number(value), x=percent(_LEFT + width * (index + 0.49)), y=top + 23.0,
@@ -70,7 +69,6 @@ def heat_map(
     return Chart(
         title=clean(title),
         drawing=drawing(
-            title,
             f"Grid of {clean(row_label)} by {clean(column_label)}.",
             _TOP + _CELL * len(rows) + 4.0,
             *marks,

@@ -86,7 +86,7 @@ def line_chart(
         note = f"Bands are pointwise intervals. {note}".strip()
     return Chart(
         title=clean(title),
-        drawing=drawing(title, f"Lines; across: {x_scale.caption}; up: {y_scale.caption}.", bottom + _FOOT, *marks),
+        drawing=drawing(f"Lines; across: {x_scale.caption}; up: {y_scale.caption}.", bottom + _FOOT, *marks),
         columns=("Line", x_label, y_label, "Interval"),
         rows=tuple(row for line in lines for row in _cells(line)),
         keys=tuple(keys),
@@ -101,12 +101,16 @@ def _cells(line: Line) -> list[tuple[str, ...]]:
         low = line.low[index] if line.low else None
         high = line.high[index] if line.high else None
         interval = MISSING if low is None or high is None else f"{number(low)} to {number(high)}"
-        rows.append((clean(line.name), number(x), number(y), interval))
+        rows.append((clean(line.name), tick_text(_short(x)), number(y), interval))
     # A curve of hundreds of points is thinned in its table, ends kept; the drawing shows them all.
-    if len(rows) > 41:
-        step = (len(rows) - 1) / 40
-        rows = [rows[round(step * index)] for index in range(41)]
+    if len(rows) > 21:
+        step = (len(rows) - 1) / 10
+        rows = [rows[round(step * index)] for index in range(11)]
     return rows
+
+
+def _short(x: float) -> float:
+    return float(f"{x:.4g}")
 
 
 def _y_axis(axis: Axis) -> Markup:
@@ -131,18 +135,23 @@ def _plot(*children: Child) -> Markup:
 
 
 def _xy(x: float, y: float, x_axis_: Axis, y_axis_: Axis) -> str:
-    return f"{coordinate(1000.0 * x_axis_.across(x))} {coordinate(_y(y, y_axis_))}"
+    return f"{coordinate(round(1000.0 * x_axis_.across(x), 1))} {coordinate(round(_y(y, y_axis_), 1))}"
 
 
 def _path(line: Line, across: Axis, upward: Axis, index: int) -> Markup:
     parts = []
     pen = "M"
-    for x, y in zip(line.x, line.y, strict=True):
+    last = (-1e9, -1e9)
+    end = len(line.x) - 1
+    for place, (x, y) in enumerate(zip(line.x, line.y, strict=True)):
         if y is None:
             pen = "M"
             continue
+        here = (1000.0 * across.across(x), _y(y, upward))
+        if pen == "L" and place != end and abs(here[0] - last[0]) < 5.0 and abs(here[1] - last[1]) < 2.0:
+            continue  # closer than the eye can tell
         parts.append(pen + _xy(x, y, across, upward))
-        pen = "L"
+        pen, last = "L", here
     return element("path", d="".join(parts) or "M0 0", class_=f"ak-line ak-s{index % SERIES}")
 
 
@@ -168,17 +177,12 @@ def _points(line: Line, across: Axis, upward: Axis, index: int) -> Markup | None
     """Markers, when there are few enough points that each one was measured by itself."""
     if len(line.x) > _MARKED:
         return None
-    dots: list[Child] = []
-    for position, (x, y) in enumerate(zip(line.x, line.y, strict=True)):
-        if y is None:
-            continue
-        low = line.low[position] if line.low else None
-        high = line.high[position] if line.high else None
-        interval = "" if low is None or high is None else f" ({number(low)} to {number(high)})"
-        tip = f"{clean(line.name)}, {number(x)}: {number(y)}{interval}"
-        dots.append(element("circle", element("title", tip), cx=percent(across.across(x)), cy=_y(y, upward), r=4.0,
-                            class_=f"ak-point ak-s{index % SERIES}"))  # fmt: skip
-    return joined(*dots)
+    dots = [
+        element("circle", cx=percent(across.across(x)), cy=_y(y, upward), r=4.0)
+        for x, y in zip(line.x, line.y, strict=True)
+        if y is not None
+    ]
+    return element("g", *dots, class_=f"ak-point ak-s{index % SERIES}")
 
 
 def _diagonal(across: Axis, upward: Axis) -> Markup:

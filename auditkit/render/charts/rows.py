@@ -85,7 +85,7 @@ def interval_chart(
         keys.append(Key(css="ak-key-limit", label=f"limit {tick_text(limit.value)}; the shaded side is allowed"))
     return Chart(
         title=clean(title),
-        drawing=drawing(title, f"Dots with intervals; axis: {axis.caption}.", bottom + _FOOT, *marks),
+        drawing=drawing(f"Dots with intervals; axis: {axis.caption}.", bottom + _FOOT, *marks),
         columns=("Group", _value_head(axis), "Interval", "n", "Note"),
         rows=tuple(_cells(row) for row in rows),
         keys=tuple(keys),
@@ -114,7 +114,7 @@ def bar_chart(rows: Sequence[Row], title: str, *, label: str, unit: str = "", he
         keys = [Key(css="ak-key-bar", label="estimate"), Key(css="ak-key-whisker", label="its interval")]
     return Chart(
         title=clean(title),
-        drawing=drawing(title, f"Bars from zero; axis: {axis.caption}.", bottom + _FOOT, *marks),
+        drawing=drawing(f"Bars from zero; axis: {axis.caption}.", bottom + _FOOT, *marks),
         columns=(head, _value_head(axis), "Interval", "n", "Note"),
         rows=tuple(_cells(row) for row in rows),
         keys=tuple(keys),
@@ -148,14 +148,18 @@ def _allowed(axis: Axis, limit: Limit | None, bottom: float) -> Markup | None:
 
 def _texts(row: Row, top: float) -> Markup:
     """The label at the left and the number at the right; the interval and n give way on narrow screens."""
-    right: list[Child] = [element("tspan", number(row.value), class_="ak-value")]
-    if row.low is not None and row.high is not None:
-        right.append(element("tspan", f"  ({_span(row)})", class_="ak-wide"))
-    if row.n is not None:
-        right.append(element("tspan", f"  n {count(row.n)}", class_="ak-wide"))
+    detail = f"  ({_span(row)})" if row.low is not None and row.high is not None else ""
+    detail += f"  n {count(row.n)}" if row.n is not None else ""
     return joined(
-        element("text", shorten(row.label, LABEL_LENGTH), x="0", y=top + 15.0, class_="ak-label ak-halo"),
-        element("text", *right, x="100%", y=top + 15.0, text_anchor="end", class_="ak-number ak-halo"),
+        element("text", shorten(row.label, LABEL_LENGTH), y=top + 15.0),
+        element(
+            "text",
+            element("tspan", number(row.value)),
+            element("tspan", detail) if detail else None,
+            x="100%",
+            y=top + 15.0,
+            text_anchor="end",
+        ),
     )
 
 
@@ -163,38 +167,24 @@ def _whisker(row: Row, axis: Axis, y: float) -> Markup | None:
     if row.low is None or row.high is None:
         return None
     low, high = percent(axis.across(row.low)), percent(axis.across(row.high))
-    css = f"ak-whisker ak-{row.state}" if row.state else "ak-whisker"
-    return joined(
-        element("line", x1=low, x2=high, y1=y, y2=y, class_=css),
-        element("line", x1=low, x2=low, y1=y - 5.0, y2=y + 5.0, class_=css),
-        element("line", x1=high, x2=high, y1=y - 5.0, y2=y + 5.0, class_=css),
-    )
+    return element("line", x1=low, x2=high, y1=y, y2=y, class_="ak-whisker")
 
 
 def _dot_row(row: Row, axis: Axis, top: float) -> Markup:
     y = top + 29.0
-    css = f"ak-dot ak-{row.state}" if row.state else "ak-dot"
-    dot = None
     if row.value is None:
-        dot = element("text", shorten(row.note or "no value", 44), x="2%", y=y + 4.0, class_="ak-tick")
+        mark = element("text", shorten(row.note or "no value", 44), x="2%", y=y + 4.0, class_="ak-tick")
+        track = None
     else:
-        dot = element("circle", cx=percent(axis.across(row.value)), cy=y, r=5.5, class_=css)
-    track = element("line", x1="0%", x2="100%", y1=y, y2=y, class_="ak-track")
-    return element("g", element("title", _tooltip(row)), track if row.value is not None else None,
-                   _texts(row, top), _whisker(row, axis, y), dot)  # fmt: skip
+        mark = element("circle", cx=percent(axis.across(row.value)), cy=y, r=5.5)
+        track = element("line", x2="100%", y1=y, y2=y)
+    css = f"ak-row ak-{row.state}" if row.state else "ak-row"
+    return element("g", track, _whisker(row, axis, y), mark, _texts(row, top), class_=css)
 
 
 def _bar_row(row: Row, axis: Axis, top: float) -> Markup:
     bar = None
     if row.value is not None:
         ends = sorted((axis.across(0.0), axis.across(row.value)))
-        bar = element("rect", x=percent(ends[0]), y=top + 22.0, width=percent(ends[1] - ends[0]), height=14.0, rx=2.0,
-                      class_="ak-bar")  # fmt: skip
-    return element("g", element("title", _tooltip(row)), _texts(row, top), bar, _whisker(row, axis, top + 29.0))
-
-
-def _tooltip(row: Row) -> str:
-    cells = _cells(row)
-    interval = f" ({cells[2]})" if cells[2] != MISSING else ""
-    n = f", n {cells[3]}" if row.n is not None else ""
-    return f"{cells[0]}: {cells[1]}{interval}{n}" + (f". {cells[4]}" if row.note else "")
+        bar = element("rect", x=percent(ends[0]), y=top + 22.0, width=percent(ends[1] - ends[0]), height=14.0, rx=2.0)
+    return element("g", bar, _whisker(row, axis, top + 29.0), _texts(row, top), class_="ak-row")

@@ -25,6 +25,9 @@ from auditkit.render.redact_verdict import redact_verdict
 from auditkit.render.text import capitalised, clean
 
 EMBED_LIMIT = 1_000_000
+# A page over this many characters is made again with fewer charts a family: (open, folded).
+SIZE = 485_000
+CHARTS = ((6, 6), (6, 2), (6, 0), (5, 0), (4, 0))
 _REGION = 'role="region" tabindex="0" aria-label="'
 
 
@@ -42,11 +45,13 @@ def render_card(evidence: Evidence, verdict: Verdict | None = None) -> str:
         HTML that needs no other file, no network and no script.
     """
     style = f"{style_sheet()}\n{_card_style()}"
-    page = (
-        _environment()
-        .get_template("card.html")
-        .render(card=card_view(evidence, verdict), csp=Markup(content_policy(style)), style=Markup(style))
-    )
+    template = _environment().get_template("card.html")
+    page = ""
+    for shown in CHARTS:
+        view = card_view(evidence, verdict, shown)
+        page = template.render(card=view, csp=Markup(content_policy(style)), style=Markup(style))
+        if len(page) <= SIZE:
+            break
     return _unique_regions(page).rstrip("\n") + "\n"
 
 
@@ -71,7 +76,7 @@ def content_policy(style: str) -> str:
     return f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
-def card_view(evidence: Evidence, verdict: Verdict | None) -> CardView:
+def card_view(evidence: Evidence, verdict: Verdict | None, shown: tuple[int, int] = CHARTS[0]) -> CardView:
     """Everything that the page says, as finished words and charts."""
     min_cell = smallest_cell(evidence)
     shared = redact(evidence, min_cell)
@@ -80,7 +85,7 @@ def card_view(evidence: Evidence, verdict: Verdict | None) -> CardView:
     ruled = frozenset() if judged is None else frozenset(result.metric for result in judged.results)
     places = anchors_of(shared)
     rules = rule_views(judged, anchors, shared)
-    families = family_views(shared, ruled)
+    families = family_views(shared, ruled, shown)
     idle = tuple(
         outcome_view(outcome, place, places)
         for place, outcome in enumerate(shared.outcomes)
@@ -111,9 +116,9 @@ def card_view(evidence: Evidence, verdict: Verdict | None) -> CardView:
 
 def icon(state: str) -> Markup:
     """The state's sign; its meaning is always in words beside it."""
-    return element("svg", element("circle", cx="12", cy="12", r="11", class_="icon-disc"),
-                   element("path", d=STATES[state][2], class_="icon-sign"), class_=f"icon state-{state}",
-                   viewBox="0 0 24 24", aria_hidden="true", focusable="false")  # fmt: skip
+    return element("svg", element("circle", cx="12", cy="12", r="11"),
+                   element("path", d=STATES[state][2]), class_=f"icon state-{state}",
+                   viewBox="0 0 24 24", aria_hidden="true")  # fmt: skip
 
 
 def _lede(evidence: Evidence) -> str:

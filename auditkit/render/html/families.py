@@ -15,10 +15,10 @@ from auditkit.render.numerals import MISSING, count, number, setting, span, with
 from auditkit.render.text import clean
 
 _TILES = 6
-_OPEN = 6
-_FOLDED = 24
-_KINDS = ("headline", "curve", "density", "bars", "sweep", "pictures", "groups", "counts", "settings", "intersections",
-          "table")  # fmt: skip
+_KINDS = (
+    *("headline", "curve", "density", "bars", "sweep", "pictures", "groups", "counts", "settings"),
+    *("intersections", "sweep by group", "table"),
+)
 
 
 def anchors_of(evidence: Evidence) -> dict[tuple[int, int], str]:
@@ -27,8 +27,7 @@ def anchors_of(evidence: Evidence) -> dict[tuple[int, int], str]:
     out = {}
     for place, outcome in enumerate(evidence.outcomes):
         for index, measurement in enumerate(outcome.measurements):
-            mark = hashlib.sha256(measurement.key.encode("utf-8", "replace")).hexdigest()[:8]
-            anchor = f"m-{slug(measurement.name)}-{mark}"
+            anchor = "m-" + hashlib.sha256(measurement.key.encode("utf-8", "replace")).hexdigest()[:10]
             seen[anchor] = seen.get(anchor, 0) + 1
             out[place, index] = anchor if seen[anchor] == 1 else f"{anchor}-{seen[anchor]}"
     return out
@@ -43,12 +42,13 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "x"
 
 
-def family_views(evidence: Evidence, ruled: frozenset[str]) -> tuple[FamilyView, ...]:
+def family_views(evidence: Evidence, ruled: frozenset[str], shown: tuple[int, int] = (6, 6)) -> tuple[FamilyView, ...]:
     """The sections, built-in families first.
 
     Args:
         evidence: The shared copy.
         ruled: Metrics that rules of the policy look at; their charts come first.
+        shown: Charts of a family that stand open, and that are folded away below them.
     """
     anchors = anchors_of(evidence)
     order = [*FAMILIES, *sorted({outcome.family for outcome in evidence.outcomes} - set(FAMILIES))]
@@ -56,7 +56,7 @@ def family_views(evidence: Evidence, ruled: frozenset[str]) -> tuple[FamilyView,
     for family in order:
         members = [(place, outcome) for place, outcome in enumerate(evidence.outcomes) if outcome.family == family]
         if members:
-            views.append(_family(family, members, anchors, ruled))
+            views.append(_family(family, members, anchors, ruled, shown))
     return tuple(views)
 
 
@@ -65,6 +65,7 @@ def _family(
     members: Sequence[tuple[int, Outcome]],
     anchors: Mapping[tuple[int, int], str],
     ruled: frozenset[str],
+    shown: tuple[int, int],
 ) -> FamilyView:
     drawn: list[Figure] = []
     for _, outcome in members:
@@ -73,20 +74,20 @@ def _family(
         drawn += figures(outcome.measurements)
     ordered = sorted(enumerate(drawn), key=lambda pair: (_importance(pair[1], ruled), pair[0]))
     charts = [figure for _, figure in ordered]
-    first = [figure for figure in charts if figure.kind != "table"][:_OPEN]
+    first = [figure for figure in charts if figure.kind != "table"][: shown[0]]
     first += [figure for figure in charts if figure.kind == "table" and not figure.metric.endswith(".shared")][
-        : max(0, min(2, _OPEN - len(first)))
+        : max(0, min(2, shown[0] - len(first)))
     ]
-    shown = {id(figure) for figure in first}
-    rest = [figure for figure in charts if id(figure) not in shown]
+    taken = {id(figure) for figure in first}
+    rest = [figure for figure in charts if id(figure) not in taken]
     return FamilyView(
         anchor=f"family-{slug(family)}",
         title=family_title(family),
         question=FAMILIES[family][1] if family in FAMILIES else "Measured by an analyzer that is not part of auditkit.",
         tiles=_tiles(members, anchors, ruled),
         charts=tuple(figure.chart for figure in first),
-        folded=tuple(figure.chart for figure in rest[:_FOLDED]),
-        dropped=max(0, len(rest) - _FOLDED),
+        folded=tuple(figure.chart for figure in rest[: shown[1]]),
+        dropped=max(0, len(rest) - shown[1]),
         outcomes=tuple(outcome_view(outcome, place, anchors) for place, outcome in members),
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from auditkit.core.evidence import Measurement, Scalar
 from auditkit.render.charts import Chart, Line, Row, bar_chart, heat_map, interval_chart, line_chart
 from auditkit.render.html.names import label, title
-from auditkit.render.numerals import group_label, number, parameters
+from auditkit.render.numerals import group_label, number, parameters, setting
 from auditkit.render.text import capitalised, clean, words
 
 Params = tuple[tuple[str, Scalar], ...]
@@ -118,17 +118,24 @@ def _sweeps(measurements: list[Measurement]) -> Drawn:
         if along is None or len(values[along]) < 2:
             continue
         chosen = [m for m in members if _numeric(m.params.get(along))]
-        lines = _lines(chosen, along)
-        if not lines:
-            continue
         used += chosen
-        for start in range(0, len(lines), _SERIES):
-            part = lines[start : start + _SERIES]
-            finding = _sweep_finding(members[0].name, along, part)
+        for part, kind in _sets_of_lines(chosen, along):
             unit = f" ({clean(members[0].unit)})" if members[0].unit else ""
+            finding = _sweep_finding(members[0].name, along, part)
             chart = line_chart(part, finding, x_label=words(along), y_label=label(members[0].name) + unit)
-            out.append(Figure(chart, members[0].name, "sweep"))
+            out.append(Figure(chart, members[0].name, kind))
     return out, used
+
+
+def _sets_of_lines(chosen: list[Measurement], along: str) -> list[tuple[list[Line], str]]:
+    """The settings over all rows in one drawing; the groups of a column under one setting in another."""
+    sets = [(_lines([m for m in chosen if not m.slice], along), "sweep")]
+    by_group = _by([m for m in chosen if m.slice], lambda m: (tuple(sorted(m.slice)), _params(m, along)))
+    sets += [(_lines(members, along), "sweep by group") for members in by_group.values()]
+    parts = []
+    for lines, kind in sets:
+        parts += [(lines[start : start + _SERIES], kind) for start in range(0, len(lines), _SERIES)]
+    return parts
 
 
 def _lines(measurements: list[Measurement], along: str) -> list[Line]:
@@ -176,10 +183,10 @@ def _sweep_finding(name: str, along: str, lines: Sequence[Line]) -> str:
         verb = "falls" if y1 < y0 else "rises" if y1 > y0 else "stays"
         who = f" for {line.name}" if len(lines) > 1 or line.name != "all rows" else ""
         sentence = (
-            f"{title(name)}{who} {verb} from {number(y0)} at {words(along)} {number(x0)}"
-            f" to {number(y1)} at {number(x1)}."
+            f"{title(name)}{who} {verb} from {number(y0)} at {words(along)} {setting(x0)}"
+            f" to {number(y1)} at {setting(x1)}."
             if y1 != y0
-            else f"{title(name)}{who} stays at {number(y0)} from {words(along)} {number(x0)} to {number(x1)}."
+            else f"{title(name)}{who} stays at {number(y0)} from {words(along)} {setting(x0)} to {setting(x1)}."
         )
         if best is None or abs(y1 - y0) > best[0]:
             best = (abs(y1 - y0), sentence)

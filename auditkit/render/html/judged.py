@@ -77,7 +77,8 @@ def _word(result: RuleResult) -> str:
 
 def _policy(verdict: Verdict) -> str:
     rules = f"{len(verdict.results)} rule" + ("" if len(verdict.results) == 1 else "s")
-    named = f"policy {clean(verdict.policy)}, " if verdict.policy else "the policy in the evidence, "
+    inside = not verdict.policy or verdict.policy.startswith("the ")
+    named = "the policy in the evidence, " if inside else f"policy {clean(verdict.policy)}, "
     return f"{named}{rules}, as of {clean(verdict.as_of)}" if verdict.as_of else f"{named}{rules}"
 
 
@@ -111,7 +112,7 @@ def _rule(result: RuleResult, anchor: str, evidence: Evidence) -> RuleView:
         demand=_demand(result),
         head=capitalised(result.compare) if result.compare in ("difference", "ratio") else "Value",
         limit=_limit_text(result.limit),
-        comparisons=tuple(_comparison(comparison) for comparison in result.comparisons),
+        comparisons=tuple(_comparison(comparison, result.message) for comparison in result.comparisons),
         facts=tuple(facts),
         chart=_chart(result),
         reason=clean(result.reason),
@@ -129,7 +130,7 @@ def _limit_text(limit: str) -> str:
     return clean(limit).replace("<=", "≤").replace(">=", "≥")
 
 
-def _comparison(comparison: Comparison) -> ComparisonView:
+def _comparison(comparison: Comparison, said: str) -> ComparisonView:
     sides = tuple(
         SideView(group=clean(side.group), value=number(side.value), interval=span(side.interval), n=count(side.n))
         for side in comparison.sides
@@ -143,7 +144,7 @@ def _comparison(comparison: Comparison) -> ComparisonView:
         interval=span(comparison.interval),
         n=count(comparison.n),
         needed=MISSING if needed is None else f"{count(needed)}",
-        message=capitalised(clean(comparison.message)),
+        message="" if comparison.message in said else capitalised(clean(comparison.message)),
         sides=sides,
     )
 
@@ -170,6 +171,8 @@ def limit_of(text: str, comparisons: tuple[Comparison, ...] = ()) -> Limit | Non
 
 def _chart(result: RuleResult) -> Chart | None:
     """Each comparison with its interval against the limit."""
+    if result.state == "pass":
+        return None  # the table says it
     limit = limit_of(result.limit)
     shown = [comparison for comparison in result.comparisons if comparison.value is not None]
     if limit is None or not shown:
