@@ -64,7 +64,7 @@ def run_config(config: Config, plan: Plan, *, out: Path, fresh: bool, allowed: t
 
     with output_lock(out):
         pass
-    device = resolve_device(config.run.device)
+    device = resolve_device(config.run.device if config.model is not None else "cpu")
     subject = subject_from_config(config, device, allowed=allowed)
     with progress_sink() as sink:
         return audit_subject(
