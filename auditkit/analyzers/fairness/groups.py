@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -240,7 +240,7 @@ def _cross_check(subject: Subject, context: Context, params: GroupsParams) -> tu
     ]
 
 
-def _crossing_notes(counts: list[Counts], params: GroupsParams) -> Iterator[Note]:
+def _crossing_notes(counts: Sequence[Counts], params: GroupsParams) -> Iterator[Note]:
     for part in counts:
         label = " x ".join(part.over)
         if len(part.groups) > params.max_groups:

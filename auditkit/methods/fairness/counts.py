@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,16 @@ import numpy.typing as npt
 
 from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Counts
+from auditkit.methods.fairness.coding import Coded, encode_groups, encode_labels, group_columns
+from auditkit.methods.fairness.group_counts import (
+    SCORE_BINS,
+    GroupCounts,
+    ScoreHistogram,
+    merge_counts,
+    nested_tuples,
+)
+
+__all__ = ["GroupCounts", "count_groups", "encode_groups", "merge_counts"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -19,139 +29,137 @@ IntArray = npt.NDArray[np.int64]
 # A moment matrix has k^4 numbers a group; beyond this it would outweigh the data.
 MAX_CLASSES_WITH_CLUSTERS = 12
 _CHUNK = 1 << 16
+# Cells of the crossing of all columns up to which one table is counted and summed for the others.
+_WHOLE_TABLE = 1 << 17
 
 
 def count_groups(  # noqa: PLR0913 - one keyword for each thing known of the rows
-    y_true: IntArray,
-    y_pred: IntArray,
-    groups: Mapping[str, npt.NDArray[Any]],
+    y_true: Any,
+    y_pred: Any,
+    groups: Any,
     *,
-    classes: Sequence[str],
-    positive: int | None = None,
-    weights: FloatArray | None = None,
-    clusters: IntArray | None = None,
+    scores: Any = None,
+    weights: Any = None,
     intersections: int = 1,
-) -> list[Counts]:
+    classes: Sequence[str] | None = None,
+    positive: Any = None,
+    clusters: IntArray | None = None,
+) -> GroupCounts:
     """Cells of all rows, of each column of ``groups``, and of their intersections.
 
     Args:
-        y_true: ``(n,)`` true class codes in ``0 .. k - 1``.
-        y_pred: ``(n,)`` decided class codes in ``0 .. k - 1``.
-        groups: Column name -> ``(n,)`` group names.
-        classes: The ``k`` class names.
-        positive: Code of the positive class (binary), or ``None``.
+        y_true: ``(n,)`` labels; with ``classes``, class codes in ``0 .. k - 1``.
+        y_pred: ``(n,)`` decisions, coded likewise.
+        groups: Column name -> ``(n,)`` group names or codes; or a DataFrame, or one array.
+        scores: ``(n,)`` probabilities of the positive class, for the histograms.
         weights: ``(n,)`` positive row weights.
-        clusters: ``(n,)`` codes of the person or site of a row.
         intersections: Largest number of columns crossed: 1 for the columns alone, 2 for pairs too ...
+        classes: The ``k`` class names, when labels are already codes.
+        positive: The positive label; with ``classes``, its code. 1 of ``0/1``, ``-1/1`` and booleans needs no telling.
+        clusters: ``(n,)`` codes of the person or site of a row.
 
     Returns:
         One :class:`Counts` for all rows (``over=()``), then one a set of columns. Groups are sorted by
         name; a combination of groups without rows has no cells.
 
     Raises:
-        UsageError: AK400 lengths, codes or weights are wrong; AK401 too many classes for clustered rows.
+        UsageError: AK400 lengths, codes or weights are wrong; AK401 too many classes for clustered rows;
+            AK450 columns; AK451 labels; AK452 scores.
 
-    >>> counts = count_groups(np.array([0, 1, 1]), np.array([0, 1, 0]), {"sex": np.array(["F", "F", "M"])},
-    ...                       classes=("no", "yes"), positive=1)
+    >>> counts = count_groups([0, 1, 1], [0, 1, 0], {"sex": ["F", "F", "M"]})
     >>> counts[1].groups, counts[1].n
     ((('F',), ('M',)), (((1, 0), (0, 1)), ((0, 0), (1, 0))))
     """
+    columns = group_columns(groups)
+    if classes is None:
+        y_true, y_pred, classes, positive = encode_labels(y_true, y_pred, positive)
+    y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
+    weights = None if weights is None else np.asarray(weights, dtype=np.float64)
     k = len(classes)
-    _check(y_true, y_pred, groups, k, weights, clusters)
-    cell = np.asarray(y_true, dtype=np.int64) * k + np.asarray(y_pred, dtype=np.int64)
-    coded = {name: encode_groups(values) for name, values in groups.items()}
-    made = []
-    for depth in range(min(intersections, len(coded)) + 1):
-        for over in itertools.combinations(coded, depth):
+    _check(y_true, y_pred, columns, k, weights, clusters)
+    small: Any = np.uint8 if k * k <= 256 else np.int64
+    cell = y_true.astype(small) * small(k) + y_pred.astype(small)
+    coded = {name: encode_groups(values) for name, values in columns.items()}
+    fields = {"classes": tuple(classes), "positive": positive}
+    depths = range(min(intersections, len(coded)) + 1)
+    sets = [over for depth in depths for over in itertools.combinations(coded, depth)]
+    shape = tuple(len(names) for names, _ in coded.values())
+    if clusters is None and math.prod(shape) * k * k <= _WHOLE_TABLE:
+        tables = _marginals(cell, coded, sets, k, weights, fields)
+    else:
+        tables = []
+        for over in sets:
             names, codes = _cross([coded[column] for column in over], len(cell))
-            made.append(
-                Counts(
-                    name="decisions",
-                    over=over,
-                    groups=names,
-                    classes=tuple(classes),
-                    positive=positive,
-                    **_cells(codes * (k * k) + cell, len(names), k, weights, clusters),
-                )
-            )
-    return made
+            cells = _cells(codes * (k * k) + cell, len(names), k, weights, clusters)
+            tables.append(Counts(name="decisions", over=over, groups=names, **fields, **cells))
+    if scores is None:
+        return GroupCounts(tuple(tables))
+    if positive is None:
+        raise UsageError("AK452", "scores need a positive class", fix="name it with positive=")
+    is_positive = y_true == positive
+    histograms = [_histogram(scores, is_positive, over, [coded[column] for column in over]) for over in sets]
+    return GroupCounts(tuple(tables), tuple(histograms))
 
 
-def merge_counts(first: Counts, second: Counts) -> Counts:
-    """The counts of two shards of rows together.
-
-    With clusters the shards must not share a cluster: second moments add only across clusters.
-
-    Raises:
-        UsageError: AK400 when columns, classes or the kind of counts differ.
-    """
-    same = (
-        (first.over, first.classes, first.positive) == (second.over, second.classes, second.positive)
-        and (first.weight is None) == (second.weight is None)
-        and (first.moment is None) == (second.moment is None)
-    )
-    if not same:
-        raise UsageError("AK400", "counts over different columns, classes or weights cannot be added")
-    names = tuple(sorted({*first.groups, *second.groups}))
-
-    def total(field: str) -> Any:
-        parts = [getattr(part, field) for part in (first, second)]
-        if parts[0] is None:
-            return None
-        shape = np.asarray(parts[0][0]).shape
-        dtype = np.int64 if field == "n" else np.float64
-        added = np.zeros((len(names), *shape), dtype=dtype)
-        for part, values in zip((first, second), parts, strict=True):
-            for group, block in zip(part.groups, values, strict=True):
-                added[names.index(group)] += np.asarray(block, dtype=dtype)
-        return _tuples(added)
-
-    return replace(
-        first,
-        groups=names,
-        n=total("n"),
-        weight=total("weight"),
-        weight_sq=total("weight_sq"),
-        moment=total("moment"),
-    )
+def _marginals(
+    cell: npt.NDArray[Any],
+    coded: Mapping[str, Coded],
+    sets: Sequence[tuple[str, ...]],
+    k: int,
+    weights: FloatArray | None,
+    fields: Mapping[str, Any],
+) -> list[Counts]:
+    """One pass over the rows for the crossing of all columns; every other table is a sum of its cells."""
+    shape = tuple(len(names) for names, _ in coded.values())
+    size = math.prod(shape) * k * k
+    small: Any = np.uint8 if size <= 256 else np.uint16 if size <= 1 << 16 else np.int64
+    flat = cell.astype(small)
+    stride = k * k
+    for length, (_, codes) in zip(shape[::-1], list(coded.values())[::-1], strict=True):
+        flat = flat + codes.astype(small) * small(stride if length > 1 else 0)
+        stride *= length
+    whole = {"n": _bincount(flat, size)}
+    if weights is not None:
+        whole["weight"] = np.bincount(flat, weights=weights, minlength=size)
+        whole["weight_sq"] = np.bincount(flat, weights=weights**2, minlength=size)
+    whole = {name: array.reshape(*shape, k, k) for name, array in whole.items()}
+    order, tables = list(coded), []
+    for over in sets:
+        gone = tuple(axis for axis, column in enumerate(order) if column not in over)
+        part = {name: array.sum(axis=gone).reshape(-1, k, k) for name, array in whole.items()}
+        present = np.flatnonzero(part["n"].any(axis=(1, 2)))
+        positions = np.unravel_index(present, tuple(len(coded[column][0]) for column in over)) if over else ()
+        names = [[coded[column][0][i] for i in at.tolist()] for column, at in zip(over, positions, strict=True)]
+        groups = tuple(zip(*names, strict=True)) if over else ((),)
+        cells = {name: nested_tuples(array[present]) for name, array in part.items()}
+        tables.append(Counts(name="decisions", over=over, groups=groups, **fields, **cells))
+    return tables
 
 
-def encode_groups(values: npt.NDArray[Any]) -> tuple[tuple[str, ...], IntArray]:
-    """Sorted distinct names of ``values (n,)`` and the code of each row."""
-    strings = np.ascontiguousarray(values if values.dtype.kind == "U" else values.astype(str))
-    if len(strings) > 10_000:
-        fast = _encode_hashed(strings)
-        if fast is not None:
-            return fast
-    names, codes = np.unique(strings, return_inverse=True)
-    return tuple(str(name) for name in names), codes.astype(np.int64)
+def _bincount(flat: npt.NDArray[Any], size: int) -> IntArray:
+    """``np.bincount`` in chunks that stay in the cache while they are widened to native integers."""
+    total = np.zeros(size, dtype=np.int64)
+    for start in range(0, len(flat), _CHUNK):
+        total += np.bincount(flat[start : start + _CHUNK], minlength=size)
+    return total
 
 
-def _encode_hashed(strings: npt.NDArray[Any]) -> tuple[tuple[str, ...], IntArray] | None:
-    """:func:`encode_groups` through a 64-bit hash of each string; ``None`` on a collision.
-
-    Sorting integers is several times faster than sorting strings. Every row is compared with the string its
-    code stands for, so a collision cannot pass unseen.
-    """
-    width = strings.dtype.itemsize // 4
-    if width == 0:
-        return None
-    letters = strings.view(np.uint32).reshape(len(strings), width)
-    hashed = np.zeros(len(strings), dtype=np.uint64)
-    for column in range(width):
-        hashed = (hashed ^ letters[:, column].astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
-        hashed ^= hashed >> np.uint64(29)
-    _, first, codes = np.unique(hashed, return_index=True, return_inverse=True)
-    found = strings[first]
-    if not np.array_equal(found[codes], strings):
-        return None
-    order = np.argsort(found, kind="stable")
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    return tuple(str(name) for name in found[order]), rank[codes]
+def _histogram(
+    scores: Any, positive: npt.NDArray[np.bool_], over: tuple[str, ...], columns: list[Coded]
+) -> ScoreHistogram:
+    values = np.asarray(scores, dtype=np.float64)
+    if values.shape != positive.shape or not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+        raise UsageError(
+            "AK452", "scores must be one probability from 0 to 1 a row", fix="give the positive class's probabilities"
+        )
+    names, codes = _cross(columns, len(values))
+    bins = np.minimum((values * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
+    flat = (codes * 2 + positive) * SCORE_BINS + bins
+    n = np.bincount(flat, minlength=len(names) * 2 * SCORE_BINS).reshape(len(names), 2, SCORE_BINS)
+    return ScoreHistogram(over=over, groups=names, n=n)
 
 
-def _cross(columns: list[tuple[tuple[str, ...], IntArray]], n: int) -> tuple[tuple[tuple[str, ...], ...], IntArray]:
+def _cross(columns: list[Coded], n: int) -> tuple[tuple[tuple[str, ...], ...], IntArray]:
     """Names and row codes of the combinations of groups that have rows."""
     if not columns:
         return ((),), np.zeros(n, dtype=np.int64)
@@ -180,12 +188,12 @@ def _cells(
 ) -> dict[str, Any]:
     """The cell fields of :class:`Counts` from row positions ``flat`` in the ``(G, k, k)`` table."""
     size, shape = n_groups * k * k, (n_groups, k, k)
-    fields: dict[str, Any] = {"n": _tuples(np.bincount(flat, minlength=size).reshape(shape))}
+    fields: dict[str, Any] = {"n": nested_tuples(np.bincount(flat, minlength=size).reshape(shape))}
     if weights is not None:
-        fields["weight"] = _tuples(np.bincount(flat, weights=weights, minlength=size).reshape(shape))
-        fields["weight_sq"] = _tuples(np.bincount(flat, weights=weights**2, minlength=size).reshape(shape))
+        fields["weight"] = nested_tuples(np.bincount(flat, weights=weights, minlength=size).reshape(shape))
+        fields["weight_sq"] = nested_tuples(np.bincount(flat, weights=weights**2, minlength=size).reshape(shape))
     if clusters is not None:
-        fields["moment"] = _tuples(_moments(flat, n_groups, k * k, weights, clusters))
+        fields["moment"] = nested_tuples(_moments(flat, n_groups, k * k, weights, clusters))
     return fields
 
 
@@ -212,9 +220,9 @@ def _moments(flat: IntArray, n_groups: int, cells: int, weights: FloatArray | No
 
 
 def _check(
-    y_true: IntArray,
-    y_pred: IntArray,
-    groups: Mapping[str, npt.NDArray[Any]],
+    y_true: npt.NDArray[Any],
+    y_pred: npt.NDArray[Any],
+    groups: Mapping[str, Any],
     k: int,
     weights: FloatArray | None,
     clusters: IntArray | None,
@@ -242,12 +250,3 @@ def _check(
             why="each group then needs k^4 second moments",
             fix="audit without clusters, or group the classes",
         )
-
-
-def _tuples(array: npt.NDArray[Any]) -> Any:
-    """Nested tuples of plain numbers, as evidence holds them."""
-
-    def freeze(part: Any) -> Any:
-        return tuple(freeze(item) for item in part) if isinstance(part, list) else part
-
-    return freeze(array.tolist())
