@@ -178,7 +178,7 @@ def model_project(folder, build, rows):
     (folder / "model.py").write_text(build)
     (folder / "audit.toml").write_text(
         'version = 1\n[model]\nfactory = "model:build"\n[data]\ntest = "rows.csv"\ntarget = "y"\n'
-        'positive = "good"\nsensitive = ["sex"]\n[run]\nanalyzers = ["performance"]\n'
+        'positive = "good"\nsensitive = ["sex"]\n[run]\ndevice = "cpu"\nanalyzers = ["performance"]\n'
     )
 
 
