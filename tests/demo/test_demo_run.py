@@ -89,7 +89,8 @@ def test_the_whole_demo(tmp_path, words, code):
         assert not report.evidence.unmeasured()
         verdict = report.gate(folder / "audit.toml")
         assert verdict.exit_code == code, verdict.summary
-        assert {result.state for result in verdict.results} <= {"pass", "fail"}
+        unsure = {result.id for result in verdict.results if result.state not in ("pass", "fail")}
+        assert unsure <= ({"bears-noise"} if "--leak" in words else set())  # a leaked column that goes missing
         failed = {result.id for result in verdict.results if result.state == "fail"}
         expected = set() if "--clean" in words else FAULTS | (LEAKS if "--leak" in words else set())
         assert failed == expected
