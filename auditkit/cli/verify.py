@@ -150,7 +150,7 @@ def _columns(tables: dict[tuple[str, ...], Counts], measurement: Measurement) ->
 
 def _recomputed(counts: Counts, m: Measurement, levels: set[float]) -> tuple[object, ...] | None:
     """``(value, low, high)`` from the counts, or ``None`` when the counts do not give this number."""
-    from auditkit.methods.fairness.disparity import simultaneous_gap
+    from auditkit.methods.fairness.gaps import simultaneous_gap
     from auditkit.methods.fairness.metrics import METRICS, group_rates
 
     name, _, kind = m.name.removeprefix("fairness.").partition(".")

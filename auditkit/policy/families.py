@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Measurement
-from auditkit.methods.fairness.disparity import Estimates, disparities, disparity_limits, pairs
+from auditkit.methods.fairness.gaps import Estimates, disparities, disparity_limits, pairs
 from auditkit.methods.fairness.metrics import Rates
 from auditkit.policy.model import Compare
 from auditkit.stats.intervals import z_value

@@ -5,7 +5,7 @@ import pytest
 
 from auditkit.core.errors import UsageError
 from auditkit.methods.fairness.counts import count_groups
-from auditkit.methods.fairness.disparity import disparities, disparity_limits, largest_gap, pairs, simultaneous_gap
+from auditkit.methods.fairness.gaps import disparities, disparity_limits, largest_gap, pairs, simultaneous_gap
 from auditkit.methods.fairness.metrics import group_rates
 from auditkit.stats.intervals import mover_ratio
 

@@ -10,6 +10,9 @@ from auditkit.methods.fairness.metrics import METRICS, group_rates
 
 SKLEARN = {
     "selection_rate": lambda y, p, w: np.average(p, weights=w),
+    "rejection_rate": lambda y, p, w: np.average(1 - p, weights=w),
+    "threat_score": lambda y, p, w: sk.jaccard_score(y, p, sample_weight=w),
+    "false_negative_share": lambda y, p, w: np.average(y[y != p], weights=None if w is None else w[y != p]),
     "base_rate": lambda y, p, w: np.average(y, weights=w),
     "true_positive_rate": lambda y, p, w: sk.recall_score(y, p, sample_weight=w),
     "false_positive_rate": lambda y, p, w: 1 - sk.recall_score(y, p, pos_label=0, sample_weight=w),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from auditkit.methods.fairness.counts import count_groups
-from auditkit.methods.fairness.disparity import disparities, pairs, simultaneous_gap
+from auditkit.methods.fairness.gaps import disparities, pairs, simultaneous_gap
 from auditkit.methods.fairness.metrics import group_rates
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

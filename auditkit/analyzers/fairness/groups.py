@@ -15,11 +15,12 @@ from auditkit.core.evidence import Counts, Interval, Measurement, Table
 from auditkit.core.subject import Subject
 
 if TYPE_CHECKING:
-    from auditkit.methods.fairness.disparity import Gap
+    from auditkit.methods.fairness.gaps import Gap
     from auditkit.methods.fairness.metrics import CountMetric
 
 _RATES: Mapping[str, str] = {
     "selection_rate": "Share of rows that the model decides as positive.",
+    "rejection_rate": "Share of rows that the model decides as negative.",
     "base_rate": "Share of rows whose label is positive.",
     "true_positive_rate": "Share of positive labels that the model decides as positive.",
     "false_positive_rate": "Share of negative labels that the model decides as positive.",
@@ -29,6 +30,8 @@ _RATES: Mapping[str, str] = {
     "negative_predictive_value": "Share of negative decisions whose label is negative.",
     "false_discovery_rate": "Share of positive decisions whose label is negative.",
     "false_omission_rate": "Share of negative decisions whose label is positive.",
+    "threat_score": "True positives among rows that are positive by label or by decision (Jaccard index).",
+    "false_negative_share": "Share of wrong decisions that miss a positive label (treatment equality).",
     "f1": "Harmonic mean of precision and recall.",
     "accuracy": "Share of rows decided as labelled.",
     "error_rate": "Share of rows decided otherwise than labelled.",
@@ -140,7 +143,7 @@ def _of_counts(counts: Counts, params: GroupsParams) -> Iterator[Measurement]:
 
 
 def _disparities(counts: Counts, name: str, rates: Any, tags: Mapping[str, str], level: float) -> Iterator[Measurement]:
-    from auditkit.methods.fairness.disparity import simultaneous_gap
+    from auditkit.methods.fairness.gaps import simultaneous_gap
 
     yield _disparity(
         f"fairness.{name}.difference", simultaneous_gap(rates, "difference", level), counts.over, rates.rows, tags
@@ -149,7 +152,7 @@ def _disparities(counts: Counts, name: str, rates: Any, tags: Mapping[str, str],
 
 
 def _equalized_odds(counts: Counts, level: float) -> Iterator[Measurement]:
-    from auditkit.methods.fairness.disparity import largest_gap, simultaneous_gap
+    from auditkit.methods.fairness.gaps import largest_gap, simultaneous_gap
     from auditkit.methods.fairness.metrics import COMPOSITES, METRICS, group_rates
 
     spec = METRICS["true_positive_rate"]
@@ -271,7 +274,7 @@ def _means(subject: Subject, context: Context, params: GroupsParams) -> Iterator
     import numpy as np
 
     from auditkit.methods.fairness.counts import encode_groups
-    from auditkit.methods.fairness.disparity import simultaneous_gap
+    from auditkit.methods.fairness.gaps import simultaneous_gap
     from auditkit.methods.fairness.means import group_means
 
     data, predicted = subject.test, np.asarray(context.decisions(), dtype=np.float64)

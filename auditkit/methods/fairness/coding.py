@@ -19,9 +19,10 @@ _MANY_ROWS = 10_000
 _SMALL_RANGE = 1 << 16
 
 
-def encode_groups(values: Any) -> Coded:
+def encode_groups(values: Any, *, absent: bool = False) -> Coded:
     """Sorted distinct names of ``values (n,)`` and the code of each row; a missing value is ``(missing)``.
 
+    With ``absent`` small integers may name groups that have no rows, which saves a pass over the rows.
     Integers, booleans, strings, objects and pandas columns (categorical and Arrow ones by their own codes).
 
     >>> encode_groups(np.array(["b", "a", "b"]))
@@ -34,7 +35,7 @@ def encode_groups(values: Any) -> Coded:
         return _sorted([str(name) for name in found], codes)
     array = np.asarray(values)
     if array.dtype.kind in "iub":
-        return _encode_integers(array)
+        return _encode_integers(array, absent)
     if array.dtype.kind == "O":
         return _encode_objects(array)
     strings = np.ascontiguousarray(array if array.dtype.kind == "U" else _as_strings(array))
@@ -63,7 +64,9 @@ def group_columns(groups: Any) -> dict[str, Any]:
     return {"group" if name is None else str(name): groups}
 
 
-def encode_labels(y_true: Any, y_pred: Any, positive: Any) -> tuple[IntArray, IntArray, tuple[str, ...], int | None]:
+def encode_labels(
+    y_true: Any, y_pred: Any, positive: Any
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], tuple[str, ...], int | None]:
     """Class codes of labels and decisions of any type, the class names, and the code of ``positive``.
 
     Booleans, ``0/1`` and ``-1/1`` have 1 as the positive class; for any other labels there is none until it is named.
@@ -73,32 +76,38 @@ def encode_labels(y_true: Any, y_pred: Any, positive: Any) -> tuple[IntArray, In
             have no value in common.
     """
     true, pred = _label_values(y_true, "y_true"), _label_values(y_pred, "y_pred")
+    if _is_binary(true) and _is_binary(pred):
+        both = ("False", "True") if true.dtype.kind == pred.dtype.kind == "b" else ("0", "1")
+        return true.astype(np.uint8), pred.astype(np.uint8), both, _positive_code(both, positive)
     (true_names, true_codes), (pred_names, pred_codes) = encode_groups(true), encode_groups(pred)
-    if len(true) and len(pred) and not set(true_names) & set(pred_names):
+    if true_names and pred_names and not set(true_names) & set(pred_names):
         raise UsageError(
             "AK451",
             f"y_true ({', '.join(true_names[:4])}) and y_pred ({', '.join(pred_names[:4])}) share no label",
             why="every decision would be counted as wrong",
             fix="give labels and decisions in the same coding",
         )
-    found = {*true_names, *pred_names}
-    if true.dtype.kind in "iub" and pred.dtype.kind in "iub":
-        found |= {"True", "False"} if found <= {"True", "False"} else {"0", "1"} if found <= {"0", "1"} else set()
-        classes = tuple(sorted(found, key=lambda name: int(name) if name.lstrip("-").isdigit() else name == "True"))
-    else:
-        classes = tuple(sorted(found))
+    numeric = true.dtype.kind in "iu" and pred.dtype.kind in "iu"
+    classes = tuple(sorted({*true_names, *pred_names}, key=int if numeric else None))
     place = {name: code for code, name in enumerate(classes)}
     codes = [
-        np.array([place[name] for name in names], dtype=np.int64)[part] if names else np.zeros(0, dtype=np.int64)
+        np.array([place[name] for name in names], dtype=np.int64)[part]
         for names, part in ((true_names, true_codes), (pred_names, pred_codes))
     ]
     return codes[0], codes[1], classes, _positive_code(classes, positive)
+
+
+def _is_binary(array: npt.NDArray[Any]) -> bool:
+    kind = array.dtype.kind
+    return kind == "b" or (kind in "iu" and len(array) > 0 and int(array.min()) >= 0 and int(array.max()) <= 1)
 
 
 def _positive_code(classes: tuple[str, ...], positive: Any) -> int | None:
     if positive is None:
         known = classes in (("0", "1"), ("-1", "1"), ("False", "True"))
         return 1 if known else None
+    if isinstance(positive, (bool, np.bool_, int, np.integer)) and positive in (0, 1) and str(positive) not in classes:
+        positive = bool(positive) if "True" in classes else int(positive)
     if str(positive) not in classes:
         raise UsageError("AK451", f"positive={positive!r} is not a label", why=f"labels: {', '.join(classes)}")
     return classes.index(str(positive))
@@ -127,7 +136,7 @@ def _label_values(values: Any, name: str) -> npt.NDArray[Any]:
     return array
 
 
-def _encode_integers(array: npt.NDArray[Any]) -> Coded:
+def _encode_integers(array: npt.NDArray[Any], absent: bool) -> Coded:
     """Codes of integers or booleans, by a table where their range is small."""
     if array.dtype.kind == "b":
         array = array.view(np.uint8)
@@ -141,6 +150,8 @@ def _encode_integers(array: npt.NDArray[Any]) -> Coded:
         found, codes = np.unique(array, return_inverse=True)
         return _sorted([str(value) for value in found.tolist()], codes)
     shifted = array if low == 0 else array - low
+    if low >= 0 and high < 10 and absent:  # one digit each: their order is that of their names
+        return tuple(label.get(value, str(value)) for value in range(low, high + 1)), shifted.astype(np.uint8)
     if high - low < 256:
         shifted = shifted.astype(np.uint8)
     present = np.flatnonzero(np.bincount(shifted, minlength=high - low + 1))

@@ -79,7 +79,7 @@ def count_groups(  # noqa: PLR0913 - one keyword for each thing known of the row
     _check(y_true, y_pred, columns, k, weights, clusters)
     small: Any = np.uint8 if k * k <= 256 else np.int64
     cell = y_true.astype(small) * small(k) + y_pred.astype(small)
-    coded = {name: encode_groups(values) for name, values in columns.items()}
+    coded = {name: encode_groups(values, absent=True) for name, values in columns.items()}
     fields = {"classes": tuple(classes), "positive": positive}
     depths = range(min(intersections, len(coded)) + 1)
     sets = [over for depth in depths for over in itertools.combinations(coded, depth)]

@@ -15,7 +15,7 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class GroupMeans:
-    """Mean of one value in every group; satisfies :class:`auditkit.methods.fairness.disparity.Estimates`."""
+    """Mean of one value in every group; satisfies :class:`auditkit.methods.fairness.gaps.Estimates`."""
 
     value: FloatArray
     rows: IntArray

@@ -62,12 +62,13 @@ _VERMA = "Verma and Rubin (2018), Fairness definitions explained"
 def _metric(
     name: str, formula: str, above: Coefficients, below: Coefficients, denominator: str, direction: Direction
 ) -> CountMetric:
-    citation = _VERMA if name in ("selection_rate", "base_rate") else _FAWCETT
+    citation = _VERMA if name in ("selection_rate", "rejection_rate", "base_rate") else _FAWCETT
     return CountMetric(name, formula, (above,), (below,), denominator, direction, citation)
 
 
 _TABLE: tuple[CountMetric, ...] = (
     _metric("selection_rate", "(TP + FP) / n", _SELECTED, _ALL, "rows", "neutral"),
+    _metric("rejection_rate", "(FN + TN) / n", _REJECTED, _ALL, "rows", "neutral"),
     _metric("base_rate", "(TP + FN) / n", _LABELLED, _ALL, "rows", "neutral"),
     _metric("true_positive_rate", "TP / (TP + FN)", {"tp": 1}, _LABELLED, "positive labels", "higher"),
     _metric("false_positive_rate", "FP / (FP + TN)", {"fp": 1}, _UNLABELLED, "negative labels", "lower"),
@@ -84,6 +85,23 @@ _TABLE: tuple[CountMetric, ...] = (
         {"tp": 2, "fp": 1, "fn": 1},
         "rows that are positive by label or decision",
         "higher",
+    ),
+    _metric(
+        "threat_score",
+        "TP / (TP + FP + FN)",
+        {"tp": 1},
+        {"tp": 1, "fp": 1, "fn": 1},
+        "rows that are positive by label or decision",
+        "higher",
+    ),
+    CountMetric(
+        "false_negative_share",
+        "FN / (FN + FP); equal across groups exactly where FN / FP, the ratio of treatment equality, is",
+        ({"fn": 1},),
+        ({"fn": 1, "fp": 1},),
+        "wrong decisions",
+        "neutral",
+        "Berk et al. (2021), Fairness in criminal justice risk assessments, treatment equality",
     ),
     CountMetric("accuracy", "(TP + TN) / n", ({"tp": 1, "tn": 1},), (_ALL,), "rows", "higher", _FAWCETT, pooled=True),
     CountMetric("error_rate", "(FP + FN) / n", ({"fp": 1, "fn": 1},), (_ALL,), "rows", "lower", _FAWCETT, pooled=True),
@@ -104,6 +122,8 @@ METRICS: Mapping[str, CountMetric] = {metric.name: metric for metric in _TABLE}
 # A composite disparity is the largest of its parts' disparities.
 COMPOSITES: Mapping[str, tuple[str, ...]] = {
     "equalized_odds": ("true_positive_rate", "false_positive_rate"),
+    "conditional_use_accuracy": ("positive_predictive_value", "negative_predictive_value"),
+    "decision_rates": ("selection_rate", "rejection_rate"),
 }
 
 
@@ -174,11 +194,9 @@ def group_rates(counts: Counts, metric: str, class_code: int | None = None) -> R
 
     Source: Binder (1983) for the linearised variance; Korn and Graubard (1998) for effective rows.
     """
-    if metric not in METRICS:
-        raise UsageError("AK402", f"there is no count metric {metric!r}", fix=f"one of {', '.join(METRICS)}")
-    spec = METRICS[metric]
     k = len(counts.classes)
-    above, below = _vectors(spec, k, counts.positive if class_code is None else class_code)
+    above, below = metric_vectors(metric, k, counts.positive if class_code is None else class_code)
+    spec = METRICS[metric]
     n = np.asarray(counts.n, dtype=np.float64).reshape(-1, k * k)
     mass = n if counts.weight is None else np.asarray(counts.weight, dtype=np.float64).reshape(-1, k * k)
     quadratic = _quadratic(counts, n)
@@ -241,8 +259,15 @@ def wilson_limits(p: FloatArray, n: FloatArray, z: float) -> tuple[FloatArray, F
     return np.minimum(low, p), np.maximum(high, p)
 
 
-def _vectors(spec: CountMetric, k: int, positive: int | None) -> tuple[FloatArray, FloatArray]:
-    """``(J, k*k)`` coefficients above and below the line."""
+def metric_vectors(metric: str, k: int, positive: int | None) -> tuple[FloatArray, FloatArray]:
+    """``(J, k*k)`` coefficients above and below the line, over cells ``label * k + decision``.
+
+    Raises:
+        UsageError: AK402 unknown metric; AK403 no positive class.
+    """
+    if metric not in METRICS:
+        raise UsageError("AK402", f"there is no count metric {metric!r}", fix=f"one of {', '.join(METRICS)}")
+    spec = METRICS[metric]
     if spec.pooled and (k > 2 or positive is None):
         return _pooled_vectors(spec.name, k)
     if positive is None:
