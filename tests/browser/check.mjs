@@ -44,9 +44,14 @@ async function look(path, width, scheme, media) {
     title: document.title,
     ran: Object.prototype.hasOwnProperty.call(window, "auditkitRan"),
     wide: [...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1
-      && !e.closest(".ak-scroll") && !e.closest("svg")).slice(0, 5).map((e) => e.outerHTML.slice(0, 120)),
+      && !e.closest(".ak-scroll") && !e.closest(".contents") && !e.closest("svg")).slice(0, 5).map((e) => e.outerHTML.slice(0, 120)),
   }));
-  if (shots) await page.screenshot({ path: join(shots, `${basename(path, ".html")}-${width}-${scheme}-${media}.png`), fullPage: true });
+  if (shots) {
+    // Chromium cannot draw more than 16384 pixels at once.
+    const height = Math.min(15000, await page.evaluate(() => document.scrollingElement.scrollHeight));
+    const name = `${basename(path, ".html")}-${width}-${scheme}-${media}.png`;
+    await page.screenshot({ path: join(shots, name), clip: { x: 0, y: 0, width, height }, captureBeyondViewport: true });
+  }
   // axe is put in past the page's own policy, by the debugger; the page itself runs no script.
   await page.evaluate((source) => { for (const d of document.querySelectorAll("details")) d.open = true; (0, eval)(source); }, axeSource)
     .catch(async () => { await page.setBypassCSP(true); await page.reload({ waitUntil: "load" }); await page.evaluate((s) => { (0, eval)(s); }, axeSource); });

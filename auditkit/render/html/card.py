@@ -25,9 +25,9 @@ from auditkit.render.redact_verdict import redact_verdict
 from auditkit.render.text import capitalised, clean
 
 EMBED_LIMIT = 1_000_000
-# A page over this many characters is made again with fewer charts a family: (open, folded).
-SIZE = 485_000
-CHARTS = ((6, 6), (6, 2), (6, 0), (5, 0), (4, 0))
+# A page over this many bytes is made again with fewer charts a family: (open, folded).
+SIZE = 499_000
+CHARTS = ((6, 6), (6, 2), (6, 0), (5, 0), (4, 0), (3, 0))
 _REGION = 'role="region" tabindex="0" aria-label="'
 
 
@@ -50,7 +50,7 @@ def render_card(evidence: Evidence, verdict: Verdict | None = None) -> str:
     for shown in CHARTS:
         view = card_view(evidence, verdict, shown)
         page = template.render(card=view, csp=Markup(content_policy(style)), style=Markup(style))
-        if len(page) <= SIZE:
+        if len(page.encode()) <= SIZE:
             break
     return _unique_regions(page).rstrip("\n") + "\n"
 

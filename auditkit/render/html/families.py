@@ -11,10 +11,13 @@ from auditkit.render.html.artifacts import artifact_figures
 from auditkit.render.html.figures import Figure, figures
 from auditkit.render.html.names import FAMILIES, HEADLINES, about, family_title, quantity, title
 from auditkit.render.html.view import STATUSES, Fact, FamilyView, NumberRow, OutcomeView, Tile
-from auditkit.render.numerals import MISSING, count, number, setting, span, with_unit
+from auditkit.render.numerals import count, number, setting, span, with_unit
 from auditkit.render.text import clean
 
 _TILES = 6
+USUAL_LEVEL = 0.95
+# Curves that tell the whole of a family at a glance, by the last part of their names.
+_WHOLE = frozenset({"roc", "reliability", "dp_frontier", "accuracy_by_eps", "membership_roc", "predicted_actual"})
 _KINDS = (
     *("headline", "curve", "density", "bars", "sweep", "pictures", "groups", "counts", "settings"),
     *("intersections", "sweep by group", "table"),
@@ -95,7 +98,8 @@ def _family(
 def _importance(figure: Figure, ruled: frozenset[str]) -> tuple[int, int, int]:
     base = quantity(figure.metric)
     known = next((rank for rank, name in enumerate(HEADLINES) if name.split(".")[0] == base), len(HEADLINES))
-    return (0 if figure.metric in ruled else 1, _KINDS.index(figure.kind), known)
+    whole = figure.kind in ("headline", "density") or base in _WHOLE
+    return (0 if whole or figure.metric in ruled else 1, _KINDS.index(figure.kind), known)
 
 
 def _tiles(
@@ -168,7 +172,9 @@ def _settings(params: Mapping[str, object]) -> str:
 
 def _number_row(measurement: Measurement, anchor: str) -> NumberRow:
     interval = measurement.interval
-    how = MISSING if interval is None else f"{clean(interval.method)}, {_level(interval.level)} %"
+    how = ""
+    if interval is not None:
+        how = clean(interval.method) + ("" if interval.level == USUAL_LEVEL else f", {_level(interval.level)} %")
     notes = []
     if measurement.unreliable:
         notes.append(f"Not to be relied upon: {clean(measurement.unreliable)}")
