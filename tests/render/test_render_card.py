@@ -310,3 +310,15 @@ def test_a_measurement_without_a_value_is_an_em_dash_with_its_reason():
     text = Page(render_card(sample.evidence(outcomes=(outcome,)))).text
     assert "nothing to divide by" in text
     assert isinstance(sample.evidence(), Evidence)
+
+
+def test_many_groups_are_drawn_by_their_ends_and_a_large_page_by_fewer_charts():
+    many = tuple(
+        sample.rate(f"acme.x{i % 40:02}", 0.2 + (i // 40) / 100, 100, slice={"g": f"g{i // 40:02}"})
+        for i in range(2000)
+    )
+    outcome = Outcome(analyzer="acme.x", version="1", status="measured", measurements=many)
+    page = Page(render_card(sample.evidence(outcomes=(outcome,))))
+    assert "by g (24 of 50 groups are drawn) runs from 0.200 for g00 to 0.690 for g49" in page.text
+    assert "drawings are left out to keep this page small" in page.text
+    assert sum(a.get("id", "").startswith("m-") for a in page.all("tr")) == 2000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 
@@ -16,7 +17,7 @@ from auditkit.core.verdict import Verdict
 from auditkit.render.charts import Markup, element
 from auditkit.render.charts.chart import style_sheet
 from auditkit.render.html.about import data_views, detail_facts, first_facts, glossary, prose, provenance, task_words
-from auditkit.render.html.families import anchors_of, family_views, names_used, outcome_view, slug
+from auditkit.render.html.families import anchors_of, family_views, fewer_charts, names_used, outcome_view, slug
 from auditkit.render.html.judged import rule_views, verdict_view
 from auditkit.render.html.view import STATES, CardView, FamilyView, OutcomeView, RuleView
 from auditkit.render.numerals import count
@@ -46,10 +47,13 @@ def render_card(evidence: Evidence, verdict: Verdict | None = None) -> str:
     """
     style = f"{style_sheet()}\n{_card_style()}"
     template = _environment().get_template("card.html")
+    view = card_view(evidence, verdict)
     page = ""
     for shown in CHARTS:
-        view = card_view(evidence, verdict, shown)
-        page = template.render(card=view, csp=Markup(content_policy(style)), style=Markup(style))
+        if len(page) > 2 * SIZE and shown != CHARTS[-1]:
+            continue  # far too large: only the fewest charts can help
+        trimmed = replace(view, families=tuple(fewer_charts(family, *shown) for family in view.families))
+        page = template.render(card=trimmed, csp=Markup(content_policy(style)), style=Markup(style))
         if len(page.encode()) <= SIZE:
             break
     return _unique_regions(page).rstrip("\n") + "\n"
@@ -76,7 +80,7 @@ def content_policy(style: str) -> str:
     return f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
-def card_view(evidence: Evidence, verdict: Verdict | None, shown: tuple[int, int] = CHARTS[0]) -> CardView:
+def card_view(evidence: Evidence, verdict: Verdict | None) -> CardView:
     """Everything that the page says, as finished words and charts."""
     min_cell = smallest_cell(evidence)
     shared = redact(evidence, min_cell)
@@ -85,7 +89,7 @@ def card_view(evidence: Evidence, verdict: Verdict | None, shown: tuple[int, int
     ruled = frozenset() if judged is None else frozenset(result.metric for result in judged.results)
     places = anchors_of(shared)
     rules = rule_views(judged, anchors, shared)
-    families = family_views(shared, ruled, shown)
+    families = family_views(shared, ruled)
     idle = tuple(
         outcome_view(outcome, place, places)
         for place, outcome in enumerate(shared.outcomes)

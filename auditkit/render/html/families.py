@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from auditkit.core.evidence import Evidence, Measurement, Outcome
 from auditkit.render.html.artifacts import artifact_figures
@@ -15,6 +16,8 @@ from auditkit.render.numerals import count, number, setting, span, with_unit
 from auditkit.render.text import clean
 
 _TILES = 6
+_OPEN = 6
+_FOLDED = 6
 USUAL_LEVEL = 0.95
 # Curves that tell the whole of a family at a glance, by the last part of their names.
 _WHOLE = frozenset({"roc", "reliability", "dp_frontier", "accuracy_by_eps", "membership_roc", "predicted_actual"})
@@ -45,13 +48,12 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "x"
 
 
-def family_views(evidence: Evidence, ruled: frozenset[str], shown: tuple[int, int] = (6, 6)) -> tuple[FamilyView, ...]:
+def family_views(evidence: Evidence, ruled: frozenset[str]) -> tuple[FamilyView, ...]:
     """The sections, built-in families first.
 
     Args:
         evidence: The shared copy.
         ruled: Metrics that rules of the policy look at; their charts come first.
-        shown: Charts of a family that stand open, and that are folded away below them.
     """
     anchors = anchors_of(evidence)
     order = [*FAMILIES, *sorted({outcome.family for outcome in evidence.outcomes} - set(FAMILIES))]
@@ -59,7 +61,7 @@ def family_views(evidence: Evidence, ruled: frozenset[str], shown: tuple[int, in
     for family in order:
         members = [(place, outcome) for place, outcome in enumerate(evidence.outcomes) if outcome.family == family]
         if members:
-            views.append(_family(family, members, anchors, ruled, shown))
+            views.append(_family(family, members, anchors, ruled))
     return tuple(views)
 
 
@@ -68,7 +70,6 @@ def _family(
     members: Sequence[tuple[int, Outcome]],
     anchors: Mapping[tuple[int, int], str],
     ruled: frozenset[str],
-    shown: tuple[int, int],
 ) -> FamilyView:
     drawn: list[Figure] = []
     for _, outcome in members:
@@ -77,9 +78,9 @@ def _family(
         drawn += figures(outcome.measurements)
     ordered = sorted(enumerate(drawn), key=lambda pair: (_importance(pair[1], ruled), pair[0]))
     charts = [figure for _, figure in ordered]
-    first = [figure for figure in charts if figure.kind != "table"][: shown[0]]
+    first = [figure for figure in charts if figure.kind != "table"][:_OPEN]
     first += [figure for figure in charts if figure.kind == "table" and not figure.metric.endswith(".shared")][
-        : max(0, min(2, shown[0] - len(first)))
+        : max(0, min(2, _OPEN - len(first)))
     ]
     taken = {id(figure) for figure in first}
     rest = [figure for figure in charts if id(figure) not in taken]
@@ -89,10 +90,17 @@ def _family(
         question=FAMILIES[family][1] if family in FAMILIES else "Measured by an analyzer that is not part of auditkit.",
         tiles=_tiles(members, anchors, ruled),
         charts=tuple(figure.chart for figure in first),
-        folded=tuple(figure.chart for figure in rest[: shown[1]]),
-        dropped=max(0, len(rest) - shown[1]),
+        folded=tuple(figure.chart for figure in rest[:_FOLDED]),
+        dropped=max(0, len(rest) - _FOLDED),
         outcomes=tuple(outcome_view(outcome, place, anchors) for place, outcome in members),
     )
+
+
+def fewer_charts(view: FamilyView, stand: int, folded: int) -> FamilyView:
+    """The same section with at most ``stand`` charts open and ``folded`` below them, the first ones kept."""
+    rest = (*view.charts[stand:], *view.folded)
+    return replace(view, charts=view.charts[:stand], folded=rest[:folded],
+                   dropped=view.dropped + max(0, len(rest) - folded))  # fmt: skip
 
 
 def _importance(figure: Figure, ruled: frozenset[str]) -> tuple[int, int, int]:

@@ -15,6 +15,7 @@ from auditkit.render.text import capitalised, clean, words
 Params = tuple[tuple[str, Scalar], ...]
 _SHOWN_FEATURES = 12
 _SERIES = 6
+_GROUPS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,10 @@ def _groups(measurements: list[Measurement]) -> Drawn:
     for members in _by(chosen, lambda m: (m.name, _params(m), next(iter(m.slice)))).values():
         first = members[0]
         column = next(iter(first.slice))
-        rows = [row_of(m, clean(m.slice[column])) for m in members]
+        # Of very many groups the ends are drawn; the table of all numbers has every one.
+        ordered = sorted(members, key=lambda m: (m.value is None, m.value or 0.0, m.key))
+        ends = {id(m) for m in (*ordered[: _GROUPS // 2], *ordered[-_GROUPS // 2 :])}
+        rows = [row_of(m, clean(m.slice[column])) for m in members if len(members) <= _GROUPS or id(m) in ends]
         whole = overall.get((first.name, _params(first)))
         chart = interval_chart(
             rows,
@@ -217,7 +221,8 @@ def _groups(measurements: list[Measurement]) -> Drawn:
 
 def _group_finding(first: Measurement, column: str, members: list[Measurement]) -> str:
     present = [m for m in members if m.value is not None]
-    subject = f"{title(first.name)} by {words(column)}{_with(_params(first))}"
+    shown = f" ({_GROUPS} of {len(members)} groups are drawn)" if len(members) > _GROUPS else ""
+    subject = f"{title(first.name)} by {words(column)}{_with(_params(first))}{shown}"
     if len(present) < 2:
         return f"{subject}: fewer than two groups have a value."
     low = min(present, key=lambda m: (m.value or 0.0, m.key))
