@@ -294,10 +294,12 @@ def audit_subject(
 
     from auditkit.execution.checkpoint import FOLDER, Checkpoints
     from auditkit.execution.lock import output_lock
-    from auditkit.policy.model import parse_policy
+    from auditkit.policy.model import POLICY_SECTIONS, parse_policy
 
     if policy is not None:
         parse_policy(policy)
+        # Of an audit.toml the policy alone: paths of models and data do not belong in the evidence.
+        policy = {key: policy[key] for key in POLICY_SECTIONS if key in policy}
     folder = None if out is None else Path(out)
     with contextlib.ExitStack() as stack:
         checkpoints = None

@@ -20,6 +20,8 @@ COMMANDS = {
     "init": ("auditkit.cli.init:init", "Write a commented audit.toml to start from."),
     "run": ("auditkit.cli.run:run", "Audit a model: evidence.json, model card and verdict."),
     "gate": ("auditkit.cli.gate:gate", "Judge evidence by a policy; the exit code is the answer."),
+    "baseline": ("auditkit.cli.baseline:baseline", "Accept an audit as what later ones are compared with."),
+    "compare": ("auditkit.cli.compare:compare", "What moved between two audits beyond its interval."),
     "render": ("auditkit.cli.render:render", "Turn evidence into HTML, Markdown, CSV or JSON."),
     "verify": ("auditkit.cli.verify:verify", "Recompute the digest and the verdict of evidence or of a card."),
     "analyzers": ("auditkit.cli.analyzers:analyzers", "List the analyzers, or explain one with its settings."),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -70,13 +70,23 @@ def run_config(config: Config, plan: Plan, *, out: Path, fresh: bool, allowed: t
         return audit_subject(
             subject,
             plan=plan,
-            policy=config.policy_document(),
+            policy=policy_of(config),
             card=config.card_prose(),
             out=out,
             fresh=fresh,
             device=device,
             progress=sink or False,
         )
+
+
+def policy_of(config: Config) -> Mapping[str, Any] | None:
+    """The policy to embed, with the baselines that its rules name; ``None`` without rules."""
+    document = config.policy_document()
+    if document is None:
+        return None
+    from auditkit.policy.files import with_baselines
+
+    return with_baselines(document, config.root)
 
 
 @contextlib.contextmanager

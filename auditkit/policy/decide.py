@@ -19,6 +19,7 @@ from auditkit.core.evidence import Interval
 from auditkit.core.verdict import Comparison, Side, State
 from auditkit.policy.families import ALL_ROWS, Family, Measured
 from auditkit.policy.lookup import Settings
+from auditkit.policy.model import Rule
 from auditkit.policy.power import rows_needed
 
 # Rounding must not decide: a value computed as 0.1 + 1e-17 is not above a limit of 0.1.
@@ -84,7 +85,7 @@ class _Looked:
 
 def decide(families: Sequence[Family], settings: Settings) -> list[Decision]:
     """Every comparison of a rule with its state, the worst first."""
-    limit = Limit(settings.rule.min, settings.rule.max)
+    limit = limit_of(settings.rule)
     failing, fail_level = _holm(families, limit, settings.confidence)
     made: list[Decision] = []
     places: list[tuple[Family, int]] = []
@@ -95,6 +96,11 @@ def decide(families: Sequence[Family], settings: Settings) -> list[Decision]:
         places += [(family, index) for index in range(len(family.left))]
     made = _sized(places, made, (settings.confidence, fail_level), limit, settings.min_n)
     return sorted(made, key=lambda decision: _order(decision.comparison, limit))
+
+
+def limit_of(rule: Rule) -> Limit:
+    """What the rule limits: the value itself, or how much worse it may be than in the baseline."""
+    return Limit(rule.min, rule.max) if rule.baseline is None else Limit(None, rule.max_increase)
 
 
 def _holm(families: Sequence[Family], limit: Limit, confidence: float) -> tuple[list[BoolArray], float]:
@@ -131,7 +137,7 @@ def _one(looked: _Looked, index: int, limit: Limit, settings: Settings) -> Decis
     interval = None
     if problem is None and math.isfinite(low) and math.isfinite(high) and not family.exact:
         interval = Interval(
-            low=min(low, value), high=max(high, value), level=settings.confidence, method=_method(family)
+            low=min(low, value), high=max(high, value), level=settings.confidence, method=family.method()
         )
     if problem is None and any(family.small[end] for end in ends):
         state, told = _SMALL, f"a group has fewer than min_n = {settings.min_n} rows"
@@ -143,7 +149,7 @@ def _one(looked: _Looked, index: int, limit: Limit, settings: Settings) -> Decis
             label=_label(family, ends),
             state=state,
             value=shown,
-            message=_message(family, sides, shown, interval, f"limit {limit.text()}: {told}"),
+            message=_message(sides, "" if problem else family.phrase(index), interval, f"limit {limit.text()}: {told}"),
             interval=interval,
             sides=sides,
             n=sum(int(family.estimates.rows[end]) for end in ends),
@@ -193,7 +199,7 @@ def _sized(
         comparison = made[position].comparison
         needed = rows_needed(family, index, limit.inside, limit.outside, levels=levels)
         if needed is None:
-            told = "; the value seen lies too near the limit for any number of rows to settle it"
+            told = f"; {family.hopeless()}"
         else:
             needed = max(needed, min_n)
             place = "each group" if len(comparison.sides) > 1 else "all"
@@ -215,22 +221,15 @@ def _side(looked: _Looked, end: int, level: float) -> Side:
     return Side(group=family.names[end], value=value if defined else None, n=rows, interval=interval)
 
 
-def _method(family: Family) -> str:
-    if isinstance(family.estimates, Measured):
-        return "as measured" if family.kind == "value" else "mover"
-    return {"value": "wilson", "difference": "newcombe", "ratio": "mover-wilson"}[family.kind]
-
-
 def _label(family: Family, ends: list[int]) -> str:
     groups = " vs ".join(family.names[end] for end in ends)
     return f"{family.label}: {groups}" if family.label and groups != ALL_ROWS else family.label or groups
 
 
-def _message(family: Family, sides: tuple[Side, ...], value: float | None, interval: Interval | None, told: str) -> str:
+def _message(sides: tuple[Side, ...], what: str, interval: Interval | None, told: str) -> str:
     rates = " against ".join(
         f"{side.group} {'undefined' if side.value is None else f'{side.value:.4g}'} (n = {side.n:,})" for side in sides
     )
-    what = "" if family.kind == "value" or value is None else f": {family.kind} {value:.4g}"
     shown = f" [{interval.low:.4g}, {interval.high:.4g}]" if interval else ""
     return f"{rates}{what}{shown}, {told}"
 

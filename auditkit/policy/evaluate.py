@@ -6,9 +6,11 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import replace
 
+from auditkit.core.errors import PolicyError
 from auditkit.core.evidence import Evidence
 from auditkit.core.verdict import RuleResult, State, Verdict
-from auditkit.policy.decide import Decision, Limit, decide
+from auditkit.policy.decide import Decision, decide, limit_of
+from auditkit.policy.families import Family
 from auditkit.policy.lookup import Settings, Unresolved
 from auditkit.policy.model import Policy, Rule
 from auditkit.policy.resolve import resolve, settle
@@ -59,7 +61,7 @@ def _judge(rule: Rule, index: int, policy: Policy, evidence: Evidence, as_of: da
         id=rule.id,
         metric=settings.metric,
         compare=rule.compare,
-        limit=Limit(rule.min, rule.max).text(),
+        limit=_limit_text(rule),
         state="error",
         message="",
         level=rule.level,
@@ -70,18 +72,36 @@ def _judge(rule: Rule, index: int, policy: Policy, evidence: Evidence, as_of: da
     )
     waivers = [waiver for waiver in policy.waiver if waiver.rule == rule.id]
     decisions: list[Decision] = []
-    if rule.baseline is not None:
-        message = f"no baseline {rule.baseline!r} was given to compare with, so the increase cannot be judged"
-        result = replace(blank, limit=f"increase <= {rule.max_increase:g}", message=message)
+    try:
+        families, remarks = _families(settings, policy, evidence)
+    except Unresolved as missing:
+        result = _unresolved(blank, rule, missing)
     else:
-        try:
-            families, remarks = resolve(settings, policy, evidence)
-        except Unresolved as missing:
-            result = _unresolved(blank, rule, missing)
-        else:
-            decisions = decide(families, settings)
-            result = _conclude(blank, decisions, remarks, settings)
+        decisions = decide(families, settings)
+        result = _conclude(blank, decisions, remarks, settings)
     return apply_waivers(result, decisions, waivers, as_of)
+
+
+def _families(settings: Settings, policy: Policy, evidence: Evidence) -> tuple[tuple[Family, ...], tuple[str, ...]]:
+    """What a rule compares: its own families, or their change since its baseline."""
+    name = settings.rule.baseline
+    if name is None:
+        return resolve(settings, policy, evidence)
+    # Loaded only here: most policies have no baseline.
+    from auditkit.policy.baseline import read_baseline
+    from auditkit.policy.change import resolve_change
+
+    if name not in policy.baseline:
+        raise Unresolved(f"no baseline {name!r} was given to compare with, so the increase cannot be judged")
+    try:
+        baseline = read_baseline(policy.baseline[name], where=name)
+    except PolicyError as error:
+        raise Unresolved(error.sentence()) from error
+    return resolve_change(settings, policy, evidence, baseline)
+
+
+def _limit_text(rule: Rule) -> str:
+    return limit_of(rule).text() if rule.baseline is None else f"worse than {rule.baseline} by <= {rule.max_increase:g}"
 
 
 def _unresolved(blank: RuleResult, rule: Rule, missing: Unresolved) -> RuleResult:

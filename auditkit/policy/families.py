@@ -36,6 +36,7 @@ class Family:
         left, right: ``(m,)`` indices of what is compared; for ``value`` both are the group itself.
         tests: How many comparisons the data could have picked from (for Holm).
         exact: The values are exact by nature: the point decides.
+        direction: Whether ``higher`` or ``lower`` values are better, or ``neutral``.
     """
 
     label: str
@@ -51,6 +52,7 @@ class Family:
     right: IntArray
     tests: int
     exact: bool = False
+    direction: str = "neutral"
 
     def values(self) -> FloatArray:
         """``(m,)`` the observed value, difference or ratio of each comparison; NaN where undefined."""
@@ -79,6 +81,20 @@ class Family:
             left=np.array([0], dtype=np.int64),
             right=np.array([len(ends) - 1], dtype=np.int64),
         )
+
+    def phrase(self, index: int) -> str:
+        """The disparity in words, after the groups' own values; nothing where the value is all there is."""
+        return "" if self.kind == "value" else f": {self.kind} {float(self.values()[index]):.4g}"
+
+    def method(self) -> str:
+        """How the intervals of the comparisons are made."""
+        if isinstance(self.estimates, Measured):
+            return "as measured" if self.kind == "value" else "mover"
+        return {"value": "wilson", "difference": "newcombe", "ratio": "mover-wilson"}[self.kind]
+
+    def hopeless(self) -> str:
+        """Why no number of rows would settle a comparison."""
+        return "the value seen lies too near the limit for any number of rows to settle it"
 
 
 @dataclass(frozen=True, kw_only=True)

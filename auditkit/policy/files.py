@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -55,4 +56,46 @@ def read_policy_file(path: Path) -> tuple[Mapping[str, Any], str]:
             where=str(path),
             fix="add [[rule]] tables; `auditkit init` writes some to start from",
         )
-    return document, text
+    return with_baselines(document, path.parent), text
+
+
+def with_baselines(document: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """``document`` with the baselines that its rules name read from their files under ``folder``.
+
+    ``baseline = "release"`` is the file ``release``, ``release.json`` or ``baselines/release.json``, whichever is found
+    first. So the policy, and the evidence it is embedded in, judge alike wherever they are read.
+
+    Raises:
+        PolicyError: AK417 when there is no such file, or it is not JSON; AK418 when it is not a baseline.
+    """
+    rules = document.get("rule")
+    names = [rule.get("baseline") for rule in rules if isinstance(rule, Mapping)] if isinstance(rules, list) else []
+    given = document.get("baseline")
+    known = dict(given) if isinstance(given, Mapping) else {}
+    missing = [name for name in dict.fromkeys(names) if isinstance(name, str) and name not in known]
+    if not missing:
+        return document
+    return {**document, "baseline": {**known, **{name: _baseline_document(name, folder) for name in missing}}}
+
+
+def _baseline_document(name: str, folder: Path) -> Mapping[str, Any]:
+    from auditkit.policy.baseline import read_baseline
+
+    places = [folder / name, folder / f"{name}.json", folder / "baselines" / f"{name}.json"]
+    found = next((place for place in places if place.is_file()), None)
+    try:
+        if found is None:
+            raise FileNotFoundError(None, "there is no such file")
+        document = json.loads(found.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        why = (error.strerror or "") if isinstance(error, OSError) else str(error)
+        raise PolicyError(
+            "AK417",
+            f"the baseline {name!r} cannot be read",
+            where=str(found or places[0]),
+            why=why,
+            fix=f'auditkit baseline accept EVIDENCE --out {name} --reason "..."',
+        ) from error
+    read_baseline(document, where=found.name)
+    checked: Mapping[str, Any] = document
+    return checked

@@ -18,7 +18,7 @@ from auditkit.policy.hints import nearest
 Compare = Literal["value", "difference", "ratio"]
 Path = tuple[str | int, ...]
 
-POLICY_SECTIONS = ("groups", "defaults", "rule", "waiver")
+POLICY_SECTIONS = ("groups", "defaults", "rule", "waiver", "baseline")
 # Sections of the same file that other parts of auditkit read.
 OTHER_SECTIONS = ("version", "model", "data", "training", "run", "analyzer", "card", "profile")
 MAX_WAIVER_DAYS = 180
@@ -124,12 +124,18 @@ class Waiver(_Record):
 
 
 class Policy(_Record):
-    """A checked policy. ``rule_lines`` are the lines of its rules in the file, where known."""
+    """A checked policy.
+
+    Attributes:
+        baseline: The documents of the baselines that rules name; filled in from their files, not written by hand.
+        rule_lines: The lines of its rules in the file, where known.
+    """
 
     groups: Groups = Groups()
     defaults: Defaults = Defaults()
     rule: tuple[Rule, ...] = ()
     waiver: tuple[Waiver, ...] = ()
+    baseline: Mapping[str, Mapping[str, Any]] = {}
     rule_lines: tuple[int | None, ...] = Field(default=(), exclude=True)
     where: str = Field(default="policy", exclude=True)
 
@@ -177,6 +183,8 @@ def _rule_faults(rule: Rule) -> Iterable[str]:
     if rule.baseline is not None or rule.max_increase is not None:
         if rule.baseline is None or rule.max_increase is None:
             yield "baseline and max_increase go together"
+        if rule.min is not None or rule.max is not None:
+            yield "a rule with a baseline is limited by max_increase; give min or max a rule of their own"
     elif rule.min is None and rule.max is None:
         yield "a rule needs a limit: min or max"
     if rule.min is not None and rule.max is not None and rule.min > rule.max:

@@ -197,7 +197,7 @@ def _count_family(
         undefined=rates.undefined,
         unbounded=tuple(None if np.isfinite(x) else "too few rows or clusters for an interval" for x in low),
         totals=np.asarray(counts.n, dtype=np.int64).reshape(-1, size).sum(axis=1),
-        lower_is_better=METRICS[metric].direction == "lower",
+        direction=METRICS[metric].direction,
     )
 
 
@@ -271,14 +271,15 @@ def _measured_family(
             None if m.interval or is_exact(m) else (m.reason or "it was measured without an interval") for m in members
         ),
         totals=np.array([m.n or 0 for m in members], dtype=np.int64),
-        lower_is_better=members[0].direction == "lower",
+        direction=members[0].direction,
         exact=all(is_exact(m) for m in members),
         kind=kind,
     )
 
 
-def _family(*, settings: Settings, lower_is_better: bool, kind: Compare | None = None, **fields: Any) -> Family:
+def _family(*, settings: Settings, kind: Compare | None = None, **fields: Any) -> Family:
     kind = kind or settings.rule.compare
+    lower_is_better = fields["direction"] == "lower"
     names, estimates = fields["names"], fields["estimates"]
     try:
         left, right, tests = comparisons_of(kind, estimates, names, settings.reference, lower_is_better)

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from auditkit.core.errors import AuditkitError
 from auditkit.core.evidence import (
     AnyArtifact,
     Counts,
@@ -22,7 +23,7 @@ from auditkit.core.evidence import (
     Scalar,
     Table,
 )
-from auditkit.core.schema import seal
+from auditkit.core.schema import from_document, plain, seal, to_document
 from auditkit.render.suppression import hidden_cells
 
 MIN_CELL = 10
@@ -63,8 +64,32 @@ def redact(evidence: Evidence, min_cell: int | None = None) -> Evidence:
         train=None if evidence.subject.train is None else _redact_facts(evidence.subject.train, min_cell),
     )
     outcomes = tuple(_redact_outcome(outcome, small, min_cell) for outcome in evidence.outcomes)
-    copy = dataclasses.replace(evidence, subject=subject, outcomes=outcomes, redacted=True, run=RunFacts(), digest="")
+    copy = dataclasses.replace(
+        evidence,
+        subject=subject,
+        outcomes=outcomes,
+        policy=_redact_policy(evidence.policy, min_cell),
+        redacted=True,
+        run=RunFacts(),
+        digest="",
+    )
     return seal(copy)
+
+
+def _redact_policy(policy: Mapping[str, object] | None, min_cell: int) -> Mapping[str, object] | None:
+    """The policy; the baselines in it are evidence of earlier audits and are redacted alike."""
+    baselines = None if policy is None else policy.get("baseline")
+    if policy is None or not isinstance(baselines, Mapping):
+        return policy
+    return {**policy, "baseline": {name: _redact_baseline(each, min_cell) for name, each in baselines.items()}}
+
+
+def _redact_baseline(document: object, min_cell: int) -> object:
+    try:
+        inner = from_document(plain(document)["evidence"])
+    except (AuditkitError, KeyError, TypeError):
+        return {"withheld": "this baseline could not be read, so it is not shared"}
+    return {**plain(document), "evidence": to_document(redact(inner, min_cell))}
 
 
 def withheld_reason(min_cell: int) -> str:

@@ -69,7 +69,7 @@ POLICIES = {
     "params of no metric": (lambda r: r(params={"eps": 1}), 3, "has no param 'eps'"),
     "class absent": (lambda r: r(params={"class": "perhaps"}), 3, "there is no class 'perhaps'"),
     "value of equalized odds": (lambda r: r(metric="equalized_odds", compare="value"), 3, "is a disparity"),
-    "baseline without one": (lambda r: r(min=None, baseline="b", max_increase=0.1), 3, "no baseline 'b' was given"),
+    "baseline without one": (lambda r: r(min=None, baseline="b", max_increase=0.1), 2, "'b' cannot be read"),
     "analyzer not run": (lambda r: r(**{**ROBUST, "metric": "privacy.epsilon"}), 3, "--only privacy"),
     "all groups too small": (lambda r: r(small="exclude", min_n=9999), 3, "left out as smaller"),
     "crossing not counted": (lambda r: r(over=["sex", "race", "site"]), 3, "was not counted"),

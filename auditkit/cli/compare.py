@@ -1,0 +1,141 @@
+"""``auditkit compare``: what moved between two audits, beyond what chance explains; no model is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from auditkit.core.evidence import Evidence, Measurement
+    from auditkit.policy.moves import Move
+
+MOST = 40
+_STYLES = {"worse": "bold red", "lost": "bold magenta", "changed": "yellow", "better": "green"}
+_WORDS = {
+    "worse": "worse",
+    "lost": "no longer measured",
+    "changed": "changed",
+    "better": "better",
+    "maybe": "beyond its own interval, but not after the correction for many comparisons",
+    "unknown": "without an interval",
+    "new": "measured in HEAD alone",
+    "still": "not beyond its interval",
+}
+
+
+@click.command()
+@click.argument("base", type=click.Path(path_type=Path))
+@click.argument("head", type=click.Path(path_type=Path))
+@click.option("--confidence", type=click.FloatRange(0.5, 1.0, min_open=True, max_open=True), default=0.95,
+              show_default=True, help="Two-sided confidence of the intervals.")  # fmt: skip
+@click.option("--allow-different-data", is_flag=True, help="Compare audits of different rows too.")
+@click.option("--json", "as_json", is_flag=True, help="Every measurement as JSON on stdout, instead of one word.")
+def compare(base: Path, head: Path, confidence: float, allow_different_data: bool, as_json: bool) -> None:
+    """What moved from BASE to HEAD (two evidence.json) beyond its interval, measurement by measurement.
+
+    A movement counts when its interval excludes 0 after Holm's correction for everything compared. stdout holds one
+    word: worse, changed, better or still.
+
+    Exit codes: 0 nothing is worse, 1 something is worse or no longer measured, 2 usage, or the two cannot be compared.
+    """
+    from auditkit.cli.console import is_quiet, people_console
+    from auditkit.cli.gate import read_evidence, without_collector
+    from auditkit.policy.moves import moves
+
+    with without_collector():
+        one, two = read_evidence(base), read_evidence(head)
+        found = moves(one, two, confidence=confidence, other_data=allow_different_data)
+        if not is_quiet():
+            _print(found, (one, two), people_console())
+    click.echo(_json(found) if as_json else overall(found))
+    click.get_current_context().exit(1 if overall(found) == "worse" else 0)
+
+
+def overall(found: Sequence[Move]) -> str:
+    """One word for all: ``worse`` (or no longer measured), else ``changed``, ``better`` or ``still``."""
+    states = {move.state for move in found}
+    if states & {"worse", "lost"}:
+        return "worse"
+    return next((word for word in ("changed", "better") if word in states), "still")
+
+
+def _print(found: Sequence[Move], pair: tuple[Evidence, Evidence], console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from auditkit.cli.verdict_table import plain_text
+
+    for line in _remarks(*pair):
+        console.print(Text(line, style="dim"))
+    shown = [move for move in found if move.state in ("worse", "lost", "changed", "better")]
+    if shown:
+        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+        table.add_column("", no_wrap=True)
+        table.add_column("measurement", overflow="fold")
+        for name in ("base", "head"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("change [interval]", no_wrap=True)
+        for move in shown[:MOST]:
+            table.add_row(
+                Text(_WORDS[move.state], style=_STYLES[move.state]),
+                Text(plain_text(move.key.replace("|", " "))),
+                Text(_value(move.base)),
+                Text(_value(move.head)),
+                Text(_change(move)),
+            )
+        console.print(table)
+        if len(shown) > MOST:
+            console.print(Text(f"and {len(shown) - MOST} more", style="dim"))
+    counts = {state: sum(1 for move in found if move.state == state) for state in _WORDS}
+    told = "; ".join(f"{count} {_WORDS[state]}" for state, count in counts.items() if count)
+    console.print(Text(f"{len(found)} measurements: {told}" if found else "nothing was measured in either"))
+
+
+def _remarks(base: Evidence, head: Evidence) -> list[str]:
+    lines = []
+    if base.subject.test.fingerprint == head.subject.test.fingerprint:
+        lines.append("The same rows in both: the intervals, made for independent samples, are wider than they need be.")
+    else:
+        lines.append("Different rows: a change of the data shows like a change of the model.")
+    print_one, print_two = base.subject.model_fingerprint, head.subject.model_fingerprint
+    if print_one is not None and print_one == print_two:
+        lines.append("The same model in both.")
+    return lines
+
+
+def _value(m: Measurement | None) -> str:
+    if m is None or m.value is None:
+        return "none"
+    return f"{m.value:.4g}" + (f" (n={m.n:,})" if m.n is not None else "")
+
+
+def _change(move: Move) -> str:
+    if move.change is None:
+        return (move.head.reason or "") if move.head is not None else "not in HEAD"
+    if move.interval is None:
+        return f"{move.change:+.4g} (exact)"
+    return f"{move.change:+.4g} [{move.interval.low:+.4g}, {move.interval.high:+.4g}]"
+
+
+def _json(found: Sequence[Move]) -> str:
+    import json
+
+    rows = [
+        {
+            "key": move.key,
+            "state": move.state,
+            "base": move.base.value if move.base else None,
+            "head": move.head.value if move.head else None,
+            "change": move.change,
+            "low": move.interval.low if move.interval else None,
+            "high": move.interval.high if move.interval else None,
+        }
+        for move in found
+    ]
+    return json.dumps({"overall": overall(found), "moves": rows}, indent=1, allow_nan=False)
