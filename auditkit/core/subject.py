@@ -167,7 +167,10 @@ def take_rows(inputs: Any, rows: IntArray) -> Any:
 class TrainingRecipe(Protocol):
     """How to train the model afresh (shadow models, adversarial training, comparisons)."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What tables and the card call it."""
+        ...
 
     def fit(self, inputs: Any, y: npt.NDArray[Any], seed: int) -> Model:
         """Train on ``inputs`` and class codes (or values) ``y`` with ``seed``; return a new model."""
@@ -182,9 +185,20 @@ class TorchTrainingRecipe(TrainingRecipe, Protocol):
     the training inputs only, once, by ``fit_preparation``).
     """
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
+    @property
+    def epochs(self) -> int:
+        """Passes over the training rows."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Rows a step."""
+        ...
+
+    @property
+    def learning_rate(self) -> float:
+        """Step size of SGD."""
+        ...
 
     def fit_preparation(self, inputs: Any) -> Any:
         """A callable ``inputs -> tensor`` fitted on these training inputs."""
