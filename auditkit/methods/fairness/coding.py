@@ -98,8 +98,9 @@ def encode_labels(
 
 
 def _is_binary(array: npt.NDArray[Any]) -> bool:
+    # The bits that any value has: at most 1 only if every value is 0 or 1, in one pass.
     kind = array.dtype.kind
-    return kind == "b" or (kind in "iu" and len(array) > 0 and int(array.min()) >= 0 and int(array.max()) <= 1)
+    return kind == "b" or (kind in "iu" and len(array) > 0 and 0 <= int(np.bitwise_or.reduce(array)) <= 1)
 
 
 def _positive_code(classes: tuple[str, ...], positive: Any) -> int | None:
@@ -138,20 +139,18 @@ def _label_values(values: Any, name: str) -> npt.NDArray[Any]:
 
 def _encode_integers(array: npt.NDArray[Any], absent: bool) -> Coded:
     """Codes of integers or booleans, by a table where their range is small."""
-    if array.dtype.kind == "b":
-        array = array.view(np.uint8)
-        label = {0: "False", 1: "True"}
-    else:
-        label = {}
     if len(array) == 0:
         return (), np.zeros(0, dtype=np.int64)
+    label = {}
+    if array.dtype.kind == "b":
+        array, label, absent = array.view(np.uint8), {0: "False", 1: "True"}, False
+    if absent and (digits := _digits(array)):
+        return digits, array.astype(np.uint8)
     low, high = int(array.min()), int(array.max())
     if high - low >= _SMALL_RANGE:
         found, codes = np.unique(array, return_inverse=True)
         return _sorted([str(value) for value in found.tolist()], codes)
     shifted = array if low == 0 else array - low
-    if low >= 0 and high < 10 and absent:  # one digit each: their order is that of their names
-        return tuple(label.get(value, str(value)) for value in range(low, high + 1)), shifted.astype(np.uint8)
     if high - low < 256:
         shifted = shifted.astype(np.uint8)
     present = np.flatnonzero(np.bincount(shifted, minlength=high - low + 1))
@@ -162,6 +161,12 @@ def _encode_integers(array: npt.NDArray[Any], absent: bool) -> Coded:
     table = np.zeros(high - low + 1, dtype=np.uint8 if len(names) < 256 else np.int64)
     table[present[order]] = np.arange(len(order))
     return tuple(names[position] for position in order), table[shifted]
+
+
+def _digits(array: npt.NDArray[Any]) -> tuple[str, ...]:
+    """Names 0, 1 ... of one-digit codes, whose order is that of their names; empty for anything else."""
+    bits = int(np.bitwise_or.reduce(array))
+    return tuple(str(value) for value in range(bits + 1)) if 0 <= bits < 10 else ()
 
 
 def _encode_objects(array: npt.NDArray[Any]) -> Coded:

@@ -71,14 +71,17 @@ def count_groups(  # noqa: PLR0913 - one keyword for each thing known of the row
     ((('F',), ('M',)), (((1, 0), (0, 1)), ((0, 0), (1, 0))))
     """
     columns = group_columns(groups)
+    coded_here = classes is None
     if classes is None:
         y_true, y_pred, classes, positive = encode_labels(y_true, y_pred, positive)
     y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
     weights = None if weights is None else np.asarray(weights, dtype=np.float64)
     k = len(classes)
-    _check(y_true, y_pred, columns, k, weights, clusters)
+    _check_rows(y_true, y_pred, columns, k, weights, clusters)
+    if not coded_here:
+        _check_codes(y_true, y_pred, k)
     small: Any = np.uint8 if k * k <= 256 else np.int64
-    cell = y_true.astype(small) * small(k) + y_pred.astype(small)
+    cell = y_true.astype(small, copy=False) * small(k) + y_pred.astype(small, copy=False)
     coded = {name: encode_groups(values, absent=True) for name, values in columns.items()}
     fields = {"classes": tuple(classes), "positive": positive}
     depths = range(min(intersections, len(coded)) + 1)
@@ -113,10 +116,10 @@ def _marginals(
     shape = tuple(len(names) for names, _ in coded.values())
     size = math.prod(shape) * k * k
     small: Any = np.uint8 if size <= 256 else np.uint16 if size <= 1 << 16 else np.int64
-    flat = cell.astype(small)
+    flat = cell.astype(small, copy=False)
     stride = k * k
     for length, (_, codes) in zip(shape[::-1], list(coded.values())[::-1], strict=True):
-        flat = flat + codes.astype(small) * small(stride if length > 1 else 0)
+        flat = flat + codes.astype(small, copy=False) * small(stride if length > 1 else 0)
         stride *= length
     whole = {"n": _bincount(flat, size)}
     if weights is not None:
@@ -219,7 +222,7 @@ def _moments(flat: IntArray, n_groups: int, cells: int, weights: FloatArray | No
     return moments
 
 
-def _check(
+def _check_rows(
     y_true: npt.NDArray[Any],
     y_pred: npt.NDArray[Any],
     groups: Mapping[str, Any],
@@ -234,13 +237,6 @@ def _check(
         raise UsageError("AK400", f"{', '.join(wrong)} and y_true differ in length", fix="give one value a row")
     if n == 0:
         raise UsageError("AK400", "there are no rows to count")
-    for name, codes in (("y_true", y_true), ("y_pred", y_pred)):
-        if codes.dtype.kind not in "iu" or int(codes.min()) < 0 or int(codes.max()) >= k:
-            raise UsageError(
-                "AK400",
-                f"{name} must hold integer class codes from 0 to {k - 1}",
-                why="labels as strings, missing or unknown labels would be counted as wrong decisions",
-            )
     if weights is not None and not (np.all(np.isfinite(weights)) and np.all(weights > 0)):
         raise UsageError("AK400", "weights must be finite and above 0")
     if clusters is not None and k > MAX_CLASSES_WITH_CLUSTERS:
@@ -250,3 +246,13 @@ def _check(
             why="each group then needs k^4 second moments",
             fix="audit without clusters, or group the classes",
         )
+
+
+def _check_codes(y_true: npt.NDArray[Any], y_pred: npt.NDArray[Any], k: int) -> None:
+    for name, codes in (("y_true", y_true), ("y_pred", y_pred)):
+        if codes.dtype.kind not in "iu" or int(codes.min()) < 0 or int(codes.max()) >= k:
+            raise UsageError(
+                "AK400",
+                f"{name} must hold integer class codes from 0 to {k - 1}",
+                why="labels as strings, missing or unknown labels would be counted as wrong decisions",
+            )

@@ -147,9 +147,5 @@ def _merge_histograms(first: ScoreHistogram, second: ScoreHistogram) -> ScoreHis
 
 
 def nested_tuples(array: npt.NDArray[Any]) -> Any:
-    """Nested tuples of plain numbers, as evidence holds them."""
-
-    def freeze(part: Any) -> Any:
-        return tuple(freeze(item) for item in part) if isinstance(part, list) else part
-
-    return freeze(array.tolist())
+    """Nested tuples of plain numbers of ``array (G, a, b)``, as evidence holds them."""
+    return tuple(tuple(map(tuple, block)) for block in array.tolist())
