@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
+from auditkit.analyzers.fairness.composites import MEASURES, composites, treatment_ratios, within
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
+from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Counts, Interval, Measurement, Table
 from auditkit.core.subject import Subject
 
@@ -42,7 +44,6 @@ _MEANS: Mapping[str, str] = {
     "mean_error": "Mean of predicted less true value; above 0 means predicted too high.",
     "mean_absolute_error": "Mean absolute difference of predicted and true value.",
 }
-_EQUALIZED_ODDS = "equalized_odds"
 _CROSS_CHECK = "fairness.crosscheck_max_deviation"
 _AGREEMENT = 1e-9
 
@@ -53,9 +54,7 @@ def _measures() -> dict[str, str]:
         sentences[f"fairness.{name}.difference"] = f"Largest absolute difference of {name} between two groups."
     for name in _RATES:
         sentences[f"fairness.{name}.ratio"] = f"Smallest ratio of {name} between two groups, lower over higher."
-    sentences[f"fairness.{_EQUALIZED_ODDS}.difference"] = (
-        "Larger of the differences in true and in false positive rate (Hardt et al. 2016)."
-    )
+    sentences.update(MEASURES)
     sentences[_CROSS_CHECK] = "Largest deviation from fairlearn's MetricFrame on the same rows; must be rounding only."
     return sentences
 
@@ -66,6 +65,9 @@ class GroupsParams(Params):
     metrics: tuple[str, ...] = Field(tuple(_RATES), description="Count metrics to measure.")
     intersections: int = Field(2, ge=1, le=4, description="Largest number of sensitive columns crossed.")
     level: float = Field(0.95, gt=0.5, lt=1.0, description="Two-sided confidence level.")
+    given: str | None = Field(
+        None, description="A sensitive column within whose groups the others are compared too (conditional parity)."
+    )
     max_groups: int = Field(200, ge=2, description="Columns or crossings with more groups give counts only.")
     cross_check: bool = Field(True, description="Recompute on a sample of rows through fairlearn, if installed.")
     cross_check_rows: int = Field(2000, ge=1, description="Rows of that sample.")
@@ -92,6 +94,13 @@ def _rates(subject: Subject, context: Context, params: GroupsParams) -> Iterator
     from auditkit.methods.fairness.counts import count_groups
 
     data, decisions = subject.test, context.decisions()
+    if params.given is not None and (params.given not in data.sensitive or params.intersections < 2):
+        raise UsageError(
+            "AK455",
+            f"given = {params.given!r} cannot be conditioned on",
+            why=f"sensitive columns: {', '.join(data.sensitive)}; intersections = {params.intersections}",
+            fix="name a sensitive column and cross at least two",
+        )
     counts = count_groups(
         data.y,
         decisions,
@@ -111,6 +120,8 @@ def _rates(subject: Subject, context: Context, params: GroupsParams) -> Iterator
         if len(part.groups) <= params.max_groups:
             for measurement in _of_counts(part, params):
                 yield replace(measurement, unreliable=distrust) if distrust else measurement
+            if len(part.over) == 2 and params.given in part.over:
+                yield from _given(part, params)
         context.progress(done + 1, len(counts))
     yield _definitions(params)
 
@@ -138,8 +149,24 @@ def _of_counts(counts: Counts, params: GroupsParams) -> Iterator[Measurement]:
                 )
             if counts.over:
                 yield from _disparities(counts, name, rates, tags, params.level)
-    if counts.over and {"true_positive_rate", "false_positive_rate"} <= set(params.metrics):
-        yield from _equalized_odds(counts, params.level)
+    for code, tags in _positives(counts, METRICS["true_positive_rate"]):
+        if "false_negative_share" in params.metrics:
+            rates = group_rates(counts, "false_negative_share", code)
+            yield from treatment_ratios(counts, rates, params.level, tags)
+        if counts.over:
+            yield from composites(counts, params.metrics, params.level, code, tags)
+
+
+def _given(counts: Counts, params: GroupsParams) -> Iterator[Measurement]:
+    """Disparities within each group of the ``given`` column (conditional parity)."""
+    from auditkit.methods.fairness.metrics import METRICS, group_rates
+
+    for where, part in within(counts, params.given or ""):
+        for name in params.metrics:
+            for code, tags in _positives(part, METRICS[name]):
+                rates = group_rates(part, name, code)
+                for measurement in _disparities(part, name, rates, tags, params.level):
+                    yield replace(measurement, slice=where)
 
 
 def _disparities(counts: Counts, name: str, rates: Any, tags: Mapping[str, str], level: float) -> Iterator[Measurement]:
@@ -149,22 +176,6 @@ def _disparities(counts: Counts, name: str, rates: Any, tags: Mapping[str, str],
         f"fairness.{name}.difference", simultaneous_gap(rates, "difference", level), counts.over, rates.rows, tags
     )
     yield _disparity(f"fairness.{name}.ratio", simultaneous_gap(rates, "ratio", level), counts.over, rates.rows, tags)
-
-
-def _equalized_odds(counts: Counts, level: float) -> Iterator[Measurement]:
-    from auditkit.methods.fairness.gaps import largest_gap, simultaneous_gap
-    from auditkit.methods.fairness.metrics import COMPOSITES, METRICS, group_rates
-
-    spec = METRICS["true_positive_rate"]
-    for code, tags in _positives(counts, spec):
-        parts = [group_rates(counts, name, code) for name in COMPOSITES[_EQUALIZED_ODDS]]
-
-        def gaps(at: float, parts: Any = parts) -> list[Gap]:
-            return [simultaneous_gap(part, "difference", at) for part in parts]
-
-        gap = largest_gap(gaps(level), gaps, level)
-        rows = parts[0].rows + parts[1].rows
-        yield _disparity(f"fairness.{_EQUALIZED_ODDS}.difference", gap, counts.over, rows, tags)
 
 
 def _disparity(
