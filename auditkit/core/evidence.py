@@ -36,8 +36,8 @@ class Interval:
 
     low: float
     high: float
-    level: float
     method: str
+    level: float = 0.95
 
     def __post_init__(self) -> None:
         _finite(self.low, "interval low")

@@ -14,6 +14,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from auditkit.core.compact import SCHEMA as SHARED_SCHEMA
+from auditkit.core.compact import fold, unfold
 from auditkit.core.errors import EvidenceError
 from auditkit.core.evidence import SCHEMA_ID, Evidence, Outcome
 
@@ -41,14 +43,15 @@ def to_document(evidence: Evidence) -> dict[str, Any]:
     document: dict[str, Any] = _adapter(Evidence).dump_python(evidence, mode="json", exclude_defaults=True)
     document["schema"] = evidence.schema
     for outcome, part in zip(evidence.outcomes, document["outcomes"], strict=True):
-        _name_kinds(outcome, part)
+        _finish(outcome, part)
     return document
 
 
-def _name_kinds(outcome: Outcome, document: dict[str, Any]) -> None:
-    """Write each artifact's ``kind``, which tells readers its type, although it is a default."""
+def _finish(outcome: Outcome, document: dict[str, Any]) -> None:
+    """Write each artifact's ``kind`` (it tells readers its type, although it is a default); fold what is shared."""
     for artifact, part in zip(outcome.artifacts, document.get("artifacts", ()), strict=True):
         part["kind"] = artifact.kind
+    fold(document)
 
 
 def digest_of(evidence: Evidence) -> str:
@@ -72,13 +75,13 @@ def dumps(evidence: Evidence) -> str:
 def outcome_document(outcome: Outcome) -> dict[str, Any]:
     """One outcome as plain JSON data (used by checkpoints)."""
     document: dict[str, Any] = _adapter(Outcome).dump_python(outcome, mode="json", exclude_defaults=True)
-    _name_kinds(outcome, document)
+    _finish(outcome, document)
     return document
 
 
 def outcome_from(document: object) -> Outcome:
     """The inverse of :func:`outcome_document`."""
-    outcome: Outcome = _adapter(Outcome).validate_python(document)
+    outcome: Outcome = _adapter(Outcome).validate_python(unfold(document) if isinstance(document, dict) else document)
     return outcome
 
 
@@ -124,6 +127,10 @@ def from_document(document: object, *, where: str = "evidence") -> Evidence:
             why=f"this release reads {SCHEMA_ID} and older",
             fix="pip install --upgrade auditkit",
         )
+    outcomes = document.get("outcomes")
+    if isinstance(outcomes, list):
+        unfolded = [unfold(outcome) if isinstance(outcome, dict) else outcome for outcome in outcomes]
+        document = {**document, "outcomes": unfolded}
     try:
         evidence: Evidence = _adapter(Evidence).validate_python(document)
     except (ValidationError, ValueError, TypeError) as error:
@@ -144,6 +151,7 @@ def from_document(document: object, *, where: str = "evidence") -> Evidence:
 def evidence_schema() -> dict[str, Any]:
     """The JSON Schema of the evidence document."""
     schema = _adapter(Evidence).json_schema(mode="validation")
+    schema["$defs"]["Outcome"]["properties"]["quantities"] = SHARED_SCHEMA
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "$id": SCHEMA_ID, "title": SCHEMA_ID}
 
 

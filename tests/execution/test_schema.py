@@ -138,3 +138,25 @@ def test_a_missing_value_needs_a_reason():
 def test_an_interval_the_wrong_way_round_is_refused():
     with pytest.raises(ValueError, match="above high"):
         Interval(low=1.0, high=0.0, level=0.95, method="m")
+
+
+def test_what_all_measurements_of_a_name_share_is_written_once():
+    base = evidence()
+    first = dataclasses.replace(base.outcomes[0].measurements[0], direction="higher", unit="s")
+    others = [dataclasses.replace(first, slice={"sex": sex}) for sex in "MX"]
+    odd = dataclasses.replace(first, slice={"sex": "N"}, direction="lower")
+    outcome = dataclasses.replace(base.outcomes[0], measurements=(first, *others, odd))
+    record = dataclasses.replace(base, outcomes=(outcome,))
+    (written,) = json.loads(dumps(record))["outcomes"]
+    assert written["quantities"] == {"demo.x": {"bounds": [0.0, None], "unit": "s"}}
+    assert [m["direction"] for m in written["measurements"]] == ["higher", "higher", "higher", "lower"]
+    assert not any("bounds" in m or "unit" in m for m in written["measurements"])
+    assert loads(dumps(record)) == seal(record)
+
+
+@pytest.mark.parametrize("quantities", [[], {"demo.x": 3}, {"demo.x": {"bounds": "no"}}])
+def test_damaged_shared_fields_are_refused_or_ignored(quantities):
+    document = json.loads(dumps(evidence()))
+    document["outcomes"][0]["quantities"] = quantities
+    with pytest.raises(EvidenceError, match="AK112|AK113"):
+        loads(json.dumps(document))
