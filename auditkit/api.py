@@ -276,6 +276,7 @@ def audit_subject(
     fresh: bool = False,
     device: str = "cpu",
     progress: bool | ProgressSink = False,
+    profiles: Iterable[str] = (),
 ) -> Report:
     """Audit a subject that is already built, by a plan that is already checked.
 
@@ -289,13 +290,17 @@ def audit_subject(
         fresh: Forget the checkpoints in ``out``.
         device: ``cpu`` or ``cuda``.
         progress: ``True`` for progress on stderr, or a sink of your own.
+        profiles: Names of profiles of law or practice whose rules and tables are added.
     """
     import contextlib
 
     from auditkit.execution.checkpoint import FOLDER, Checkpoints
     from auditkit.execution.lock import output_lock
     from auditkit.policy.model import POLICY_SECTIONS, parse_policy
+    from auditkit.policy.profiles import load_profile, with_rules, with_tables
 
+    chosen = [load_profile(name) for name in profiles]
+    policy = with_rules(policy, chosen)
     if policy is not None:
         parse_policy(policy)
         # Of an audit.toml the policy alone: paths of models and data do not belong in the evidence.
@@ -310,6 +315,9 @@ def audit_subject(
                 checkpoints.clear()
         day = (_date(as_of) or datetime.date.today()).isoformat() if policy is not None else None
         report = Report(_run(subject, plan, _sink(progress, stack), checkpoints, device, policy, day, card))
+        if chosen:
+            today = _date(as_of) or datetime.date.today()
+            report = Report(loads(dumps(with_tables(report.evidence, chosen, today)), where=EVIDENCE_FILE))
         if folder is not None:
             report._write(folder)
     return report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,14 +26,22 @@ if TYPE_CHECKING:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for evidence.json and the card.")
 @click.option("--gate", "judge", is_flag=True, help="Judge by the rules of the configuration; exit with the verdict.")
 @click.option("--only", multiple=True, metavar="NAME", help="Run only this analyzer or family; may be repeated.")
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    metavar="NAME",
+    help="Add the rules and tables of a profile: four-fifths, nyc-ll144, eu-ai-act, nist-ai-rmf.",
+)
 @click.option("--fresh", is_flag=True, help="Measure everything again, also what an earlier run finished.")
 @click.option("--allow-path", multiple=True, type=click.Path(path_type=Path), help="Also read files under this folder.")
-def run(
+def run(  # noqa: PLR0913  (one argument an option)
     config_path: Path | None,
     config_option: Path | None,
     out: Path,
     judge: bool,
     only: tuple[str, ...],
+    profiles: tuple[str, ...],
     fresh: bool,
     allow_path: tuple[Path, ...],
 ) -> int:
@@ -42,20 +51,34 @@ def run(
     was stopped continues when it is started again with the same --out.
     """
     from auditkit.config.load import load_config
+    from auditkit.policy.profiles import load_profile, old_profile, with_rules
 
     if config_path is not None and config_option is not None:
         raise UsageError("AK642", "two configurations were named", fix="give CONFIG or --config, not both")
     config = load_config(config_option or config_path)
-    if judge and config.policy_document() is None:
+    added = [load_profile(name) for name in profiles]
+    if judge and with_rules(config.policy_document(), added) is None:
         raise UsageError(
             "AK643", "--gate needs rules, and there are none", where=config.path.name, fix="add a [[rule]] table"
         )
     say(f"configuration {config.path.name}")
-    report = run_config(config, _plan(config, only), out=out, fresh=fresh, allowed=allow_path)
+    for warning in filter(None, (old_profile(profile, datetime.date.today()) for profile in added)):
+        click.echo(f"warning: {warning}", err=True)
+    needed = tuple(dict.fromkeys(name for profile in added for name in profile.analyzers))
+    plan = _plan(config, only, needed)
+    report = run_config(config, plan, out=out, fresh=fresh, allowed=allow_path, profiles=profiles)
     return conclude(report, out, judge=judge)
 
 
-def run_config(config: Config, plan: Plan, *, out: Path, fresh: bool, allowed: tuple[Path, ...]) -> Report:
+def run_config(
+    config: Config,
+    plan: Plan,
+    *,
+    out: Path,
+    fresh: bool,
+    allowed: tuple[Path, ...],
+    profiles: tuple[str, ...] = (),
+) -> Report:
     """Build the subject and audit it; the output folder is tried first, since building may take long."""
     from auditkit.api import audit_subject
     from auditkit.config.subject import subject_from_config
@@ -76,6 +99,7 @@ def run_config(config: Config, plan: Plan, *, out: Path, fresh: bool, allowed: t
             fresh=fresh,
             device=device,
             progress=sink or False,
+            profiles=profiles,
         )
 
 
@@ -128,12 +152,14 @@ def conclude(report: Report, out: Path, *, judge: bool) -> int:
     return code
 
 
-def _plan(config: Config, only: tuple[str, ...]) -> Plan:
+def _plan(config: Config, only: tuple[str, ...], needed: tuple[str, ...]) -> Plan:
+    """The plan of the configuration, or of ``--only``, with what the profiles need."""
     from auditkit.core.plan import make_plan
 
+    wanted = only or config.run.analyzers
     return make_plan(
-        only or config.run.analyzers,
-        config.analyzer,
+        None if wanted is None else (*wanted, *needed),
+        {**{name: {} for name in needed}, **config.analyzer},
         seed=config.run.seed,
         deadline_seconds=config.run.deadline_seconds,
     )

@@ -343,18 +343,24 @@ def _count_lines(counts: Counts) -> Iterable[list[int]]:
 
 def _redact_table(table: Table, min_cell: int) -> Table:
     sizes = [index for index, column in enumerate(table.columns) if column.strip().lower() in _N_COLUMNS]
-    rows: list[tuple[Scalar, ...]] = []
-    changed = False
-    for row in table.rows:
-        if any(_is_small(row[index], min_cell) for index in sizes):
-            changed = True
-            rows.append(tuple(None if isinstance(cell, int | float) else cell for cell in row))
-        else:
-            rows.append(row)
-    if not changed:
+    hidden = {place for place, row in enumerate(table.rows) if any(_is_small(row[index], min_cell) for index in sizes)}
+    if not hidden:
         return table
-    note = f"{table.note} Rows about fewer than {min_cell} rows of data are withheld.".strip()
+    if len(hidden) == 1:  # one row alone would follow from the total
+        others = [place for place in range(len(table.rows)) if place not in hidden]
+        hidden |= set(sorted(others, key=lambda place: _least(table.rows[place], sizes))[:1])
+    rows: list[tuple[Scalar, ...]] = [
+        tuple(None if isinstance(cell, int | float) else cell for cell in row) if place in hidden else row
+        for place, row in enumerate(table.rows)
+    ]
+    note = (
+        f"{table.note} Rows about fewer than {min_cell} rows of data, and what would give them, are withheld.".strip()
+    )
     return dataclasses.replace(table, rows=tuple(rows), note=note)
+
+
+def _least(row: tuple[Scalar, ...], sizes: list[int]) -> float:
+    return min((float(cell) for cell in (row[i] for i in sizes) if isinstance(cell, int | float)), default=math.inf)
 
 
 def _is_small(cell: Scalar, min_cell: int) -> bool:

@@ -14,6 +14,7 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "explain": ("Explanations", "What do the model's decisions rest on?"),
     "robustness": ("Robustness", "Does the model hold up when its inputs are disturbed or attacked?"),
     "privacy": ("Privacy", "What could someone learn about the people it was trained on?"),
+    "profile": ("Law and practice", "What does this audit hold of what a law, rule or framework asks to see?"),
 }
 
 # Quantity -> label and one plain sentence. The key is the part of the measurement's name after the family.
