@@ -55,7 +55,7 @@ class Measurement:
     Attributes:
         name: ``family.quantity``; disparities end in ``.difference`` or ``.ratio``.
         value: The point estimate, or ``None`` with a ``reason``.
-        n: Number of rows (or other units named in ``unit_of_n``) the value rests on.
+        n: Number of rows, or of what ``n_of`` names, that the value rests on.
         interval: Its confidence interval, when there is one.
         slice: Which rows, as column -> group; empty for all rows.
         over: The columns that a disparity ranges over.
@@ -65,6 +65,8 @@ class Measurement:
         bounds: Smallest and largest value possible; ``None`` where unbounded.
         reason: Why the value is missing, or why the interval is.
         unreliable: Why the number must not be relied upon; a rule on it is an ERROR.
+        n_of: What ``n`` counts where it is not rows of data (training runs, random draws ...); such a number
+            says nothing about a small group and is never withheld for its ``n``.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Measurement:
     bounds: tuple[float | None, float | None] = (None, None)
     reason: str | None = None
     unreliable: str | None = None
+    n_of: str = "rows"
 
     def __post_init__(self) -> None:
         _finite(self.value, f"{self.name} value")

@@ -83,7 +83,9 @@ def sentence(measurement: Measurement) -> str:
     text = with_unit(measurement.value, measurement.unit)
     if measurement.value is not None and measurement.interval is not None:
         text += f" ({span(measurement.interval)})"
-    return text + (f", n {count(measurement.n)}" if measurement.n is not None else "")
+    if measurement.n is None:
+        return text
+    return f"{text}, n {count(measurement.n)}" + ("" if measurement.n_of == "rows" else f" {measurement.n_of}")
 
 
 def scalar(value: object) -> str:

@@ -140,7 +140,7 @@ def _tile(measurement: Measurement, anchor: str) -> Tile:
     elif measurement.interval is not None:
         detail.append(f"{span(measurement.interval)}")
     if measurement.n is not None:
-        detail.append(f"n {count(measurement.n)}")
+        detail.append(f"n {count(measurement.n)}" + ("" if measurement.n_of == "rows" else f" {measurement.n_of}"))
     return Tile(
         anchor=anchor,
         label=title(measurement.name),
@@ -194,7 +194,7 @@ def _number_row(measurement: Measurement, anchor: str) -> NumberRow:
         about=about(measurement),
         value=with_unit(measurement.value, measurement.unit),
         interval=span(interval),
-        n=count(measurement.n),
+        n=count(measurement.n) + ("" if measurement.n_of == "rows" else f" {measurement.n_of}"),
         how=how,
         note="; ".join(notes),
     )
