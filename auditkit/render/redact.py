@@ -153,7 +153,7 @@ def _redact_measurements(
     families: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for index, measurement in enumerate(measurements):
         group = set(measurement.slice.items())
-        if (measurement.n is not None and 0 < measurement.n < min_cell) or any(group >= set(tiny) for tiny in small):
+        if _few(measurement, min_cell) or any(group >= set(tiny) for tiny in small):
             hidden.add(index)
         key = (measurement.name, tuple(sorted(measurement.params.items(), key=str)), tuple(sorted(measurement.slice)))
         if measurement.slice and not measurement.over:
@@ -216,8 +216,13 @@ def _companions(measurements: tuple[Measurement, ...], members: list[int], hidde
     return {members[position] for position in hidden_cells(sizes, lines, min_cell)} - hidden
 
 
+def _few(measurement: Measurement, min_cell: int) -> bool:
+    """Whether a number rests on so few rows of data that it must be withheld."""
+    return measurement.n_of == "rows" and measurement.n is not None and 0 < measurement.n < min_cell
+
+
 def _size(measurement: Measurement, hidden: bool, min_cell: int) -> int:
-    rows = measurement.n or 0
+    rows = (measurement.n or 0) if measurement.n_of == "rows" else min_cell
     return min(max(rows, 1), min_cell - 1) if hidden else max(rows, min_cell)
 
 

@@ -2,10 +2,11 @@
 
 import dataclasses
 
+from sample import evidence
+
 from auditkit.core.evidence import Measurement
 from auditkit.render.numerals import sentence
 from auditkit.render.redact import redact
-from sample import evidence
 
 
 def _shown(measurement):
