@@ -241,7 +241,7 @@ def test_the_embedded_copy_is_the_redacted_evidence(page):
 
 
 def test_a_large_copy_is_left_out_and_named():
-    many = tuple(sample.rate("acme.x", 0.5, 100, params={"k": i, "pad": "p" * 200}) for i in range(3000))
+    many = tuple(sample.rate("acme.x", 0.5, 100, params={"k": i, "pad": "p" * 200}) for i in range(4000))
     evidence = sample.evidence(
         outcomes=(Outcome(analyzer="acme.x", version="1", status="measured", measurements=many),)
     )
