@@ -13,7 +13,7 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
 from auditkit.analyzers.robustness.adversarial import ANALYZER, AdversarialParams
-from auditkit.analyzers.robustness.estimates import median
+from auditkit.analyzers.robustness.estimates import Rows, median
 from auditkit.core.plan import Step
 from auditkit.execution.runner import run_step
 from auditkit.subjects.build import make_subject
@@ -372,6 +372,42 @@ def test_median_interval_covers_as_promised():
     hits = sum((found := median(rng.exponential(size=41)).interval).low <= np.log(2) <= found.high for _ in range(400))
     assert 0.93 <= hits / 400 <= 0.995
     assert "never fooled" in median(np.array([1.0, np.inf, np.inf])).reason
+
+
+def test_median_of_many_rows():
+    found = median(np.arange(5001.0))
+    assert found.value == 2500.0
+    assert found.interval.high - 2500.0 == pytest.approx(1.96 * np.sqrt(5001) / 2, abs=2)
+
+
+def rows_of(n, weights=None, clusters=None):
+    return Rows(positions=np.arange(n), weights=weights, clusters=clusters)
+
+
+def test_median_of_weighted_and_clustered_rows():
+    rng = np.random.default_rng(3)
+    x = rng.exponential(size=201)
+    plain = median(x)
+    # Every row five times in one cluster is no more information; counting the copies as rows would be.
+    copies = median(np.repeat(x, 5), rows_of(1005, clusters=np.repeat(np.arange(201), 5)))
+    assert copies.value == plain.value
+    assert copies.interval.high - copies.interval.low >= 0.85 * (plain.interval.high - plain.interval.low)
+    # A weight of three is three rows for the value.
+    weights = rng.integers(1, 4, 201).astype(float)
+    assert median(x, rows_of(201, weights=weights)).value == median(np.repeat(x, weights.astype(int))).value
+
+
+@pytest.mark.parametrize("kind", ["weights", "clusters"])
+def test_median_interval_covers_with_a_design(kind):
+    rng, hits = np.random.default_rng(1), 0
+    for _ in range(400):
+        if kind == "weights":
+            x, rows = rng.exponential(size=120), rows_of(120, weights=rng.exponential(size=120))
+        else:
+            x, rows = np.repeat(rng.exponential(size=60), 4), rows_of(240, clusters=np.repeat(np.arange(60), 4))
+        found = median(x, rows).interval
+        hits += found.low <= np.log(2) <= found.high
+    assert 0.92 <= hits / 400 <= 0.995
 
 
 @pytest.mark.parametrize("kind", ["gradients", "questions"])

@@ -230,7 +230,7 @@ def _median_distance(result: _Result) -> Measurement:
     rows = strike.measured if strike.measured.any() else np.ones(len(strike.distance), dtype=np.bool_)
     return _measurement(
         "robustness.median_distance",
-        median(strike.distance[rows]),
+        median(strike.distance[rows], result.rows.where(result.right).where(rows)),
         int(rows.sum()),
         params=result.base,
         unreliable=result.unreliable,

@@ -13,6 +13,7 @@ from auditkit.core.subject import Dataset, FloatArray, IntArray
 from auditkit.stats.intervals import effective_n, kish_n, mean_interval, wilson, z_value
 
 LEVEL = 0.95
+_MOSTLY_STANDING = "half of the attacked rows or more were never fooled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +111,13 @@ def paired_mean(values: FloatArray, rows: Rows) -> Estimate:
     return Estimate(value=mean, interval=interval)
 
 
-def median(values: FloatArray) -> Estimate:
-    """Median of values that may be infinite (never fooled), with the distribution-free interval of order statistics.
+def median(values: FloatArray, rows: Rows | None = None) -> Estimate:
+    """Median of values that may be infinite (never fooled), with a distribution-free interval.
 
-    Source: Conover (1999), Practical Nonparametric Statistics, section 3.2.
+    Plain rows: order statistics. Weighted or clustered rows (``rows``): the weighted median, and Woodruff's interval,
+    whose ends are the quantiles at the limits of the share of rows at or below the median.
+
+    Source: Conover (1999), Practical Nonparametric Statistics, section 3.2; Woodruff (1952), JASA 47.
 
     >>> median(np.array([1.0, 2.0, 3.0])).value
     2.0
@@ -121,19 +125,46 @@ def median(values: FloatArray) -> Estimate:
     n = len(values)
     if n == 0:
         return Estimate(value=None, interval=None, reason="no row was attacked")
+    if rows is not None and (rows.weights is not None or rows.clusters is not None):
+        return _weighted_median(values, rows)
     ordered = np.sort(values)
     middle = float((ordered[(n - 1) // 2] + ordered[n // 2]) / 2.0)
     if not math.isfinite(middle):
-        return Estimate(value=None, interval=None, reason="half of the attacked rows or more were never fooled")
-    below, rank = 0.0, 0
-    while rank < n and below + math.comb(n, rank) / 2.0**n <= (1.0 - LEVEL) / 2.0:
-        below += math.comb(n, rank) / 2.0**n
-        rank += 1
+        return Estimate(value=None, interval=None, reason=_MOSTLY_STANDING)
+    from scipy.stats import binom
+
+    rank = int(binom.ppf((1.0 - LEVEL) / 2.0, n, 0.5))
     if rank == 0:
         return Estimate(value=middle, interval=None, reason=f"{n} rows are too few for an interval of the median")
     low, high = float(ordered[rank - 1]), float(ordered[n - rank])
+    return _median_between(middle, low, high, "order statistics of the median")
+
+
+def _weighted_median(values: FloatArray, rows: Rows) -> Estimate:
+    """The median by weight, and Woodruff's interval on the effective number of independent rows."""
+    order = np.argsort(values, kind="stable")
+    weights = np.ones(len(values)) if rows.weights is None else rows.weights
+    reached = np.cumsum(weights[order]) / weights.sum()
+
+    def quantile(share: float) -> float:
+        # Rounding of the sums must not decide where a share of exactly one half lies.
+        first, last = (min(int(np.searchsorted(reached, share + shift)), len(order) - 1) for shift in (-1e-12, 1e-12))
+        return float((values[order[first]] + values[order[last]]) / 2.0)
+
+    middle = quantile(0.5)
+    if not math.isfinite(middle):
+        return Estimate(value=None, interval=None, reason=_MOSTLY_STANDING)
+    share = proportion(values <= middle, rows).interval
+    if share is None:
+        return Estimate(value=middle, interval=None, reason="one cluster only")
+    half = (share.high - share.low) / 2.0
+    if half >= 0.5:
+        return Estimate(value=middle, interval=None, reason="too few rows or clusters for an interval of the median")
+    return _median_between(middle, quantile(0.5 - half), quantile(0.5 + half), "woodruff")
+
+
+def _median_between(middle: float, low: float, high: float, method: str) -> Estimate:
     if not math.isfinite(high):
         return Estimate(value=middle, interval=None, reason="the upper limit lies among rows that were never fooled")
-    return Estimate(
-        value=middle, interval=Interval(low=low, high=high, level=LEVEL, method="order statistics of the median")
-    )
+    interval = Interval(low=min(low, middle), high=max(high, middle), level=LEVEL, method=method)
+    return Estimate(value=middle, interval=interval)
