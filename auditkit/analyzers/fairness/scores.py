@@ -1,0 +1,305 @@
+"""``fairness.scores``: whether scores rank, mean and promise the same in every group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
+from auditkit.core.evidence import Density, Direction, Measurement
+from auditkit.core.subject import FloatArray, IntArray, Subject
+from auditkit.stats.linearised import Design
+
+if TYPE_CHECKING:
+    from auditkit.methods.fairness.distances import Distance, Levels
+    from auditkit.stats.estimate import Estimate
+
+# Name -> direction, bounds, one sentence.
+_BY_GROUP: Mapping[str, tuple[Direction, tuple[float | None, float | None], str]] = {
+    "roc_auc": ("higher", (0.0, 1.0), "Probability that a positive row of the group outranks a negative one of it."),
+    "mean_score": ("neutral", (0.0, 1.0), "Mean probability given to the rows of the group."),
+    "mean_score_of_positives": (
+        "higher",
+        (0.0, 1.0),
+        "Mean probability given to rows with a positive label (generalized true positive rate).",
+    ),
+    "mean_score_of_negatives": (
+        "lower",
+        (0.0, 1.0),
+        "Mean probability given to rows with a negative label (generalized false positive rate).",
+    ),
+    "mean_overestimation": (
+        "neutral",
+        (-1.0, 1.0),
+        "Mean probability less the share of positive labels: above 0 means promised too much.",
+    ),
+    "expected_calibration_error": (
+        "lower",
+        (0.0, 1.0),
+        "Mean absolute gap between stated and observed rates within the group, corrected for its bias.",
+    ),
+}
+_DISTANCES: Mapping[str, str] = {
+    "abroca": "Area between the ROC curves of the two groups that differ most.",
+    "score_ks": "Largest gap between the cumulated score distributions of two groups (Kolmogorov-Smirnov).",
+    "score_wasserstein": "Mean shift that would turn one group's score distribution into another's, worst pair.",
+}
+_P_VALUE = "fairness.abroca_p_value"
+
+
+def _measures() -> dict[str, str]:
+    found = {f"fairness.{name}": text for name, (_, _, text) in _BY_GROUP.items()}
+    found |= {f"fairness.{name}.difference": f"Largest difference of {name} between two groups." for name in _BY_GROUP}
+    found |= {f"fairness.{name}": text for name, text in _DISTANCES.items()}
+    found[_P_VALUE] = "Chance of so large an ABROCA if groups were exchangeable within each label (permutation test)."
+    return found
+
+
+class ScoresParams(Params):
+    """Settings of ``fairness.scores``."""
+
+    level: float = Field(0.95, gt=0.5, lt=1.0, description="Two-sided confidence level.")
+    max_groups: int = Field(24, ge=2, description="Columns with more groups are left out.")
+    calibration_bins: int = Field(15, ge=1, description="Most bins of the calibration error.")
+    calibration_min_rows: int = Field(20, ge=1, description="Fewest rows of a calibration bin.")
+    resamples: int = Field(200, ge=20, description="Bootstrap resamples of each group's curves.")
+    permutations: int = Field(199, ge=0, description="Permutations of the ABROCA test; 0 leaves it out.")
+    max_rows: int = Field(20_000, ge=1, description="Rows that are resampled and permuted; values are of all rows.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Scores to rank by, probabilities (``None`` for margins) and labels of the positive class."""
+
+    ranking: FloatArray
+    probability: FloatArray | None
+    positive: npt.NDArray[np.bool_]
+    design: Design
+
+    def take(self, rows: npt.NDArray[np.int64]) -> _Rows:
+        """Some of the rows."""
+        probability = None if self.probability is None else self.probability[rows]
+        return _Rows(self.ranking[rows], probability, self.positive[rows], self.design.take(rows))
+
+
+def run(subject: Subject, context: Context, params: ScoresParams) -> Iterator[Produced]:
+    """Estimates by group and their gaps, then distances between groups, for each sensitive column."""
+    from auditkit.methods.fairness.coding import encode_groups
+
+    context.check_deadline()
+    rows = _rows(subject, context)
+    if rows.probability is None:
+        yield Note("The scores are margins, not probabilities: means, calibration and Wasserstein are not measured.")
+    yield from _measured(_estimates(rows, params), {}, params.level)
+    columns = subject.test.sensitive
+    for done, (column, values) in enumerate(columns.items()):
+        context.check_deadline()
+        names, codes = encode_groups(values)
+        codes = codes.astype(np.int64)
+        if len(names) > params.max_groups:
+            yield Note(f"{column}: {len(names)} groups, more than max_groups = {params.max_groups}; left out.")
+        else:
+            yield from _column(column, names, codes, rows, context, params)
+        context.progress(done + 1, len(columns))
+
+
+def _rows(subject: Subject, context: Context) -> _Rows:
+    from auditkit.methods.performance.scores import softmax
+
+    positive = subject.positive
+    if positive is None:
+        raise ValueError("a binary subject has a positive class")
+    raw, space = context.scores(), subject.model.score_space
+    ranking, probability = raw[:, positive], None
+    if space == "probability":
+        probability = ranking
+    elif space == "logit":
+        # The difference of two logits ranks where probabilities have long been rounded to 1.
+        ranking, probability = raw[:, positive] - raw[:, 1 - positive], softmax(raw)[:, positive]
+    design = Design(subject.test.weights, subject.test.clusters)
+    return _Rows(ranking, probability, subject.test.y == positive, design)
+
+
+def _estimates(rows: _Rows, params: ScoresParams) -> dict[str, Estimate]:
+    from auditkit.methods.performance.calibration import expected_calibration_error
+    from auditkit.stats.estimate import undefined
+    from auditkit.stats.linearised import mean
+    from auditkit.stats.ranking import auc_estimate
+
+    design, positive = rows.design, rows.positive
+    found = {"roc_auc": auc_estimate(rows.ranking, positive, design.weights, design.clusters)}
+    if rows.probability is None:
+        return found
+    found["mean_score"] = mean(rows.probability, design.weights, design.clusters, least=0.0)
+    for name, side in (("positives", positive), ("negatives", ~positive)):
+        part = design.take(side)
+        found[f"mean_score_of_{name}"] = (
+            mean(rows.probability[side], part.weights, part.clusters, least=0.0)
+            if side.any()
+            else undefined(f"there are no {name}")
+        )
+    found["mean_overestimation"] = mean(rows.probability - positive, design.weights, design.clusters)
+    found["expected_calibration_error"] = expected_calibration_error(
+        rows.probability, positive, design, bins=params.calibration_bins, min_rows=params.calibration_min_rows
+    )
+    return found
+
+
+def _measured(found: Mapping[str, Estimate], where: Mapping[str, str], level: float) -> Iterator[Measurement]:
+    for name, estimate in found.items():
+        direction, (least, most), _ = _BY_GROUP[name]
+        interval = estimate.interval(level)
+        if interval is not None and least is not None and most is not None:
+            interval = replace(interval, low=max(interval.low, least), high=min(interval.high, most))
+        yield Measurement(
+            name=f"fairness.{name}",
+            value=estimate.value,
+            n=estimate.n,
+            interval=interval,
+            slice=dict(where),
+            direction=direction,
+            bounds=(least, most),
+            reason=None if interval else estimate.reason or "these rows give no interval",
+        )
+
+
+def _column(
+    column: str, names: tuple[str, ...], codes: IntArray, rows: _Rows, context: Context, params: ScoresParams
+) -> Iterator[Produced]:
+    from auditkit.stats.gaps import largest_gap
+
+    groups = {name: _estimates(rows.take(np.flatnonzero(codes == code)), params) for code, name in enumerate(names)}
+    for name, found in groups.items():
+        yield from _measured(found, {column: name}, params.level)
+    for quantity in next(iter(groups.values())):
+        each = {name: found[quantity] for name, found in groups.items()}
+        absent = next((e.reason for e in each.values() if e.value is None), None)
+        span = 2.0 if quantity == "mean_overestimation" else 1.0
+        gap = largest_gap(each, params.level, span)
+        # A group without a value is never passed over: the largest gap might be its own.
+        known = absent is None
+        yield Measurement(
+            name=f"fairness.{quantity}.difference",
+            value=gap.value if known else None,
+            n=gap.n,
+            interval=gap.interval if known else None,
+            over=(column,),
+            direction="lower",
+            bounds=(0.0, span),
+            reason=gap.reason if known else f"undefined in a group of {column}: {absent}",
+        )
+    yield from _distances(column, names, codes, rows, context, params)
+    if rows.probability is not None:
+        yield _density(column, names, codes, rows.probability)
+
+
+def _distances(
+    column: str, names: tuple[str, ...], codes: IntArray, rows: _Rows, context: Context, params: ScoresParams
+) -> Iterator[Produced]:
+    from auditkit.methods.fairness import distances as d
+
+    rng = context.rng
+    picked = context.sample_rows(len(codes), params.max_rows)
+    if len(picked) < len(codes):
+        yield Note(f"{column}: distances between groups are of {len(picked)} of {len(codes)} rows drawn at random.")
+    codes, part = codes[picked], rows.take(picked)
+    ranked = d.score_levels(part.ranking)
+    sets: list[tuple[d.Levels, tuple[d.Kind, ...]]] = [(ranked, ("abroca", "ks"))]
+    if part.probability is not None:
+        sets.append((d.score_levels(part.probability), ("wasserstein",)))
+    for levels, kinds in sets:
+        masses = d.group_masses(levels, part.positive, codes, len(names), part.design)
+        errors = []
+        for code in range(len(names)):
+            context.check_deadline()
+            own = np.flatnonzero(codes == code)
+            curve, design = d.Levels(levels.code[own], levels.at), part.design.take(own)
+            errors.append(
+                d.curve_errors(kinds, curve, part.positive[own], rng, design=design, resamples=params.resamples)
+            )
+        for kind in kinds:
+            found = d.worst_distance(kind, masses, [error[kind] for error in errors], levels.at, params.level)
+            yield _distance(kind, found, column, len(codes))
+        if "abroca" in kinds and params.permutations and len(names) > 1:
+            context.check_deadline()
+            lacking = not all(d.defined("abroca", mass) for mass in masses)
+            yield _permuted(column, levels, part, codes, None if lacking else context.rng, params)
+
+
+def _distance(kind: str, found: Distance, column: str, n: int) -> Measurement:
+    return Measurement(
+        name=f"fairness.{kind if kind == 'abroca' else f'score_{kind}'}",
+        value=found.value,
+        n=n,
+        interval=found.interval,
+        over=(column,),
+        direction="lower",
+        bounds=(0.0, 1.0),
+        reason=found.reason,
+    )
+
+
+def _permuted(
+    column: str,
+    levels: Levels,
+    part: _Rows,
+    codes: IntArray,
+    rng: np.random.Generator | None,
+    params: ScoresParams,
+) -> Measurement:
+    from auditkit.methods.fairness.distances import abroca_p_value
+
+    value, reason = None, "a p-value has no interval"
+    if rng is None:
+        reason = "a group lacks a label, so its ROC curve is undefined"
+    elif not part.design.plain:
+        reason = "weighted or clustered rows are not exchangeable, so there is no permutation test"
+    else:
+        value = abroca_p_value(levels, part.positive, codes, int(codes.max()) + 1, rng, params.permutations)
+    return Measurement(
+        name=_P_VALUE,
+        value=value,
+        n=len(codes),
+        over=(column,),
+        bounds=(0.0, 1.0),
+        params={"permutations": params.permutations},
+        reason=reason,
+    )
+
+
+def _density(column: str, names: tuple[str, ...], codes: IntArray, probability: FloatArray) -> Density:
+    edges = np.linspace(0.0, 1.0, 21)
+    counts = [np.histogram(probability[codes == code], bins=edges)[0] for code in range(len(names))]
+    return Density(
+        name=f"fairness.score_distribution.{column}",
+        title=f"Probabilities given to the groups of {column}",
+        x_label="probability of the positive class",
+        rows=names,
+        edges=tuple(edges.tolist()),
+        counts=tuple(tuple(int(c) for c in row) for row in counts),
+    )
+
+
+ANALYZER = Analyzer(
+    name="fairness.scores",
+    version="1",
+    title="Scores by group",
+    summary="Whether the scores rank, mean and promise the same in every group, whatever the threshold.",
+    reference=(
+        "Gardner, Baker and Brooks (2019), LAK, slicing analysis; DeLong et al. (1988); Kleinberg, Mullainathan and "
+        "Raghavan (2016), balance and calibration within groups"
+    ),
+    needs=frozenset({"scores", "sensitive", "binary"}),
+    measures=_measures(),
+    params=ScoresParams,
+    run=run,
+    limits=(
+        "Distances are of at most 512 score levels; their interval is wide by design, as it bounds the error of each "
+        "group's curve. Labels are taken as the truth."
+    ),
+)

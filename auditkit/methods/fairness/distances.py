@@ -1,0 +1,251 @@
+"""How far apart groups are in their scores: area between ROC curves, Kolmogorov-Smirnov and Wasserstein distances.
+
+All three are distances between curves, so they obey the triangle inequality: the observed distance of two groups
+misses the true one by at most the distance of each observed curve from its own truth. That error is what is
+bootstrapped, group by group. A percentile bootstrap of the distance itself would be biased away from zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from auditkit.core.evidence import Interval
+from auditkit.stats.intervals import z_value
+from auditkit.stats.linearised import PLAIN, Design
+from auditkit.stats.resampling import resample_weights
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+Kind = Literal["abroca", "ks", "wasserstein"]
+
+_LEVELS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Scores of all rows as codes of at most 512 levels; ``at (l,)`` is a value for each (the first of its scores)."""
+
+    code: IntArray
+    at: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """The largest distance over pairs of groups, the pair, and its interval or the reason why there is none."""
+
+    value: float | None
+    pair: tuple[int, int] | None = None
+    interval: Interval | None = None
+    reason: str | None = None
+
+
+def score_levels(scores: FloatArray) -> Levels:
+    """Levels of ``scores (n,)``: the distinct scores where they are few, else about equally many rows each.
+
+    >>> score_levels(np.array([0.2, 0.9, 0.2])).code.tolist()
+    [0, 1, 0]
+    """
+    distinct, code = np.unique(scores, return_inverse=True)
+    if len(distinct) <= _LEVELS:
+        return Levels(code.astype(np.int64), distinct)
+    edges = np.unique(np.quantile(scores, np.arange(_LEVELS) / _LEVELS, method="inverted_cdf"))
+    return Levels(np.maximum(np.searchsorted(edges, scores, side="right") - 1, 0).astype(np.int64), edges)
+
+
+def abroca(positive: tuple[FloatArray, FloatArray], negative: tuple[FloatArray, FloatArray]) -> float:
+    """Area between two ROC curves, exactly, from the masses ``(l,)`` of both groups at each level of the score.
+
+    Args:
+        positive: Mass of positive labels at each level, rising scores, for the two groups.
+        negative: The same for the other labels.
+
+    Raises:
+        ValueError: When a group lacks a class.
+
+    Source: Gardner, Brooks and Baker (2019), LAK, Evaluating the fairness of predictive student models.
+
+    >>> up, down = np.array([0.0, 1.0]), np.array([1.0, 0.0])
+    >>> abroca((up, down), (down, up))
+    1.0
+    """
+    curves = [_roc(p, n) for p, n in zip(positive, negative, strict=True)]
+    grid = np.unique(np.concatenate([x for x, _ in curves]))
+    # Vertical steps have two heights at one place: the curve just right of a knot, and just left of the next.
+    first, second = (_sides(grid, x, y) for x, y in curves)
+    return _area(np.diff(grid), first[0] - second[0], first[1] - second[1])
+
+
+def curve_distance(kind: Kind, one: FloatArray, two: FloatArray, at: FloatArray) -> float:
+    """The ``kind`` of distance of two groups with masses ``(2, l)`` (other labels, positive) at the levels ``at``.
+
+    Source: Massey (1951) for Kolmogorov-Smirnov; Vallender (1974) for the first Wasserstein distance.
+    """
+    if kind == "abroca":
+        return abroca((one[1], two[1]), (one[0], two[0]))
+    gap = _cumulated(one) - _cumulated(two)
+    if kind == "ks":
+        return float(np.abs(gap).max())
+    return float((np.abs(gap[:-1]) * np.diff(at)).sum())
+
+
+def defined(kind: Kind, mass: FloatArray) -> bool:
+    """Whether a group with ``mass (2, l)`` has a curve: ROC curves need both classes."""
+    return bool((mass.sum(axis=1) > 0).all()) if kind == "abroca" else bool(mass.sum() > 0)
+
+
+def group_masses(levels: Levels, positive: BoolArray, groups: IntArray, count: int, design: Design) -> FloatArray:
+    """Masses ``(G, 2, l)`` of the groups' rows by label and level."""
+    size = len(levels.at)
+    flat = (groups * 2 + positive) * size + levels.code
+    mass = np.bincount(flat, weights=design.masses(len(flat)), minlength=count * 2 * size).reshape(count, 2, size)
+    return mass.astype(np.float64)
+
+
+def worst_distance(
+    kind: Kind, masses: FloatArray, errors: Sequence[FloatArray], at: FloatArray, level: float
+) -> Distance:
+    """The largest distance over pairs of groups with an interval valid for the largest.
+
+    Args:
+        kind: Which distance.
+        masses: ``(G, 2, l)``.
+        errors: For each group the bootstrap distances ``(b,)`` of its curve from itself; empty with too few rows.
+        at: ``(l,)`` the scores of the levels.
+        level: Two-sided level.
+    """
+    if len(masses) < 2:
+        return Distance(None, reason="there is only one group to compare")
+    lacking = sum(not defined(kind, mass) for mass in masses)
+    if lacking:
+        return Distance(None, reason=f"undefined in {lacking} of {len(masses)} groups: both labels are needed")
+    found = {
+        (a, b): curve_distance(kind, masses[a], masses[b], at)
+        for a in range(len(masses))
+        for b in range(a + 1, len(masses))
+    }
+    pair = max(found, key=lambda key: found[key])
+    value = found[pair]
+    if min(len(error) for error in errors) == 0:
+        return Distance(value, pair, None, "a group has too few rows of a label for an interval")
+    if min(float(error.max()) for error in errors) <= 0.0:
+        return Distance(value, pair, None, "a group's curve never moves when resampled, so there is no interval")
+    tail = (1 - level) / 2
+    high = max(d + _radius(errors[a], errors[b], tail) for (a, b), d in found.items())
+    low = max(d - _radius(errors[a], errors[b], tail / len(found)) for (a, b), d in found.items())
+    top = float(at[-1] - at[0]) if kind == "wasserstein" else 1.0
+    interval = Interval(
+        low=min(max(low, 0.0), value), high=max(min(high, top), value), level=level, method="bootstrap-triangle"
+    )
+    return Distance(value, pair, interval)
+
+
+def curve_errors(
+    kinds: Sequence[Kind],
+    levels: Levels,
+    positive: BoolArray,
+    rng: np.random.Generator,
+    *,
+    design: Design = PLAIN,
+    resamples: int = 200,
+) -> dict[Kind, FloatArray]:
+    """Bootstrap distances ``(b,)`` between one group's resampled curve and its observed one, for each kind.
+
+    Rows (or whole clusters) are drawn with replacement; resamples without a curve are left out, and a group whose rows
+    (or clusters) of a label are fewer than two has none.
+    """
+    n, size = len(positive), len(levels.at)
+    whole = group_masses(levels, positive, np.zeros(n, dtype=np.int64), 1, design)[0]
+    flat = positive * size + levels.code
+    found: dict[Kind, list[float]] = {kind: [] for kind in kinds}
+    units = [_units(rows, design) for rows in (positive, ~positive)]
+    usable = [kind for kind in kinds if (min(units) >= 2 if kind == "abroca" else sum(units) >= 2)]
+    for mass in _resampled(flat, size, n, rng, design, resamples) if usable else ():
+        for kind in usable:
+            if defined(kind, mass):
+                found[kind].append(curve_distance(kind, mass, whole, levels.at))
+    return {kind: np.array(values) for kind, values in found.items()}
+
+
+def abroca_p_value(
+    levels: Levels, positive: BoolArray, groups: IntArray, count: int, rng: np.random.Generator, permutations: int
+) -> float:
+    """Share of permutations of the groups, within each label, whose largest ABROCA is at least the observed one.
+
+    The observed data count as one permutation, so that the p-value is valid and never 0.
+
+    Source: Phipson and Smyth (2010).
+    """
+
+    def statistic(codes: IntArray) -> float:
+        masses = group_masses(levels, positive, codes, count, PLAIN)
+        return max(
+            curve_distance("abroca", masses[a], masses[b], levels.at) for a in range(count) for b in range(a + 1, count)
+        )
+
+    observed, extreme = statistic(groups), 0
+    sides = [np.flatnonzero(positive), np.flatnonzero(~positive)]
+    for _ in range(permutations):
+        shuffled = groups.copy()
+        for rows in sides:
+            shuffled[rows] = rng.permutation(groups[rows])
+        extreme += statistic(shuffled) >= observed - 1e-12
+    return (extreme + 1) / (permutations + 1)
+
+
+def _resampled(
+    flat: IntArray, size: int, n: int, rng: np.random.Generator, design: Design, resamples: int
+) -> Iterator[FloatArray]:
+    for block in resample_weights(rng, n, resamples, weights=design.weights, clusters=design.clusters):
+        for row in block:
+            yield np.bincount(flat, weights=row, minlength=2 * size).reshape(2, size).astype(np.float64)
+
+
+def _units(rows: BoolArray, design: Design) -> int:
+    return int(rows.sum()) if design.clusters is None else len(np.unique(design.clusters[rows]))
+
+
+def _radius(one: FloatArray, two: FloatArray, tail: float) -> float:
+    """Upper quantile of the sum of two groups' independent errors; normal beyond what the resamples resolve."""
+    size = min(len(one), len(two))
+    both = one[:size] + two[:size]
+    normal = float(both.mean()) + z_value(1 - 2 * tail) * float(both.std())
+    return max(normal, float(np.quantile(both, max(1 - tail, 0.0)))) if tail * size >= 1 else normal
+
+
+def _roc(positive: FloatArray, negative: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Knots of the ROC curve, from (0, 0) to (1, 1), as the threshold falls."""
+    tp, fp = np.cumsum(positive[::-1]), np.cumsum(negative[::-1])
+    if not (tp[-1] > 0 and fp[-1] > 0):
+        raise ValueError("a ROC curve needs both classes")
+    return np.r_[0.0, fp / fp[-1]], np.r_[0.0, tp / tp[-1]]
+
+
+def _sides(grid: FloatArray, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Heights of a curve at the left and at the right end of each interval of ``grid``."""
+    knots, first = np.unique(x, return_index=True)
+    last = np.append(first[1:], len(x)) - 1
+    piece = np.clip(np.searchsorted(knots, grid[:-1], side="right") - 1, 0, len(knots) - 2)
+    # Between two knots the curve runs from the top of the first one's step to the foot of the next one's.
+    start, rise = y[last][piece], y[first][piece + 1] - y[last][piece]
+    share = ((ends - knots[piece]) / (knots[piece + 1] - knots[piece]) for ends in (grid[:-1], grid[1:]))
+    left, right = (start + part * rise for part in share)
+    return left, right
+
+
+def _area(width: FloatArray, left: FloatArray, right: FloatArray) -> float:
+    """Area under the absolute value of a piecewise line, crossings of zero included."""
+    size = np.abs(left) + np.abs(right)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        crossed = np.where(size > 0, (left**2 + right**2) / (2 * size), 0.0)
+    return float((width * np.where(left * right < 0, crossed, size / 2)).sum())
+
+
+def _cumulated(mass: FloatArray) -> FloatArray:
+    total = np.cumsum(mass.sum(axis=0))
+    return np.asarray(total / total[-1])
