@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from auditkit.core.verdict import Verdict
     from auditkit.policy.model import Policy
 
-OUTPUTS = ("junit", "json")
+OUTPUTS = ("junit", "json", "github")
 
 
 @click.command()
 @click.argument("evidence", type=click.Path(path_type=Path))
 @click.option("--policy", type=click.Path(path_type=Path), help="A TOML file with [[rule]]; default: the embedded one.")
 @click.option("--as-of", metavar="DATE", help="Judge waivers on this date (YYYY-MM-DD); today by default.")
-@click.option("--output", "outputs", multiple=True, metavar="FORM=FILE", help="junit=FILE or json=FILE; - is stdout.")
+@click.option("--output", "outputs", multiple=True, metavar="FORM=FILE",
+              help="junit=FILE, json=FILE or github[=FILE] (annotations); - is stdout.")  # fmt: skip
 def gate(evidence: Path, policy: Path | None, as_of: str | None, outputs: tuple[str, ...]) -> None:
     """Judge EVIDENCE by a policy. The exit code is the answer; stdout holds the state, one word.
 
@@ -48,7 +49,7 @@ def judge(path: Path, policy: Path | None, as_of: str | None, wanted: list[tuple
 
         print_verdict(verdict, people_console())
     for form, target in wanted:
-        write_output(verdict, form, target)
+        write_output(verdict, form, target, policy)
     if not any(target == "-" for _, target in wanted):
         click.echo(verdict.state)
     return verdict
@@ -140,6 +141,8 @@ def parse_outputs(outputs: tuple[str, ...]) -> list[tuple[str, str]]:
     pairs = []
     for part in (piece for output in outputs for piece in output.split(",")):
         form, equals, target = part.partition("=")
+        if part == "github":  # GitHub reads annotations from the step's own output
+            equals, target = "=", "-"
         if form not in OUTPUTS or not equals or not target:
             raise UsageError(
                 "AK415",
@@ -151,8 +154,8 @@ def parse_outputs(outputs: tuple[str, ...]) -> list[tuple[str, str]]:
     return pairs
 
 
-def write_output(verdict: Verdict, form: str, target: str) -> None:
-    """Write ``verdict`` as ``form`` to the file ``target``, or to stdout for ``-``.
+def write_output(verdict: Verdict, form: str, target: str, policy: Path | None = None) -> None:
+    """Write ``verdict`` as ``form`` to the file ``target``, or to stdout for ``-``; ``policy`` is the policy's file.
 
     Raises:
         UsageError: AK416 when the file cannot be written.
@@ -160,7 +163,7 @@ def write_output(verdict: Verdict, form: str, target: str) -> None:
     from auditkit.core.errors import UsageError
     from auditkit.core.schema import write_text
 
-    text = _rendered(verdict, form)
+    text = _rendered(verdict, form, policy)
     if target == "-":
         click.echo(text, nl=False)
         return
@@ -172,7 +175,11 @@ def write_output(verdict: Verdict, form: str, target: str) -> None:
         ) from error
 
 
-def _rendered(verdict: Verdict, form: str) -> str:
+def _rendered(verdict: Verdict, form: str, policy: Path | None) -> str:
+    if form == "github":
+        from auditkit.render.github import render_github
+
+        return render_github(verdict, None if policy is None else _in_repository(policy))
     if form == "junit":
         from auditkit.render.junit import render_junit
 
@@ -181,3 +188,14 @@ def _rendered(verdict: Verdict, form: str) -> str:
     import json
 
     return json.dumps(dataclasses.asdict(verdict), indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _in_repository(policy: Path) -> str:
+    """The policy's path from the root of the checkout (the working folder outside GitHub), as annotations name it."""
+    import os
+
+    root = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd())
+    try:
+        return policy.resolve().relative_to(root.resolve()).as_posix()
+    except ValueError:
+        return policy.name

@@ -37,7 +37,7 @@ def plain_text(text: str) -> str:
     >>> plain_text("M\x1b[31male\x07")
     'Male'
     """
-    return _ESCAPES.sub("", text).replace("\n", " ").replace("\t", " ")
+    return _ESCAPES.sub("", text).replace("\n", " ").replace("\t", " ").replace("::", ": :")
 
 
 def print_verdict(verdict: Verdict, console: Console) -> None:
