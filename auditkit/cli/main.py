@@ -30,6 +30,8 @@ COMMANDS = {
     "demo": ("auditkit.cli.demo:demo", "Audit two models of a synthetic loan table with known faults."),
 }
 
+COMPLETION = "_AUDITKIT_COMPLETE"  # set by a shell that asks for completions; click answers and leaves
+
 Setter = Callable[[click.Context, click.Parameter, bool], None]
 
 EPILOG = """\b
@@ -133,24 +135,34 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         click.echo("\nStopped. What was measured is kept: the same command with the same --out continues.", err=True)
         code = 130
     except AuditkitError as error:
-        if debug:
-            raise
-        click.echo(_message(error), err=True)
+        _explain(error, debug)
         code = error.exit_code
+    except SystemExit as error:
+        if COMPLETION in os.environ:
+            raise
+        _explain(_unexpected(error), debug)
+        code = 3
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except Exception as error:
-        if debug:
-            raise
-        click.echo(_message(_unexpected(error)), err=True)
+        _explain(_unexpected(error), debug)
         code = 3
     else:
         code = result if isinstance(result, int) else 0
     sys.exit(code)
 
 
-def _unexpected(error: Exception) -> AuditkitError:
+def _explain(error: AuditkitError, debug: bool) -> None:
+    """The message on stderr; with ``debug`` the traceback being handled comes first. The exit code is the same."""
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    click.echo(_message(error), err=True)
+
+
+def _unexpected(error: Exception | SystemExit) -> AuditkitError:
     if isinstance(error, OSError) and error.strerror:
         return AuditkitError("AK640", "a file could not be read or written", why=error.strerror, where=_name(error))
     return AuditkitError(

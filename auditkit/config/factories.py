@@ -60,7 +60,7 @@ def call_factory(reference: str, folder: Path, *, where: str) -> Any:
             return function()
         except AuditkitError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _raised(f"the factory {reference!r} raised", error, where) from error
 
 
@@ -84,7 +84,7 @@ def _module(name: str, folder: Path, where: str) -> ModuleType:
                 fix=f"write {name.replace('.', '/')}.py beside the configuration, or install the package",
             ) from error
         raise _raised(f"module {name!r} cannot be imported", error, where) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _raised(f"module {name!r} cannot be imported", error, where) from error
 
 
@@ -93,7 +93,7 @@ def _inside(module: ModuleType, folder: Path) -> bool:
     return file is not None and Path(file).resolve().is_relative_to(folder.resolve())
 
 
-def _raised(what: str, error: Exception, where: str) -> AuditkitError:
+def _raised(what: str, error: Exception | SystemExit, where: str) -> AuditkitError:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

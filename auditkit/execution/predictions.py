@@ -52,7 +52,7 @@ def predict_split(subject: Subject, split: str) -> Pass:
             decisions = model.predict(data.inputs)
     except AuditkitError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise AuditkitError(
             "AK310",
             f"the model failed on the {split} rows",

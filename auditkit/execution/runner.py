@@ -177,7 +177,7 @@ def _drain(
     except AuditkitError as error:
         LOG.debug("%s failed", analyzer.name, exc_info=True)
         return "failed", error.sentence()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         LOG.debug("%s crashed", analyzer.name, exc_info=True)
         return "failed", f"AK300 {analyzer.name} crashed: {type(error).__name__}: {str(error)[:500]}"
     if not collected.measurements and not collected.artifacts:

@@ -56,7 +56,7 @@ def probe(model: Model, dataset: Dataset) -> None:
         scores = None if model.score_space is None else model.predict_scores(first)
     except AuditkitError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         model_raised(error, first, where=model.kind)
     if decisions.shape != (n,):
         raise AuditkitError(
@@ -90,7 +90,7 @@ def _callable_model(function: Callable[[Any], Any], inputs: Any, y: Any, task: T
     first = take_rows(inputs, np.arange(min(PROBE_ROWS, row_count(inputs)), dtype=np.int64))
     try:
         raw = function(first)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         model_raised(error, first, where=f"callable {getattr(function, '__name__', '')}")
     output = guess_output(raw, row_count(first), np.asarray(y), own)
     width = np.asarray(raw).shape[1] if np.asarray(raw).ndim == 2 else None

@@ -119,7 +119,7 @@ class CallableModel:
     def _call(self, inputs: Any) -> Any:
         try:
             return self.function(inputs)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             model_raised(error, inputs, where=self.kind)
 
 

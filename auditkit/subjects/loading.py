@@ -105,7 +105,7 @@ def import_reference(reference: str) -> Any:
     module_name, _, names = reference.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise LoadError(
             "AK241",
             f"{module_name!r} cannot be imported",
@@ -127,7 +127,7 @@ def _called(factory: Any, name: str) -> Any:
         return factory
     try:
         return factory()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise LoadError("AK241", "the factory raised", where=name, why=f"{type(error).__name__}: {error}") from error
 
 
@@ -199,7 +199,7 @@ def _load_skops(content: bytes, name: str, trusted: tuple[str, ...], max_bytes: 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return skops.loads(content, trusted=sorted(found))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _unreadable(name, "a skops file", error) from error
 
 
@@ -289,7 +289,7 @@ def _torch() -> Any:
     return torch
 
 
-def _unreadable(name: str, what: str, error: Exception) -> LoadError:
+def _unreadable(name: str, what: str, error: Exception | SystemExit) -> LoadError:
     text = ""
     with contextlib.suppress(Exception):
         text = " ".join(str(error).split())[:200]

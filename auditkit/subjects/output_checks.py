@@ -104,8 +104,11 @@ def decided_codes(raw: Any, n: int, lookup: dict[str, int], *, where: str) -> In
     return np.asarray(np.array([lookup[name] for name in names])[codes], dtype=np.int64)
 
 
-def model_raised(error: Exception, inputs: Any, *, where: str) -> NoReturn:
-    """Turn whatever the user's model raised into AK210, naming the columns with missing values, if any."""
+def model_raised(error: Exception | SystemExit, inputs: Any, *, where: str) -> NoReturn:
+    """Turn whatever the user's model raised into AK210, naming the columns with missing values, if any.
+
+    ``sys.exit`` in a model counts as raising: otherwise its exit code would be taken for the audit's own.
+    """
     if isinstance(error, AuditkitError):
         raise error
     text = " ".join(str(error).split())[:300]

@@ -151,7 +151,7 @@ class SklearnRecipe:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 fresh.fit(inputs, target)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise AuditkitError(
                 "AK245",
                 "training the model afresh failed",

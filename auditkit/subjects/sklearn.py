@@ -136,7 +136,7 @@ class SklearnModel:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return getattr(self.estimator, method)(prepared)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             model_raised(error, inputs, where=f"{self.kind}.{method}")
 
 

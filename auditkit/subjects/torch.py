@@ -160,7 +160,7 @@ def forward_batches(
                     ) from error
                 batch_size = max(1, batch_size // 2)
                 continue
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 model_raised(error, inputs, where=kind)
             if raw.ndim == 0 or raw.shape[0] != len(rows):
                 raise AuditkitError(

@@ -211,6 +211,41 @@ def test_labels_may_be_strings_and_nan_features_are_the_models_own_business(tmp_
     assert "Traceback" not in message.stderr
 
 
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import sys\ndef build():\n    sys.exit(0)\n", "AK137"),
+        ("import sys\nsys.exit(0)\n", "AK137"),
+        ("import sys\ndef build():\n    return lambda rows: sys.exit(0)\n", "AK210"),
+    ],
+)
+def test_a_model_that_leaves_the_process_is_never_exit_code_0(tmp_path, code, words):
+    model_project(tmp_path, code, numbers())
+    result = auditkit("run", "--out", "out", cwd=tmp_path)
+    assert result.returncode == 3
+    assert words in result.stderr
+    assert "SystemExit: 0" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_model_that_leaves_the_process_halfway_keeps_what_was_measured(tmp_path):
+    code = """\
+import sys, pandas as pd
+calls = []
+def judge(rows):
+    calls.append(1)
+    return sys.exit(0) if len(calls) > 3 else ["good"] * len(rows)
+def build():
+    return judge
+"""
+    model_project(tmp_path, code, numbers())
+    result = auditkit("run", "--out", "out", "--only", "performance", "--only", "robustness.noise", cwd=tmp_path)
+    assert result.returncode == 3
+    assert "FAILED robustness.noise: AK210" in result.stderr
+    outcomes = json.loads((tmp_path / "out" / "evidence.json").read_text())["outcomes"]
+    assert {o["analyzer"]: o["status"] for o in outcomes} == {"performance": "measured", "robustness.noise": "failed"}
+
+
 def test_debug_shows_the_traceback(tmp_path):
     model_project(tmp_path, "def build():\n    raise ValueError('no such weights')\n", numbers())
     plain = auditkit("run", "--out", "out", cwd=tmp_path)
@@ -218,7 +253,9 @@ def test_debug_shows_the_traceback(tmp_path):
     assert "AK137" in plain.stderr
     assert "no such weights" in plain.stderr
     assert "Traceback" not in plain.stderr
-    assert "Traceback" in auditkit("run", "--out", "out", "--debug", cwd=tmp_path).stderr
+    loud = auditkit("run", "--out", "out", "--debug", cwd=tmp_path)
+    assert "Traceback" in loud.stderr
+    assert loud.returncode == plain.returncode  # 1 would read as "a rule failed"
 
 
 def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path):
