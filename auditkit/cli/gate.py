@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from auditkit.core.verdict import Verdict
     from auditkit.policy.model import Policy
 
-OUTPUTS = ("junit", "json", "github")
+OUTPUTS = ("junit", "sarif", "gitlab", "github", "json")
 
 
 @click.command()
@@ -25,7 +25,7 @@ OUTPUTS = ("junit", "json", "github")
 @click.option("--policy", type=click.Path(path_type=Path), help="A TOML file with [[rule]]; default: the embedded one.")
 @click.option("--as-of", metavar="DATE", help="Judge waivers on this date (YYYY-MM-DD); today by default.")
 @click.option("--output", "outputs", multiple=True, metavar="FORM=FILE",
-              help="junit=FILE, json=FILE or github[=FILE] (annotations); - is stdout.")  # fmt: skip
+              help="junit=FILE, sarif=FILE, gitlab=FILE, json=FILE or github (annotations); - is stdout.")  # fmt: skip
 def gate(evidence: Path, policy: Path | None, as_of: str | None, outputs: tuple[str, ...]) -> None:
     """Judge EVIDENCE by a policy. The exit code is the answer; stdout holds the state, one word.
 
@@ -176,10 +176,19 @@ def write_output(verdict: Verdict, form: str, target: str, policy: Path | None =
 
 
 def _rendered(verdict: Verdict, form: str, policy: Path | None) -> str:
+    place = None if policy is None else _in_repository(policy)
     if form == "github":
         from auditkit.render.github import render_github
 
-        return render_github(verdict, None if policy is None else _in_repository(policy))
+        return render_github(verdict, place)
+    if form == "sarif":
+        from auditkit.render.sarif import render_sarif
+
+        return render_sarif(verdict, place)
+    if form == "gitlab":
+        from auditkit.render.gitlab import render_gitlab
+
+        return render_gitlab(verdict, place)
     if form == "junit":
         from auditkit.render.junit import render_junit
 

@@ -76,7 +76,7 @@ def _comparisons(result: RuleResult, icons: dict[str, str]) -> Table:
     table.add_column("  state", no_wrap=True, width=16)
     table.add_column("over", overflow="fold", min_width=8)
     table.add_column("rate (n)", overflow="fold", min_width=14)
-    value = "value" if result.compare == "value" else result.compare
+    value = "worse by" if result.limit.startswith("worse than ") else result.compare
     percent = f"{result.confidence * 100:g}"
     table.add_column(f"{value} [{percent} %]".replace("[", "\\["), no_wrap=True)
     if needed:
