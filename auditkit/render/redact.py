@@ -24,6 +24,7 @@ from auditkit.core.evidence import (
     Table,
 )
 from auditkit.core.schema import from_document, plain, seal, to_document
+from auditkit.render.redact_lines import hidden_lines, left_out
 from auditkit.render.suppression import hidden_cells
 
 MIN_CELL = 10
@@ -63,7 +64,8 @@ def redact(evidence: Evidence, min_cell: int | None = None) -> Evidence:
         test=_redact_facts(evidence.subject.test, min_cell),
         train=None if evidence.subject.train is None else _redact_facts(evidence.subject.train, min_cell),
     )
-    outcomes = tuple(_redact_outcome(outcome, small, min_cell) for outcome in evidence.outcomes)
+    groups = evidence.subject.test.sensitive
+    outcomes = tuple(_redact_outcome(outcome, small, groups, min_cell) for outcome in evidence.outcomes)
     copy = dataclasses.replace(
         evidence,
         subject=subject,
@@ -151,6 +153,7 @@ def _redact_measurements(
     hidden: set[int] = set()
     companions: set[int] = set()
     families: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    wholes: dict[tuple[object, ...], int | None] = {}
     for index, measurement in enumerate(measurements):
         group = set(measurement.slice.items())
         if _few(measurement, min_cell) or any(group >= set(tiny) for tiny in small):
@@ -158,8 +161,12 @@ def _redact_measurements(
         key = (measurement.name, tuple(sorted(measurement.params.items(), key=str)), tuple(sorted(measurement.slice)))
         if measurement.slice and not measurement.over:
             families[key].append(index)
-    for members in families.values():
+        elif not measurement.over:
+            wholes[key[:2]] = measurement.n if measurement.n_of == "rows" else None
+    for family, members in families.items():
         companions |= _companions(measurements, members, hidden, min_cell)
+        if 0 < left_out(wholes.get(family[:2]), (measurements[index].n for index in members)) < min_cell:
+            companions |= set(sorted(set(members) - hidden, key=lambda index: measurements[index].n or 0)[:1])
     hidden |= _gaps(measurements, small, hidden)
     out = []
     for index, measurement in enumerate(measurements):
@@ -257,10 +264,13 @@ def digits(value: float, count: int) -> float:
 # Artifacts ----------------------------------------------------------------------------------------------
 
 
-def _redact_outcome(outcome: Outcome, small: frozenset[Group], min_cell: int) -> Outcome:
+def _redact_outcome(
+    outcome: Outcome, small: frozenset[Group], groups: Mapping[str, Mapping[str, int]], min_cell: int
+) -> Outcome:
     artifacts: list[AnyArtifact] = []
     notes = list(outcome.notes)
-    names = {name for group in small for name in (group[0][1], ", ".join(value for _, value in group))}
+    measurements = _redact_measurements(outcome.measurements, small, min_cell)
+    names = hidden_lines(small, outcome.measurements, measurements, groups)
     for artifact in outcome.artifacts:
         if isinstance(artifact, ImageGrid) and artifact.raw:
             notes.append(f"“{artifact.title}” is left out of shared copies: it shows rows of the data.")
@@ -274,11 +284,10 @@ def _redact_outcome(outcome: Outcome, small: frozenset[Group], min_cell: int) ->
             artifacts.append(_redact_curve(artifact, names))
         else:
             artifacts.append(artifact)
-    measurements = _redact_measurements(outcome.measurements, small, min_cell)
     return dataclasses.replace(outcome, measurements=measurements, artifacts=tuple(artifacts), notes=tuple(notes))
 
 
-def _redact_curve(curve: Curve, small: set[str]) -> Curve:
+def _redact_curve(curve: Curve, small: frozenset[str]) -> Curve:
     """The lines of groups that may be shown, to four digits: what a drawing needs, and no more of any row's score."""
     kept = []
     for series in curve.series:

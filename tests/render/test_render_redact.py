@@ -8,7 +8,18 @@ import sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditkit.core.evidence import Counts, Density, ImageGrid, Interval, Measurement, Outcome, Picture, Table
+from auditkit.core.evidence import (
+    Counts,
+    Curve,
+    Density,
+    ImageGrid,
+    Interval,
+    Measurement,
+    Outcome,
+    Picture,
+    Series,
+    Table,
+)
 from auditkit.core.schema import digest_of, seal
 from auditkit.core.verdict import Comparison, RuleResult, Side
 from auditkit.render.html.card import render_card
@@ -236,3 +247,55 @@ def test_the_csv_is_of_the_shared_copy():
     lines = render_csv(small_group_evidence()).splitlines()
     assert any("sex=X,,,,," in line for line in lines)
     assert not any("0.38217" in line for line in lines)
+
+
+def with_lines(outcome, *names):
+    lines = tuple(Series(name=name, x=(0.0, 0.5, 1.0), y=(0.0, 0.75, 1.0)) for name in names)
+    curve = Curve(name="c", title="c", x_label="x", y_label="y", series=lines)
+    evidence = small_group_evidence()
+    outcomes = (dataclasses.replace(outcome, artifacts=(curve,)),)
+    shared = redact(dataclasses.replace(evidence, outcomes=outcomes))
+    return [series.name for series in shared.outcomes[0].artifacts[0].series]
+
+
+@pytest.mark.parametrize("form", ["{}", "sex: {}", "sex={}", "sex={}, without privacy"])
+def test_lines_of_a_small_group_and_of_its_companion_go(form):
+    """The steps of a line are multiples of one over its rows: with the total they give the rows of the small group."""
+    names = [form.format(group) for group in ("F", "M", "X")]
+    outcome = small_group_evidence().outcomes[0]
+    assert with_lines(outcome, "all rows", *names) == ["all rows", form.format("M")]
+
+
+def test_lines_stay_where_every_number_does():
+    twin = [sample.rate("acme.rate", 0.5, n, slice={"sex": g}) for g, n in (("F", 812), ("M", 1183), ("X", 50))]
+    outcome = measured(sample.rate("acme.rate", 0.5, 2045), *twin)
+    evidence = small_group_evidence()
+    facts = dataclasses.replace(evidence.subject.test, sensitive={"sex": {"F": 812, "M": 1183, "X": 50}})
+    subject = dataclasses.replace(evidence.subject, test=facts)
+    lines = tuple(Series(name=f"sex: {name}", x=(0.0,), y=(0.5,)) for name in "FMX")
+    curve = Curve(name="c", title="c", x_label="x", y_label="y", series=lines)
+    outcomes = (dataclasses.replace(outcome, artifacts=(curve,)),)
+    shared = redact(dataclasses.replace(evidence, subject=subject, outcomes=outcomes))
+    assert [series.name for series in shared.outcomes[0].artifacts[0].series] == ["sex: F", "sex: M", "sex: X"]
+
+
+def test_few_rows_of_a_large_group_in_a_sample_lose_their_line():
+    """An attack looks at a sample of rows: a group that is large in the data may be a handful there."""
+    rates = [sample.rate("acme.rate", 0.5, n, slice={"sex": g}) for g, n in (("F", 6), ("M", 94))]
+    outcome = measured(sample.rate("acme.rate", 0.5, 100), *rates)
+    assert with_lines(outcome, "all rows", "sex: F", "sex: M") == ["all rows"]
+
+
+def test_a_group_too_small_to_be_measured_does_not_follow_from_the_others():
+    """Four of the 150 rows are in no group shown: 150 - 116 - 30 and the shares would tell about them."""
+    rates = [sample.rate("acme.rate", 0.512345, n, slice={"origin": g}) for g, n in (("north", 116), ("south", 30))]
+    shared = redact(sample.evidence(outcomes=(measured(sample.rate("acme.rate", 0.5, 150), *rates),)))
+    whole, north, south = shared.measurements()
+    assert (whole.n, north.n, south.n) == (150, 116, None)
+    assert south.value == 0.51
+
+
+def test_groups_that_make_up_the_whole_stay():
+    rates = [sample.rate("acme.rate", 0.512345, n, slice={"origin": g}) for g, n in (("north", 116), ("south", 34))]
+    shared = redact(sample.evidence(outcomes=(measured(sample.rate("acme.rate", 0.5, 150), *rates),)))
+    assert [m.n for m in shared.measurements()] == [150, 116, 34]
