@@ -13,7 +13,7 @@ from auditkit.render.html.names import FAMILIES, about, family_title, title
 from auditkit.render.html.view import STATES, STATUSES
 from auditkit.render.numerals import MISSING, count, number, sentence, span
 from auditkit.render.redact import redact, smallest_cell
-from auditkit.render.redact_verdict import redact_verdict
+from auditkit.render.redact_verdict import redact_verdict, withheld_disparities
 from auditkit.render.text import clean
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]|~>$^])|^(\s*)([-+=#!]|\d+[.)](?=\s|$))")
@@ -31,7 +31,7 @@ def render_markdown(evidence: Evidence, verdict: Verdict | None = None) -> str:
     """
     min_cell = smallest_cell(evidence)
     shared = redact(evidence, min_cell)
-    judged = None if verdict is None else redact_verdict(verdict, min_cell)
+    judged = None if verdict is None else redact_verdict(verdict, min_cell, withheld_disparities(shared))
     head = md(evidence.card.get("title") or shared.subject.name) or "model"
     lines = [f"# {head}", "", *_verdict(judged), "## Model details", ""]
     lines += [f"- {md(term)}: {md(text)}" for term, text in detail_facts(shared)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from auditkit.core.evidence import Evidence, Interval
 from auditkit.core.verdict import Comparison, RuleResult, Side, Verdict
 from auditkit.render.redact import MIN_CELL, two_digits, withheld_reason
 from auditkit.render.suppression import hidden_cells
@@ -17,12 +18,32 @@ _SAYS = {
 }
 
 
-def redact_verdict(verdict: Verdict, min_cell: int = MIN_CELL) -> Verdict:
-    """The verdict with the same states, but no number of a group under ``min_cell`` rows, nor one that gives it."""
-    return dataclasses.replace(verdict, results=tuple(_result(result, min_cell) for result in verdict.results))
+def redact_verdict(verdict: Verdict, min_cell: int = MIN_CELL, withheld: frozenset[str] = frozenset()) -> Verdict:
+    """The verdict with the same states, but no number of a group under ``min_cell`` rows, nor one that gives it.
+
+    Args:
+        verdict: The complete verdict.
+        min_cell: Smallest number of rows that may be shown.
+        withheld: Names of disparities that the shared evidence withholds, see :func:`withheld_disparities`.
+    """
+    results = tuple(_result(result, min_cell, withheld) for result in verdict.results)
+    return dataclasses.replace(verdict, results=results)
 
 
-def _result(result: RuleResult, min_cell: int) -> RuleResult:
+def withheld_disparities(shared: Evidence) -> frozenset[str]:
+    """Names of the disparities that are measured but not shown in a shared copy."""
+    return frozenset(
+        measurement.name
+        for measurement in shared.measurements()
+        if measurement.over and measurement.value is None and (measurement.reason or "").startswith("withheld")
+    )
+
+
+def _result(result: RuleResult, min_cell: int, withheld: frozenset[str]) -> RuleResult:
+    if result.metric in withheld:
+        bare = tuple(_bare(comparison, min_cell) for comparison in result.comparisons)
+        message = f"{_count_states(bare)}; its numbers are withheld: a group has fewer than {min_cell} rows"
+        return dataclasses.replace(result, comparisons=bare, message=message)
     sizes: dict[str, int] = {}
     for comparison in result.comparisons:
         for side in comparison.sides:
@@ -49,6 +70,7 @@ def _comparison(comparison: Comparison, small: set[str], coarse: set[str], min_c
             value=None,
             interval=None,
             n=None,
+            n_needed=None,
             sides=tuple(_side(side, small, coarse) for side in comparison.sides),
             message=f"{_SAYS[comparison.state]}; {withheld_reason(min_cell)}",
         )
@@ -56,11 +78,30 @@ def _comparison(comparison: Comparison, small: set[str], coarse: set[str], min_c
         return dataclasses.replace(
             comparison,
             value=None if comparison.value is None else two_digits(comparison.value),
+            interval=None if comparison.interval is None else _two_digit_interval(comparison.interval),
             n=None,
+            n_needed=None,
             sides=tuple(_side(side, small, coarse) for side in comparison.sides),
             message=f"{_SAYS[comparison.state]}; rounded, so that a smaller group cannot be found by subtraction",
         )
     return comparison
+
+
+def _bare(comparison: Comparison, min_cell: int) -> Comparison:
+    """A comparison without any number."""
+    return Comparison(
+        label=comparison.label,
+        state=comparison.state,
+        value=None,
+        message=f"{_SAYS[comparison.state]}; {withheld_reason(min_cell)}",
+        exploratory=comparison.exploratory,
+    )
+
+
+def _two_digit_interval(interval: Interval) -> Interval:
+    """The interval at full precision gives the rows of its groups."""
+    low, high = sorted((two_digits(interval.low), two_digits(interval.high)))
+    return dataclasses.replace(interval, low=low, high=high)
 
 
 def _side(side: Side, small: set[str], coarse: set[str]) -> Side:

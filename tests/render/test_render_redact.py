@@ -25,7 +25,7 @@ from auditkit.core.verdict import Comparison, RuleResult, Side
 from auditkit.render.html.card import render_card
 from auditkit.render.markdown import render_markdown
 from auditkit.render.redact import merge_small, redact
-from auditkit.render.redact_verdict import redact_verdict
+from auditkit.render.redact_verdict import redact_verdict, withheld_disparities
 from auditkit.render.suppression import hidden_cells
 from auditkit.render.table import render_csv
 
@@ -230,6 +230,47 @@ def test_the_verdict_hides_small_sides_in_numbers_and_words():
     assert third.value is None
     assert (first.value, first.n, first.sides[0].n, first.sides[0].value) == (0.25, None, None, 0.38)
     assert first.sides[1].n == 1183
+
+
+def test_a_verdict_gives_no_rows_through_intervals_or_rows_needed():
+    """A Wilson interval at full precision gives its rows, and the rows needed give the rate."""
+    exact = Interval(low=0.650000021, high=0.890001, level=0.95, method="wilson")
+    sides = {g: Side(group=g, value=0.5, n=n) for g, n in GROUPS.items()}
+    comparisons = tuple(
+        Comparison(
+            label=label, state="inconclusive", value=0.8, message="0.8", interval=exact, n=9, n_needed=1234,
+            sides=tuple(sides[group] for group in label),
+        )
+        for label in ("FM", "XM", "F", "X", "M")
+    )  # fmt: skip
+    rule = RuleResult(
+        id="r", metric="acme.rate", compare="difference", limit="<= 0.1", state="inconclusive", message="m",
+        comparisons=comparisons,
+    )  # fmt: skip
+    (shared,) = redact_verdict(dataclasses.replace(sample.verdict(), results=(rule,))).results
+    shown = {comparison.label: comparison for comparison in shared.comparisons}
+    assert [shown[label].n_needed for label in ("FM", "XM", "F", "X")] == [None] * 4
+    assert [shown[label].interval for label in ("XM", "X")] == [None, None]
+    assert (shown["F"].interval.low, shown["F"].interval.high) == (0.65, 0.89)
+    assert (shown["FM"].interval.low, shown["FM"].interval.high) == (0.65, 0.89)
+    assert shown["M"] == comparisons[-1]
+
+
+def test_a_rule_on_a_withheld_disparity_shows_no_number():
+    comparison = Comparison(
+        label="sex", state="fail", value=0.4331, n=2000, message="0.4331 (n = 2,000)",
+        sides=(Side(group="all rows", value=0.4331, n=2000),),
+    )  # fmt: skip
+    rule = RuleResult(
+        id="r", metric="acme.rate.difference", compare="value", limit="<= 0.1", state="fail", message="0.4331",
+        comparisons=(comparison,),
+    )  # fmt: skip
+    verdict = dataclasses.replace(sample.verdict(), results=(rule,))
+    assert withheld_disparities(redact(small_group_evidence())) == {"acme.rate.difference"}
+    assert withheld_disparities(redact(sample.evidence())) == frozenset()
+    assert "0.433" not in render_markdown(small_group_evidence(), verdict)
+    assert "0.433" not in render_card(small_group_evidence(), verdict)
+    assert redact_verdict(verdict, 10, frozenset({"other.rate.difference"})) == verdict
 
 
 def test_a_verdict_without_small_groups_is_left_as_it_is():

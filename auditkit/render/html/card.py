@@ -22,7 +22,7 @@ from auditkit.render.html.judged import rule_views, verdict_view
 from auditkit.render.html.view import STATES, CardView, FamilyView, OutcomeView, RuleView
 from auditkit.render.numerals import count
 from auditkit.render.redact import redact, smallest_cell
-from auditkit.render.redact_verdict import redact_verdict
+from auditkit.render.redact_verdict import redact_verdict, withheld_disparities
 from auditkit.render.text import capitalised, clean
 
 EMBED_LIMIT = 1_000_000
@@ -84,7 +84,7 @@ def card_view(evidence: Evidence, verdict: Verdict | None) -> CardView:
     """Everything that the page says, as finished words and charts."""
     min_cell = smallest_cell(evidence)
     shared = redact(evidence, min_cell)
-    judged = None if verdict is None else redact_verdict(verdict, min_cell)
+    judged = None if verdict is None else redact_verdict(verdict, min_cell, withheld_disparities(shared))
     anchors = _rule_anchors(judged)
     ruled = frozenset() if judged is None else frozenset(result.metric for result in judged.results)
     places = anchors_of(shared)
