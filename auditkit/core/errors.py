@@ -41,15 +41,19 @@ class AuditkitError(Exception):
         return "\n".join(lines)
 
     def sentence(self) -> str:
-        """The message on one line, for outcomes and tables."""
-        parts = [f"{self.code} {self.what}"]
+        """The message on one line, for outcomes and tables.
+
+        >>> AuditkitError("AK001", "no rows", where="X", why="the file is empty", fix="give rows").sentence()
+        'AK001 no rows (X): the file is empty. Fix: give rows'
+        """
+        told = f"{self.code} {self.what}"
         if self.where:
-            parts.append(f"({self.where})")
+            told += f" ({self.where})"
         if self.why:
-            parts.append(self.why)
+            told += f": {self.why}"
         if self.fix:
-            parts.append(f"Fix: {self.fix}")
-        return " ".join(parts)
+            told += ("" if told.endswith((".", "!", "?")) else ".") + f" Fix: {self.fix}"
+        return told
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
         return (_rebuild, (type(self), self.code, self.what, self.where, self.why, self.fix))

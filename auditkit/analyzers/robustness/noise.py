@@ -236,7 +236,7 @@ def _corruptions(whole: Dataset, data: Dataset, params: NoiseParams) -> tuple[li
             unit="share of tokens replaced",
         )
         return [replaced], []
-    raise NotApplicable("AK552", "corruptions of raw text are not built yet", why="tables, images and token ids are")
+    raise NotApplicable("AK552", "raw text is not corrupted; tables, images and token ids are")
 
 
 def _of_tables(whole: Dataset, data: Dataset, params: NoiseParams) -> tuple[list[_Corruption], list[str]]:
