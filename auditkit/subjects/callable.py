@@ -161,8 +161,18 @@ def guess_output(raw: Any, n: int, y: npt.NDArray[Any], classes: Sequence[Any] |
     raise UsageError(
         "AK215",
         f"what the callable returns cannot be told from its outputs (shape {array.shape}, {array.dtype})",
+        why=_oddity(array, n),
         fix='wrap it: CallableModel(function, classes=(0, 1), output="logit")',
     )
+
+
+def _oddity(array: npt.NDArray[Any], n: int) -> str:
+    """What is wrong with outputs for ``n`` rows that are neither probabilities nor labels."""
+    if array.ndim not in (1, 2) or array.shape[0] != n:
+        return f"{n} rows went in: outputs of shape ({n},) or ({n}, classes) were expected"
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return "there are NaN or infinite values among them"
+    return "they are neither probabilities nor labels that y holds"
 
 
 def checked_threshold(threshold: float | None, classes: Sequence[str], space: ScoreSpace | None) -> float | None:

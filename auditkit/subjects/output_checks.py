@@ -111,14 +111,17 @@ def model_raised(error: Exception | SystemExit, inputs: Any, *, where: str) -> N
     """
     if isinstance(error, AuditkitError):
         raise error
-    text = " ".join(str(error).split())[:300]
+    text = " ".join(str(error).split())
+    text = text if len(text) <= 300 else text[:300] + " ..."
     columns = missing_columns(inputs)
     fix = None
     why = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if columns:
-        shown = ", ".join(columns[:8]) + (" ..." if len(columns) > 8 else "")
-        why += f"; there are missing values in {shown}"
+        why = f"there are missing values in {_listed(columns)}; {why}"
         fix = "impute them inside the model's pipeline, or drop those rows"
+    elif "could not convert" in text and (wordy := text_columns(inputs)):
+        why += f"; these columns hold text: {_listed(wordy)}"
+        fix = "give the types that the model was fitted on, or encode text inside its pipeline"
     raise AuditkitError("AK210", "the model raised an error", where=where, why=why, fix=fix) from error
 
 
@@ -130,6 +133,18 @@ def missing_columns(inputs: Any) -> list[str]:
     if isinstance(inputs, np.ndarray) and inputs.ndim == 2 and inputs.dtype.kind == "f":
         return [f"column {place}" for place in np.flatnonzero(np.isnan(inputs).any(axis=0))]
     return []
+
+
+def text_columns(inputs: Any) -> list[str]:
+    """Names of the columns of a DataFrame that hold neither numbers, truth values nor times."""
+    if not (hasattr(inputs, "dtypes") and hasattr(inputs, "columns")):
+        return []
+    kinds = [getattr(kind, "kind", "O") for kind in inputs.dtypes]
+    return [str(name) for name, kind in zip(inputs.columns, kinds, strict=True) if kind in "OSU"]
+
+
+def _listed(columns: list[str]) -> str:
+    return ", ".join(columns[:8]) + (" ..." if len(columns) > 8 else "")
 
 
 def row_count(inputs: Any) -> int:

@@ -90,6 +90,21 @@ def test_a_threshold_decides_and_one_pass_gives_both() -> None:
         CallableModel(score, classes=(0, 1), output="margin", threshold=0.5)
 
 
+@pytest.mark.parametrize(
+    ("outputs", "why"),
+    [
+        (lambda n: np.full((n - 1, 2), 0.5), r"40 rows went in: outputs of shape \(40,\) or \(40, classes\)"),
+        (lambda n: np.zeros((n, 2, 2)), "40 rows went in"),
+        (lambda n: None, "40 rows went in"),
+        (lambda n: np.full((n, 2), np.nan), "NaN or infinite values"),
+        (lambda n: np.full((n, 2), 7.0), "neither probabilities nor labels"),
+    ],
+)
+def test_outputs_that_cannot_be_told_say_why(outputs, why) -> None:
+    with pytest.raises(UsageError, match=rf"AK215 what the callable returns(.|\n)*{why}"):
+        subject(model=lambda rows: outputs(len(rows)))
+
+
 def test_a_function_that_misbehaves_is_a_coded_error() -> None:
     with pytest.raises(AuditkitError, match=r"AK210(.|\n)*KeyError"):
         subject(model=lambda rows: rows["zz"])

@@ -210,10 +210,16 @@ def test_a_model_that_raises_on_nan_names_the_columns_and_one_that_imputes_does_
     data = pd.DataFrame(X, columns=["a", "b", "c"])
     holes = data.copy()
     holes.loc[3, "b"] = np.nan
-    with pytest.raises(AuditkitError, match=r"AK210(.|\n)*missing values in b\n"):
+    with pytest.raises(AuditkitError, match=r"AK210(.|\n)*missing values in b; ValueError"):
         make_subject(LogisticRegression().fit(data, Y), holes, Y)
     imputing = make_pipeline(SimpleImputer(), LogisticRegression()).fit(holes, Y)
     assert make_subject(imputing, holes, Y).test.n == 120
+
+
+def test_a_model_that_cannot_take_text_names_the_columns_that_hold_it() -> None:
+    data = pd.DataFrame(X, columns=["a", "b", "c"])
+    with pytest.raises(AuditkitError, match=r"AK210(.|\n)*these columns hold text: b\n"):
+        make_subject(LogisticRegression().fit(data, Y), data.assign(b="x"), Y)
 
 
 def test_texts_go_through_a_vectoriser() -> None:
