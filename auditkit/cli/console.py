@@ -54,7 +54,10 @@ def people_console(*, stderr: bool = True) -> Console:
     """A rich console for people's text; wide enough in a log that tables are not folded."""
     from rich.console import Console
 
-    console = Console(stderr=stderr, no_color=is_plain(), highlight=False, soft_wrap=False, emoji=False)
+    # Without a colour system no escape is written, bold included.
+    console = Console(
+        stderr=stderr, color_system=None if is_plain() else "auto", highlight=False, soft_wrap=False, emoji=False
+    )
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 140
     return console

@@ -104,7 +104,7 @@ def _from_counts(settings: Settings, over: tuple[str, ...], evidence: Evidence) 
     _refuse_unreliable(metric, evidence)
     counts = [part for part in evidence.counts() if set(part.over) == {*over, *rule.where}]
     if not counts:
-        if not any(True for _ in evidence.counts()):
+        if not any(part.over for part in evidence.counts()):  # no group was ever counted
             raise Unresolved(not_measured(settings.metric, evidence), absent=is_absent(settings.metric, evidence))
         label = " x ".join((*over, *rule.where))
         raise Unresolved(

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from auditkit import __version__
+from auditkit.cli.console import people_console
 from auditkit.cli.main import COMMANDS, cli, main
 from auditkit.config.load import load_config
 from auditkit.core.registry import discover
@@ -191,3 +192,34 @@ def main_code(*words):
     with pytest.raises(SystemExit) as stop:
         main([str(word) for word in words])
     return stop.value.code
+
+
+def test_a_rule_on_groups_after_a_run_without_fairness_names_the_run_that_is_missing(run_folder, tmp_path, capsys):
+    text = (run_folder.parent / "audit.toml").read_text().partition("[[rule]]")[0]
+    text = text.replace('"rows.csv"', '"rows2.csv"')
+    rule = '[[rule]]\nid = "r"\nmetric = "fairness.selection_rate"\ncompare = "ratio"\nover = ["sex"]\nmin = 0.1\n'
+    (tmp_path / "audit.toml").write_text(text + rule)
+    (tmp_path / "rows2.csv").write_text((run_folder.parent / "rows.csv").read_text())
+    with pytest.raises(SystemExit) as left:
+        main(["run", str(tmp_path / "audit.toml"), "--out", str(tmp_path / "out"), "--only", "performance", "--gate"])
+    assert left.value.code == 3
+    told = " ".join(capsys.readouterr().err.split())
+    assert "fairness.selection_rate was not measured" in told
+    assert "auditkit run --only fairness" in told
+    assert "raise intersections" not in told
+
+
+def test_no_color_writes_no_escape_at_all(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+    def written():
+        console = people_console()
+        with console.capture() as taken:
+            console.print("[bold red]fail[/]")
+        return taken.get()
+
+    assert "\x1b[" in written()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert written() == "fail\n"
