@@ -16,7 +16,6 @@ from auditkit.core.evidence import (
     Density,
     Evidence,
     ImageGrid,
-    Interval,
     Measurement,
     Outcome,
     RunFacts,
@@ -24,6 +23,7 @@ from auditkit.core.evidence import (
     Table,
 )
 from auditkit.core.schema import from_document, plain, seal, to_document
+from auditkit.render.coarse import BY_SUBTRACTION, coarse, digits
 from auditkit.render.redact_lines import hidden_lines, left_out
 from auditkit.render.suppression import hidden_cells
 
@@ -46,7 +46,7 @@ def redact(evidence: Evidence, min_cell: int | None = None) -> Evidence:
     Withheld: measurements over fewer than ``min_cell`` rows, counts cells from 1 to ``min_cell - 1``, group and
     label counts under ``min_cell``, pictures of rows of the data, times and machine facts; and whatever would
     give one of these by subtraction. Where only the number of rows of a larger group would do that, its rows are
-    withheld and its value is rounded to two significant digits.
+    withheld and its value is rounded so far that it does not tell them.
 
     Args:
         evidence: The complete record.
@@ -171,10 +171,10 @@ def _redact_measurements(
     out = []
     for index, measurement in enumerate(measurements):
         if index in hidden or (index in companions and measurement.name in _SIZES):
-            reason = withheld_reason(min_cell) if index in hidden else _BY_SUBTRACTION
+            reason = withheld_reason(min_cell) if index in hidden else BY_SUBTRACTION
             out.append(dataclasses.replace(measurement, value=None, n=None, interval=None, reason=reason))
         elif index in companions:
-            out.append(_coarse(measurement))
+            out.append(coarse(measurement, min_cell))
         else:
             out.append(_six(measurement))
     return tuple(out)
@@ -204,9 +204,6 @@ def _gaps(measurements: tuple[Measurement, ...], small: frozenset[Group], hidden
     return found
 
 
-_BY_SUBTRACTION = "withheld in shared copies: it would reveal a smaller group by subtraction"
-
-
 def _companions(measurements: tuple[Measurement, ...], members: list[int], hidden: set[int], min_cell: int) -> set[int]:
     """Members whose exact rows would give a hidden member by subtraction, along any of their columns."""
     inside = [index for index in members if index in hidden]
@@ -231,34 +228,6 @@ def _few(measurement: Measurement, min_cell: int) -> bool:
 def _size(measurement: Measurement, hidden: bool, min_cell: int) -> int:
     rows = (measurement.n or 0) if measurement.n_of == "rows" else min_cell
     return min(max(rows, 1), min_cell - 1) if hidden else max(rows, min_cell)
-
-
-def _coarse(measurement: Measurement) -> Measurement:
-    interval = measurement.interval
-    if interval is not None:
-        low, high = two_digits(interval.low), two_digits(interval.high)
-        interval = Interval(low=min(low, high), high=max(low, high), level=interval.level, method=interval.method)
-    return dataclasses.replace(
-        measurement,
-        value=None if measurement.value is None else two_digits(measurement.value),
-        n=None,
-        interval=interval,
-        reason="rounded, and its rows withheld, so that a smaller group cannot be found by subtraction",
-    )
-
-
-def two_digits(value: float) -> float:
-    """``value`` to two significant digits."""
-    return digits(value, 2)
-
-
-def digits(value: float, count: int) -> float:
-    """``value`` to ``count`` significant digits.
-
-    >>> digits(0.31747, 2), digits(-1234.0, 2), digits(0.0, 2)
-    (0.32, -1200.0, 0.0)
-    """
-    return round(value, count - 1 - math.floor(math.log10(abs(value)))) if value else 0.0
 
 
 # Artifacts ----------------------------------------------------------------------------------------------

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from auditkit.core.evidence import Evidence, Interval
+from auditkit.core.evidence import Evidence
 from auditkit.core.verdict import Comparison, RuleResult, Side, Verdict
-from auditkit.render.redact import MIN_CELL, two_digits, withheld_reason
+from auditkit.render.coarse import coarse_interval, coarse_value
+from auditkit.render.redact import MIN_CELL, withheld_reason
 from auditkit.render.suppression import hidden_cells
 
 _SAYS = {
@@ -71,17 +72,18 @@ def _comparison(comparison: Comparison, small: set[str], coarse: set[str], min_c
             interval=None,
             n=None,
             n_needed=None,
-            sides=tuple(_side(side, small, coarse) for side in comparison.sides),
+            sides=tuple(_side(side, small, coarse, min_cell) for side in comparison.sides),
             message=f"{_SAYS[comparison.state]}; {withheld_reason(min_cell)}",
         )
     if touched & coarse:
+        rows = min((side.n or 0 for side in comparison.sides if side.group in coarse), default=comparison.n or 0)
         return dataclasses.replace(
             comparison,
-            value=None if comparison.value is None else two_digits(comparison.value),
-            interval=None if comparison.interval is None else _two_digit_interval(comparison.interval),
+            value=None if comparison.value is None else coarse_value(comparison.value, rows, min_cell),
+            interval=coarse_interval(comparison.interval, rows, min_cell),
             n=None,
             n_needed=None,
-            sides=tuple(_side(side, small, coarse) for side in comparison.sides),
+            sides=tuple(_side(side, small, coarse, min_cell) for side in comparison.sides),
             message=f"{_SAYS[comparison.state]}; rounded, so that a smaller group cannot be found by subtraction",
         )
     return comparison
@@ -98,17 +100,12 @@ def _bare(comparison: Comparison, min_cell: int) -> Comparison:
     )
 
 
-def _two_digit_interval(interval: Interval) -> Interval:
-    """The interval at full precision gives the rows of its groups."""
-    low, high = sorted((two_digits(interval.low), two_digits(interval.high)))
-    return dataclasses.replace(interval, low=low, high=high)
-
-
-def _side(side: Side, small: set[str], coarse: set[str]) -> Side:
+def _side(side: Side, small: set[str], coarse: set[str], min_cell: int) -> Side:
     if side.group in small:
         return Side(group=side.group, value=None, n=None)
     if side.group in coarse:
-        return Side(group=side.group, value=None if side.value is None else two_digits(side.value), n=None)
+        value = None if side.value is None else coarse_value(side.value, side.n or 0, min_cell)
+        return Side(group=side.group, value=value, n=None)
     return side
 
 
