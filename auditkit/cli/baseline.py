@@ -12,7 +12,7 @@ def baseline() -> None:
     """Keep the state that rules with `baseline` and `max_increase` compare with."""
 
 
-@baseline.command()
+@baseline.command(short_help="Write EVIDENCE to a file to commit, as the accepted state.")
 @click.argument("evidence", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write, e.g. baseline.json.")
 @click.option("--reason", required=True, help="Why this state is accepted; it is kept in the file.")
