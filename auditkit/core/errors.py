@@ -43,8 +43,8 @@ class AuditkitError(Exception):
     def sentence(self) -> str:
         """The message on one line, for outcomes and tables.
 
-        >>> AuditkitError("AK001", "no rows", where="X", why="the file is empty", fix="give rows").sentence()
-        'AK001 no rows (X): the file is empty. Fix: give rows'
+        >>> AuditkitError("AK300", "no rows", where="X", why="the file is empty", fix="give rows").sentence()
+        'AK300 no rows (X): the file is empty. Fix: give rows'
         """
         told = f"{self.code} {self.what}"
         if self.where:

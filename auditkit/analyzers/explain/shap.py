@@ -34,8 +34,12 @@ class ShapParams(Params):
     max_rows: int = Field(default=200, ge=1, description="most test rows explained")
     max_background: int = Field(default=100, ge=1, description="most background rows; all of them are used")
     budget: int = Field(default=2048, ge=8, description="model evaluations a row where values are sampled")
-    engine: Literal["auto", "shap", "shapley"] = "auto"
-    space: Literal["score", "logit"] = "score"
+    engine: Literal["auto", "shap", "shapley"] = Field(
+        default="auto", description="shap alone, auditkit's own Shapley values alone, or shap first and then ours"
+    )
+    space: Literal["score", "logit"] = Field(
+        default="score", description="what is explained: the scores or their logits"
+    )
     max_features: int = Field(default=50, ge=1, description="features reported, the largest first")
     max_group_features: int = Field(default=15, ge=0, description="features reported for each group")
 
