@@ -43,6 +43,13 @@ def plain_inputs(inputs: Any, *, where: str = "X") -> Any:
             where=where,
             fix="give a pandas DataFrame, e.g. X.to_pandas()",
         )
+    if hasattr(inputs, "tocsr"):
+        raise UsageError(
+            "AK208",
+            f"{where} is a sparse matrix",
+            where=where,
+            fix="give X.toarray(), or the raw texts and the pipeline that vectorises them",
+        )
     if hasattr(inputs, "columns"):
         if inputs.shape[1] == 0:
             raise UsageError("AK208", f"{where} has no columns", where=where)

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 
 from auditkit.core.capability import capabilities
 from auditkit.core.errors import AuditkitError, UsageError
@@ -103,6 +104,11 @@ def test_a_threshold_decides_and_one_pass_gives_both() -> None:
 def test_outputs_that_cannot_be_told_say_why(outputs, why) -> None:
     with pytest.raises(UsageError, match=rf"AK215 what the callable returns(.|\n)*{why}"):
         subject(model=lambda rows: outputs(len(rows)))
+
+
+def test_a_sparse_matrix_is_named_with_the_way_out() -> None:
+    with pytest.raises(UsageError, match=r"AK208 X is a sparse matrix(.|\n)*toarray"):
+        subject(X=scipy.sparse.csr_matrix(np.ones((N, 2))))
 
 
 def test_a_function_that_misbehaves_is_a_coded_error() -> None:
