@@ -191,6 +191,7 @@ def audit(  # the stable public surface: one argument for each thing that a call
     from auditkit.subjects.build import make_subject
     from auditkit.subjects.device import resolve_device
 
+    document = _checked_policy(policy)
     resolved = resolve_device(device)
     subject = make_subject(
         model,
@@ -208,7 +209,6 @@ def audit(  # the stable public surface: one argument for each thing that a call
         device=resolved,
         name=name or type(model).__name__,
     )
-    document, _, _ = _policy_document(policy)
     plan = _plan(analyzers, seed)
     return audit_subject(subject, plan=plan, policy=document, out=out, device=resolved, progress=progress)
 
@@ -250,6 +250,7 @@ def audit_predictions(
     """
     from auditkit.subjects.build import make_predictions_subject
 
+    document = _checked_policy(policy)
     subject = make_predictions_subject(
         y_true,
         y_pred,
@@ -261,7 +262,6 @@ def audit_predictions(
         positive=positive,
         name=name,
     )
-    document, _, _ = _policy_document(policy)
     return audit_subject(subject, plan=_plan(analyzers, seed), policy=document, out=out, progress=progress)
 
 
@@ -415,6 +415,16 @@ def _date(value: str | datetime.date | None) -> datetime.date | None:
         return datetime.date.fromisoformat(value)
     except ValueError as error:
         raise UsageError("AK323", f"{value!r} is not a date", fix="write it as YYYY-MM-DD") from error
+
+
+def _checked_policy(policy: PolicySource) -> Mapping[str, Any] | None:
+    """The policy document, refused before the model is asked anything; faults name file and line."""
+    from auditkit.policy.model import parse_policy
+
+    document, text, where = _policy_document(policy)
+    if document is not None:
+        parse_policy(document, text=text, where=where)
+    return document
 
 
 def _policy_document(policy: PolicySource) -> tuple[Mapping[str, Any] | None, str | None, str]:

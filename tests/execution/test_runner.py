@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+import auditkit
 from auditkit.core.analyzer import Analyzer, Note, Params
 from auditkit.core.errors import AuditkitError, NotApplicable
 from auditkit.core.evidence import Measurement
@@ -296,3 +297,14 @@ def test_global_generators_are_restored_even_when_an_analyzer_crashes():
     before = (random.getstate(), np.random.get_state()[1].tobytes())  # noqa: NPY002
     run_step(subject(), step(rude))
     assert before == (random.getstate(), np.random.get_state()[1].tobytes())  # noqa: NPY002
+
+
+def test_faults_of_a_policy_file_name_its_lines_before_the_model_is_asked(tmp_path):
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[[rule]]\nid = "x"\nmetric = "performance.accuracy"\nmni = 0.5\n')
+    asked = []
+    with pytest.raises(AuditkitError, match=r"policy.toml:4: (.|\n)*did you mean 'min'"):
+        auditkit.audit(asked.append, np.zeros((4, 1)), [0, 1, 0, 1], policy=policy, progress=False)
+    assert asked == []
+    with pytest.raises(AuditkitError, match=r"policy.toml:4: "):
+        auditkit.audit_predictions([0, 1], [0, 1], policy=policy, progress=False)
