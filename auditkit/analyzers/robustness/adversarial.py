@@ -28,34 +28,31 @@ MATRIX_CELLS = 20_000_000
 
 
 class AdversarialParams(Params):
-    """Settings of ``robustness.adversarial``.
+    """Settings of ``robustness.adversarial``."""
 
-    Attributes:
-        eps: Radii: standard deviations of each numeric column (tables), fractions of the pixel range (images);
-            ``[0.05, 0.1, 0.25]`` and ``[0.01, 0.03, 0.1]`` when left out.
-        max_rows: Test rows looked at.
-        steps: Gradient steps (torch models).
-        restarts: Random starts of the gradient attack.
-        search_rounds: Rounds of the guided search (other models).
-        hopskipjump_rows: Rows that ART's HopSkipJump also attacks (other models); 0 leaves it out.
-        hopskipjump_steps: Its steps.
-        hopskipjump_queries: Most points it may ask the model about, a row.
-        noise_draws: Draws of blind noise a row, the control that an attack must beat.
-        min_group_rows: Groups with fewer rows among those looked at are left out.
-        freeze_sensitive: Keep columns named as sensitive where they are.
-    """
-
-    eps: tuple[float, ...] | None = None
-    max_rows: int = Field(default=200, ge=1)
-    steps: int = Field(default=40, ge=1)
-    restarts: int = Field(default=1, ge=1)
-    search_rounds: int = Field(default=25, ge=1)
-    hopskipjump_rows: int = Field(default=60, ge=0)
-    hopskipjump_steps: int = Field(default=5, ge=1)
-    hopskipjump_queries: int = Field(default=2000, ge=50)
-    noise_draws: int = Field(default=20, ge=2)
-    min_group_rows: int = Field(default=5, ge=1)
-    freeze_sensitive: bool = True
+    eps: tuple[float, ...] | None = Field(
+        default=None,
+        description="Radii: standard deviations of each numeric column (tables), fractions of the pixel range "
+        "(images); [0.05, 0.1, 0.25] and [0.01, 0.03, 0.1] when left out.",
+    )
+    max_rows: int = Field(default=200, ge=1, description="Test rows looked at.")
+    steps: int = Field(default=40, ge=1, description="Gradient steps (torch models).")
+    restarts: int = Field(default=1, ge=1, description="Random starts of the gradient attack.")
+    search_rounds: int = Field(default=25, ge=1, description="Rounds of the guided search (other models).")
+    hopskipjump_rows: int = Field(
+        default=60, ge=0, description="Rows that HopSkipJump also attacks (other models); 0 leaves it out."
+    )
+    hopskipjump_steps: int = Field(default=5, ge=1, description="Steps of HopSkipJump.")
+    hopskipjump_queries: int = Field(
+        default=2000, ge=50, description="Most points that HopSkipJump may ask the model about, a row."
+    )
+    noise_draws: int = Field(
+        default=20, ge=2, description="Draws of blind noise a row, the control that an attack must beat."
+    )
+    min_group_rows: int = Field(
+        default=5, ge=1, description="Groups with fewer rows among those looked at are left out."
+    )
+    freeze_sensitive: bool = Field(default=True, description="Keep columns named as sensitive where they are.")
 
     @field_validator("eps")
     @classmethod
