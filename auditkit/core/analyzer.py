@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,9 +24,37 @@ if TYPE_CHECKING:
 
 
 class Params(BaseModel):
-    """Base of every analyzer's parameters: frozen, and unknown keys are refused."""
+    """Base of every analyzer's parameters: frozen, and unknown keys are refused.
+
+    A setting without a ``description`` of its own takes the one under ``Attributes:`` in its class's docstring.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Fill descriptions from the docstring."""
+        described = _attributes(cls.__doc__ or "")
+        for name, setting in cls.model_fields.items():
+            if setting.description is None:
+                setting.description = described.get(name)
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    """Name -> text of the ``Attributes:`` section of a docstring.
+
+    >>> _attributes(Params.__doc__ or "")
+    {}
+    """
+    found: dict[str, str] = {}
+    section = inspect.cleandoc(docstring).partition("Attributes:")[2]
+    for line in section.splitlines():
+        entry = re.fullmatch(r" {4}(\w+): (.+)", line)
+        if entry:
+            found[entry[1]] = entry[2].strip()
+        elif line.startswith(" " * 8) and found:
+            found[list(found)[-1]] += " " + line.strip()
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,3 +138,18 @@ def test_errors_keep_their_parts_through_pickle():
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error) == "AK1 what\n  where: here\n  why: because\n  fix: do this"
     assert again.exit_code == 2
+
+
+def test_settings_are_explained_by_their_docstring():
+    class Explained(Params):
+        """Settings.
+
+        Attributes:
+            rows: At most this many,
+                and no more.
+        """
+
+        rows: int = 3
+
+    assert Explained.model_fields["rows"].description == "At most this many, and no more."
+    assert Budget.model_fields["norm"].description is None
