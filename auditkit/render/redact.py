@@ -290,7 +290,7 @@ def _redact_counts(counts: Counts, min_cell: int) -> list[AnyArtifact]:
         title="Rows by " + (", ".join(counts.over) + ", " if counts.over else "") + "label and decision",
         columns=(*counts.over, "label", "decision", "rows"),
         rows=tuple(rows),
-        note=f"Cells under {min_cell}, and those that would reveal them, are withheld.",
+        note=f"Cells under {min_cell}, and those that would reveal them by subtraction, are withheld.",
     )
     return [table] if not safe else [_keep_groups(counts, safe), table]
 

@@ -56,6 +56,17 @@ def read_table(
     )
 
 
+def _without_rows(message: str) -> str:
+    """What the reader says is wrong, on one line, without the line of the file that it quotes or its own options."""
+    kept = []
+    for line in (part.strip() for part in message.splitlines()):
+        if line.startswith(("Possible", "*")):
+            break
+        if not line.startswith("Original Line"):
+            kept.append(line)
+    return " ".join(" ".join(kept).split())[:300]
+
+
 def read_arrays(path: str | Path, *, max_bytes: int = MAX_ARRAY_BYTES) -> dict[str, npt.NDArray[Any]]:
     """The arrays of an ``.npz`` file by name; pickled objects inside are refused.
 
@@ -121,7 +132,7 @@ def _query(path: Path, read: Any, columns: Sequence[str] | None, types: Mapping[
             "AK231",
             f"{path.name!r} cannot be read as a table",
             where=path.name,
-            why=" ".join(str(error).replace(target, path.name).split())[:300],
+            why=_without_rows(str(error).replace(target, path.name)),
             fix="look at the file: one header line, the same number of cells in each row",
         ) from error
     if columns is not None:

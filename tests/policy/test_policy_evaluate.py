@@ -43,7 +43,7 @@ def test_the_rows_said_to_be_needed_do_settle_it(kit):
         return only(kit.judge(kit.evidence(*kit.selected(**groups)), kit.rule())).state
 
     assert state(needed + 20) == "pass"
-    assert state(needed - 40) == "inconclusive"
+    assert state(needed // 3) == "inconclusive"  # there are rows to spare, so that chance may go against it
 
 
 def test_raise_for_status(kit):

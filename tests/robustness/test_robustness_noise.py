@@ -305,3 +305,23 @@ def test_contract():
     model = lambda t: np.stack([1 / (1 + np.exp(t["a"])), 1 / (1 + np.exp(-t["a"]))], axis=1)  # noqa: E731
     subject = make_subject(model, frame, y, sensitive=frame[["c"]].rename(columns={"c": "site"}), positive=1)
     check_analyzer(ANALYZER, subject, params={"min_group_rows": 2})
+
+
+def test_equal_weights_change_nothing_in_a_paired_drop_and_copies_with_their_cluster_hardly():
+    from auditkit.analyzers.robustness.estimates import Rows, paired_drop
+
+    rng = np.random.default_rng(4)
+    before = rng.random(200) < 0.9
+    after = before & (rng.random(200) < 0.97)
+
+    def drop(before, after, weights=None, clusters=None):
+        return paired_drop(before, after, Rows(positions=np.arange(len(before)), weights=weights, clusters=clusters))
+
+    plain = drop(before, after).interval
+    weighted = drop(before, after, weights=np.full(200, 2.0)).interval
+    assert (weighted.low, weighted.high) == pytest.approx((plain.low, plain.high), abs=1e-12)
+    five = np.repeat(np.arange(200), 5)
+    copied = drop(before[five], after[five], clusters=five).interval
+    assert (copied.low, copied.high) == pytest.approx((plain.low, plain.high), abs=1e-12)
+    unmoved = drop(before, before, weights=np.full(200, 2.0)).interval
+    assert unmoved.low < 0.0 < unmoved.high

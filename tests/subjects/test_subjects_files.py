@@ -149,3 +149,12 @@ def test_words_that_are_not_true_or_false_stay_words(tmp_path):
     assert frame['odd "name'].tolist() == ["t", "f"]
     assert frame["flag"].tolist() == [True, False]
     assert frame["gap"].isna().tolist() == [False, True]
+
+
+def test_a_damaged_file_is_explained_without_quoting_its_rows(tmp_path):
+    path = tmp_path / "people.csv"
+    path.write_text('name,income\nAda,1\nGrace Hopper,2,3,4\n"unclosed,3\n')
+    with pytest.raises(LoadError, match="AK231") as caught:
+        read_table(path)
+    assert "Hopper" not in str(caught.value)
+    assert "people.csv" in str(caught.value)

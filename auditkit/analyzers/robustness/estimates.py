@@ -78,8 +78,9 @@ def proportion(hits: npt.NDArray[np.bool_], rows: Rows) -> Estimate:
 def paired_drop(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_], rows: Rows) -> Estimate:
     """Mean of ``before - after`` on the same rows, with an interval that respects the pairing.
 
-    Plain rows: Agresti and Min's adjusted Wald interval, half a row added to each of the four cells, which stays
-    honest when few or no rows changed. Weighted or clustered rows: Student-t on the differences.
+    Agresti and Min's adjusted Wald interval, half a row added to each of the four cells, which stays honest when few or
+    no rows changed. With weights it works on Kish's effective rows at the weighted shares; with clusters on as many
+    rows as there are clusters, which is the least that they can be worth.
 
     Source: Agresti and Min (2005), Statistics in Medicine 24, section 2.
     """
@@ -87,16 +88,23 @@ def paired_drop(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_], row
     if n == 0:
         return Estimate(value=None, interval=None, reason="no rows")
     difference = before.astype(np.float64) - after.astype(np.float64)
-    if rows.weights is not None or rows.clusters is not None:
-        return paired_mean(difference, rows)
-    lost = float((before & ~after).sum()) + 0.5
-    won = float((after & ~before).sum()) + 0.5
-    size = n + 2.0
+    weights = np.ones(n) if rows.weights is None else rows.weights
+    worth = _effective_rows(weights, rows.clusters)
+    lost = worth * float(weights[before & ~after].sum() / weights.sum()) + 0.5
+    won = worth * float(weights[after & ~before].sum() / weights.sum()) + 0.5
+    size = worth + 2.0
     center = (lost - won) / size
     half = z_value(LEVEL) * math.sqrt(max(lost + won - (lost - won) ** 2 / size, 0.0)) / size
-    value = float(difference.mean())
+    value = float((weights * difference).sum() / weights.sum())
     low, high = min(max(-1.0, center - half), value), max(min(1.0, center + half), value)
     return Estimate(value=value, interval=Interval(low=low, high=high, level=LEVEL, method="agresti-min paired"))
+
+
+def _effective_rows(weights: FloatArray, clusters: npt.NDArray[np.int64] | None) -> float:
+    """Kish's effective number of independent rows; clusters count as one row each."""
+    if clusters is not None:
+        weights = np.bincount(np.unique(clusters, return_inverse=True)[1], weights=weights).astype(np.float64)
+    return kish_n(weights)
 
 
 def paired_mean(values: FloatArray, rows: Rows) -> Estimate:
