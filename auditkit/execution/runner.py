@@ -13,11 +13,11 @@ from auditkit.core.analyzer import Analyzer, Context, Note
 from auditkit.core.capability import missing
 from auditkit.core.errors import AuditkitError, DeadlineReached, MissingExtra, NotApplicable
 from auditkit.core.evidence import Artifact, Measurement, Outcome, Status
+from auditkit.core.generators import preserved_generators
 from auditkit.core.plan import Plan, Step
 from auditkit.core.seeds import analyzer_seed, seed_integer
 from auditkit.core.subject import Subject
 from auditkit.execution.checkpoint import Checkpoints, resume_key
-from auditkit.execution.guards import preserved_generators
 from auditkit.execution.predictions import PredictionCache
 
 LOG = logging.getLogger("auditkit")

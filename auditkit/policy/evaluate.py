@@ -32,11 +32,7 @@ def evaluate(evidence: Evidence, policy: Policy, *, as_of: datetime.date) -> Ver
     """
     results = [_judge(rule, index, policy, evidence, as_of) for index, rule in enumerate(policy.rule)]
     results += unmatched_waivers(policy)
-    unmeasured = tuple(
-        f"{outcome.analyzer} {outcome.status}: {outcome.reason}"
-        for outcome in evidence.outcomes
-        if outcome.status in ("failed", "skipped")
-    )
+    unmeasured = tuple(f"{outcome.analyzer} {outcome.status}: {outcome.reason}" for outcome in evidence.unmeasured())
     refusal = _refusal(evidence, policy, results)
     state, exit_code = _overall(results, policy, bool(unmeasured) or refusal is not None)
     return Verdict(

@@ -102,9 +102,10 @@ class TorchRecipe:
             return False
         import torch
 
-        from auditkit.subjects.torch_state import has_layer, seeded
+        from auditkit.core.generators import preserved_generators
+        from auditkit.subjects.torch_state import has_layer
 
-        with seeded(0):
+        with preserved_generators(0):
             return has_layer(self.build(2), torch.nn.Embedding, torch.nn.EmbeddingBag)
 
 

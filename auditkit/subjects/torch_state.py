@@ -8,24 +8,21 @@ from typing import Any
 
 import torch  # noqa: TID253 - this module exists to drive torch
 
+from auditkit.core.generators import preserved_generators
+
 
 @contextmanager
 def evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """Eval mode inside; afterwards every submodule's own train/eval flag and torch's RNG states are as before."""
+    """Eval mode inside; afterwards every submodule's own train/eval flag and the global generators are as before."""
     flags = [(part, part.training) for part in module.modules()]
-    cuda = _on_cuda(module)
-    cpu_state = torch.get_rng_state()
-    cuda_states = torch.cuda.get_rng_state_all() if cuda else None
-    try:
-        for part, _ in flags:
-            part.training = False
-        yield
-    finally:
-        for part, flag in flags:
-            part.training = flag
-        torch.set_rng_state(cpu_state)
-        if cuda_states is not None:
-            torch.cuda.set_rng_state_all(cuda_states)
+    with preserved_generators():
+        try:
+            for part, _ in flags:
+                part.training = False
+            yield
+        finally:
+            for part, flag in flags:
+                part.training = flag
 
 
 @contextmanager
@@ -40,28 +37,6 @@ def borrowed(module: torch.nn.Module) -> Iterator[None]:
             for buffer, before in buffers:
                 if buffer.shape == before.shape and not torch.equal(buffer, before):
                     buffer.copy_(before)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """The global torch, numpy and ``random`` generators on ``seed`` inside, and as before afterwards."""
-    import random
-
-    import numpy as np
-
-    before = (torch.get_rng_state(), np.random.get_state(), random.getstate())  # noqa: NPY002 - saved to be restored
-    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
-    try:
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002 - user code may draw from it
-        random.seed(seed)
-        yield
-    finally:
-        torch.set_rng_state(before[0])
-        np.random.set_state(before[1])  # noqa: NPY002 - restored
-        random.setstate(before[2])
-        if cuda_states is not None:
-            torch.cuda.set_rng_state_all(cuda_states)
 
 
 def module_device(module: torch.nn.Module) -> str:
@@ -81,7 +56,3 @@ def module_dtype(module: torch.nn.Module) -> torch.dtype:
 def has_layer(module: torch.nn.Module, *kinds: Any) -> bool:
     """Whether any submodule is one of ``kinds``."""
     return any(isinstance(part, kinds) for part in module.modules())
-
-
-def _on_cuda(module: torch.nn.Module) -> bool:
-    return torch.cuda.is_available() and module_device(module) == "cuda"

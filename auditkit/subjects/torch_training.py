@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch  # noqa: TID253 - this module exists to drive torch
 
 from auditkit.core.errors import AuditkitError
+from auditkit.core.generators import preserved_generators
 from auditkit.subjects.torch import plain_output
-from auditkit.subjects.torch_state import seeded
 
 
 class SgdSettings(Protocol):
@@ -59,7 +59,7 @@ def train_sgd(
     target = torch.from_numpy(np.array(y, dtype=np.float32 if values else np.int64)).to(recipe.device)
     rows = rows.to(recipe.device)
     shuffler = torch.Generator().manual_seed(seed)
-    with seeded(seed):
+    with preserved_generators(seed):
         module: torch.nn.Module = recipe.build(n_outputs).to(recipe.device)
         module.train()
         optimizer = torch.optim.SGD(module.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum)

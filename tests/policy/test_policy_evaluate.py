@@ -343,3 +343,18 @@ def test_an_optional_rule_that_does_not_apply_is_shown_and_not_counted(kit):
 def test_the_same_inputs_give_the_same_verdict(kit):
     evidence = crossed(kit)
     assert kit.judge(evidence, kit.rule()) == kit.judge(evidence, kit.rule())
+
+
+@pytest.mark.parametrize(("asked", "exit_code"), [(False, 0), (True, 3)])
+def test_a_skipped_analyzer_counts_when_it_was_asked_for_and_is_shown_anyway(kit, asked, exit_code):
+    import dataclasses
+
+    from auditkit.core.evidence import Outcome, PlannedAnalyzer
+
+    evidence = kit.evidence(*kit.selected(**LARGE))
+    skipped = Outcome(analyzer="explain.shap", version="1", status="skipped", reason="AK301 shap is not installed")
+    plan = dataclasses.replace(evidence.plan, analyzers=(PlannedAnalyzer(name="explain.shap", asked=asked),))
+    evidence = dataclasses.replace(evidence, plan=plan, outcomes=(*evidence.outcomes, skipped))
+    verdict = kit.judge(evidence, kit.rule())
+    assert verdict.exit_code == exit_code
+    assert bool(verdict.unmeasured) == asked

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from auditkit.analyzers.fairness.composites import MEASURES, composites, treatme
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Counts, Interval, Measurement, Table
+from auditkit.core.generators import preserved_generators
 from auditkit.core.subject import Subject
 
 if TYPE_CHECKING:
@@ -206,13 +206,11 @@ def _cross_check(subject: Subject, context: Context, params: GroupsParams) -> tu
     """Why our rates are not to be trusted, if fairlearn disagrees; and what to put on record."""
     if not params.cross_check:
         return None, [Note("The cross-check through fairlearn was switched off.")]
-    state = random.getstate()
     try:
-        from auditkit.methods.fairness.fairlearn_engine import cross_check
+        with preserved_generators():  # libraries draw from the global generator while they are imported
+            from auditkit.methods.fairness.fairlearn_engine import cross_check
     except ImportError:
         return None, [Note("fairlearn is not installed, so the rates were not cross-checked: auditkit[fairness].")]
-    finally:
-        random.setstate(state)  # libraries draw from the global generator while they are imported
     from auditkit.methods.fairness.counts import count_groups
 
     data = subject.test

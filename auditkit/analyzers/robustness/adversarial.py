@@ -88,7 +88,8 @@ class _Result:
 def run(subject: Subject, context: Context, params: AdversarialParams) -> Iterator[Produced]:
     """Attack a sample of the test rows; yield accuracy under attack, its checks, its curve and its parts."""
     from auditkit.analyzers.robustness.arena import make_grid
-    from auditkit.methods.robustness.state import preserved_generators, undisturbed
+    from auditkit.core.generators import preserved_generators
+    from auditkit.methods.robustness.state import undisturbed
 
     if len(subject.classes) < 2:
         raise NotApplicable("AK542", "the model knows fewer than two classes", why="no decision can be changed")

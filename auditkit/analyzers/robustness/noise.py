@@ -126,7 +126,7 @@ def _scored(
     """Hit or miss (or absolute error) on corrupted rows; a sentence when the model takes no missing values."""
     if severity == 0.0:
         return clean.score
-    from auditkit.methods.robustness.state import preserved_generators
+    from auditkit.core.generators import preserved_generators
 
     inputs = corruption.make(severity, rng)
     try:

@@ -12,8 +12,8 @@ from opacus.validators import ModuleValidator  # noqa: TID253
 from torch import nn  # noqa: TID253
 
 from auditkit.core.errors import AuditkitError
+from auditkit.core.generators import preserved_generators
 from auditkit.methods.privacy.dp_attention import batch_first_attention
-from auditkit.methods.privacy.random_state import seeded
 
 # Layers whose output for one row depends on the other rows; no per-row gradient exists.
 _MIXING = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -113,7 +113,7 @@ def _output(module: nn.Module, sample: torch.Tensor) -> Any:
     module.eval()
     try:
         # The same draws before and after, so that a model that draws random numbers is not taken for another one.
-        with torch.no_grad(), warnings.catch_warnings(), seeded(0):
+        with torch.no_grad(), warnings.catch_warnings(), preserved_generators(0):
             warnings.simplefilter("ignore")
             return module(sample)
     finally:

@@ -16,6 +16,7 @@ from opacus.optimizers import DPOptimizer  # noqa: TID253
 from torch import nn  # noqa: TID253
 
 from auditkit.core.errors import UsageError
+from auditkit.core.generators import preserved_generators
 from auditkit.methods.privacy.dp_gradient import (
     check_gradients,
     class_logits,
@@ -25,7 +26,7 @@ from auditkit.methods.privacy.dp_gradient import (
     trainable,
 )
 from auditkit.methods.privacy.dp_model import dp_ready
-from auditkit.methods.privacy.random_state import seeded, threads_for
+from auditkit.methods.privacy.threads import threads_for
 
 _CHECKED_ROWS = 16
 # Per-row gradients held at once, in numbers: 256 MB in float32.
@@ -114,7 +115,7 @@ def dp_train(
     Source: Abadi et al. (2016), Deep learning with differential privacy, algorithm 1.
     """
     _check(settings, len(x))
-    with seeded(seed):
+    with preserved_generators(seed):
         module, notes = dp_ready(build().to(x.device), x[:_CHECKED_ROWS])
         with torch.no_grad():
             class_logits(module(x[:2]), n_classes)

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from auditkit.core.errors import MissingExtra
+from auditkit.core.generators import preserved_generators
 from auditkit.methods.robustness.feasible import BoolArray, Feasible, FloatArray
 from auditkit.methods.robustness.lockstep import Search, in_lockstep
 from auditkit.methods.robustness.rescore import Decide, IntArray, Rescored, rescore
-from auditkit.methods.robustness.state import preserved_generators
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

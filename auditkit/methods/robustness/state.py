@@ -2,42 +2,14 @@
 
 from __future__ import annotations
 
-import random
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from auditkit.core.generators import preserved_generators
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-@contextmanager
-def preserved_generators(seed: int | None = None) -> Iterator[None]:
-    """Give back the state of the global generators (random, numpy, torch on every device) on the way out.
-
-    Args:
-        seed: When given, the global numpy and ``random`` generators are seeded with it inside, so that a library
-            that draws from them is reproducible.
-    """
-    state = random.getstate(), np.random.get_state()  # noqa: NPY002 - the legacy global state is what is kept
-    torch = sys.modules.get("torch")
-    cpu = torch.random.get_rng_state() if torch else None
-    cuda = torch.cuda.get_rng_state_all() if torch and torch.cuda.is_initialized() else None
-    if seed is not None:
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002 - ART draws from the legacy global generator
-    try:
-        yield
-    finally:
-        random.setstate(state[0])
-        np.random.set_state(state[1])  # noqa: NPY002
-        if torch and cpu is not None:
-            torch.random.set_rng_state(cpu)
-        if torch and cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
 
 
 def module_of(model: Any) -> nn.Module | None:

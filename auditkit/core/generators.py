@@ -1,4 +1,4 @@
-"""What a run leaves as it found it: the global random generators."""
+"""The global random generators, left as they were found."""
 
 from __future__ import annotations
 
@@ -11,14 +11,24 @@ import numpy as np
 
 
 @contextlib.contextmanager
-def preserved_generators() -> Iterator[None]:
-    """Restore the global generators of ``random``, numpy and (when loaded) torch, also after an error."""
+def preserved_generators(seed: int | None = None) -> Iterator[None]:
+    """Restore the global generators of ``random``, numpy and (when loaded) torch, also after an error.
+
+    Args:
+        seed: When given, they start from it inside, so that a library which draws from them gives the same answer
+            at every call.
+    """
     python_state = random.getstate()
     numpy_state = np.random.get_state()  # noqa: NPY002 - the global generator is what is preserved
     torch = sys.modules.get("torch")
     torch_state = None if torch is None else torch.get_rng_state()
     cuda_states = torch.cuda.get_rng_state_all() if torch is not None and torch.cuda.is_initialized() else None
     try:
+        if seed is not None:
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries draw from it
+            if torch is not None:
+                torch.manual_seed(seed % 2**63)
         yield
     finally:
         random.setstate(python_state)
