@@ -115,4 +115,5 @@ def _print(found: dict[str, Any]) -> None:
         console.print(Text(f"  {name}: {why}"))
     missing = [extra for extra, packages in found["extras"].items() if None in packages.values()]
     if missing:
-        console.print(Text(f'To install what is missing: pip install "auditkit[{",".join(missing)}]"', "bold"))
+        line = Text(f'To install what is missing: pip install "auditkit[{",".join(missing)}]"', "bold")
+        console.print(line, soft_wrap=True)  # a command that is to be copied is never broken

@@ -285,10 +285,16 @@ def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path):
     assert json.loads((tmp_path / "out" / "evidence.json").read_text())["digest"] == resumed["digest"]
 
 
+def _heed_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_says_that_the_run_can_go_on(tmp_path):
     model_project(tmp_path, "import time\ndef build():\n    time.sleep(60)\n", numbers())
     words = [sys.executable, "-m", "auditkit.cli.main", "run", "--out", "out"]
-    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A test run that was started in the background ignores the signal, and would hand that on.
+    process = subprocess.Popen(words, cwd=tmp_path, preexec_fn=_heed_interrupts, **pipes)
     assert process.stderr.readline().startswith("configuration audit.toml")
     time.sleep(1.5)
     process.send_signal(signal.SIGINT)
