@@ -323,3 +323,14 @@ def test_many_groups_are_drawn_by_their_ends_and_a_large_page_by_fewer_charts():
     assert "by g (24 of 50 groups are drawn) runs from 0.200 for g00 to 0.690 for g49" in page.text
     assert "drawings are left out to keep this page small" in page.text
     assert sum(a.get("id", "").startswith("m-") for a in page.all("tr")) == 2000
+
+
+def test_families_whose_names_hold_no_letters_keep_apart():
+    named = [
+        Outcome(analyzer=f"{family}.a", version="1", status="measured", measurements=(sample.rate("q.x", 0.5, 100),))
+        for family in ("===", "]]>", "'''")
+    ]
+    html = render_card(sample.evidence(outcomes=tuple(named)))
+    ids = re.findall(r'<section id="(family-[^"]+)"', html)
+    assert sorted(ids) == ["family-x", "family-x--2", "family-x--3"]
+    assert all(f'href="#{anchor}"' in html for anchor in ids)

@@ -57,11 +57,13 @@ def family_views(evidence: Evidence, ruled: frozenset[str]) -> tuple[FamilyView,
     """
     anchors = anchors_of(evidence)
     order = [*FAMILIES, *sorted({outcome.family for outcome in evidence.outcomes} - set(FAMILIES))]
-    views = []
+    views: list[FamilyView] = []
     for family in order:
         members = [(place, outcome) for place, outcome in enumerate(evidence.outcomes) if outcome.family == family]
         if members:
-            views.append(_family(family, members, anchors, ruled))
+            view = _family(family, members, anchors, ruled)
+            alike = sum(other.anchor.partition("--")[0] == view.anchor for other in views)
+            views.append(replace(view, anchor=f"{view.anchor}--{alike + 1}") if alike else view)
     return tuple(views)
 
 
