@@ -32,6 +32,9 @@ COMMANDS = {
 
 COMPLETION = "_AUDITKIT_COMPLETE"  # set by a shell that asks for completions; click answers and leaves
 
+# Commands that multiply no matrices: threads started for that would only cost their start.
+SERIAL = frozenset({"gate", "baseline", "compare", "render", "verify"})
+
 Setter = Callable[[click.Context, click.Parameter, bool], None]
 
 EPILOG = """\b
@@ -81,6 +84,8 @@ class LazyGroup(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name in SERIAL:
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         present = {option for param in command.params for option in param.opts}
