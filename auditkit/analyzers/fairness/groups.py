@@ -333,7 +333,7 @@ def _means(subject: Subject, context: Context, params: GroupsParams) -> Iterator
 
 ANALYZER = Analyzer(
     name="fairness.groups",
-    version="2",
+    version="3",
     title="Rates by group",
     summary="What each group and intersection of groups gets from the model, and how far apart they are.",
     reference="Barocas, Hardt and Narayanan (2023), Fairness and Machine Learning, chapter 3; Newcombe (1998)",

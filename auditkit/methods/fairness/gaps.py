@@ -139,12 +139,16 @@ def simultaneous_gap(
     if missing:
         return Gap(None, None, None, f"undefined in {missing} of {len(value)} groups")
     left, right = pairs(estimates)
+    m = len(left)
     each = disparities(value, left, right, kind)
-    if not np.isfinite(each).all():
+    known = np.isfinite(each)
+    both_zero = (value[left] == 0) & (value[right] == 0)
+    if not known.any() or not (known | both_zero).all():
         return Gap(None, None, None, "the ratio of two rates that are both 0 is undefined")
+    # Two groups at 0 have no ratio of their own; beside a group above 0 the worst ratio is 0 all the same.
+    left, right, each = left[known], right[known], each[known]
     worst = int(np.argmax(each) if kind == "difference" else np.argmin(each))
     pair = (int(left[worst]), int(right[worst]))
-    m = len(left)
     wide = disparity_limits(value, estimates.limits(level), left, right, kind)
     strict = disparity_limits(value, estimates.limits(1 - (1 - level) / (2 * m)), left, right, kind)
     if kind == "difference":

@@ -201,7 +201,7 @@ def disparity(
     )
     if reference == "best" and gap.value is not None:
         each = disparities(rates.value, left, right, compare)
-        gap = replace(gap, value=float(each.max() if compare == "difference" else each.min()))
+        gap = replace(gap, value=float(np.nanmax(each) if compare == "difference" else np.nanmin(each)))
     return Disparity(
         metric=metric,
         compare=compare,
