@@ -264,7 +264,8 @@ def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path):
     model_project(tmp_path, FITTED.format(module="linear_model", name="LogisticRegression"), rows)
     config = (tmp_path / "audit.toml").read_text()
     config = config.replace('["performance"]', '["performance", "explain.lime"]')
-    (tmp_path / "audit.toml").write_text(config + '[analyzer."explain.lime"]\nmax_rows = 300\nsamples = 4000\n')
+    slow = '[analyzer."explain.lime"]\nmax_rows = 300\nsamples = 4000\nengine = "lime"\n'
+    (tmp_path / "audit.toml").write_text(config + slow)
     words = [sys.executable, "-m", "auditkit.cli.main", "run", "--out", "out"]
     process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     finished = tmp_path / "out" / ".auditkit" / "checkpoints"

@@ -211,6 +211,69 @@ def test_labels_alone_do_not_apply_and_missing_rows_are_told(clean):
     assert "AK506 every sampled row holds a missing value" in lime.reason
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"engine": "lime"},
+        {"shared_samples": False, "discretizer": "decile"},
+        {"discretizer": "entropy", "selection": "forward_selection", "features": 3},
+        {"discretizer": "none", "selection": "lasso_path", "features": 3},
+    ],
+)
+def test_every_engine_and_discretizer_of_lime_finds_the_leak(leaked, settings):
+    outcome = outcome_of("explain.lime", leaked, max_rows=6, **settings)
+    assert outcome.status == "measured", outcome.reason
+    assert found(outcome, "explain.mean_absolute_attribution")[0].params["feature"] == "receipt"
+
+
+def test_lime_of_texts_and_images_by_parts():
+    texts = [f"{w} film with some plot number{i}" for i, w in enumerate(["good", "bad"] * 10)] + ["", "..."]
+
+    def mood(rows):
+        p = np.clip(np.array([0.5 + 0.4 * ("good" in t) - 0.4 * ("bad" in t) for t in rows]), 0, 1)
+        return np.column_stack([1 - p, p])
+
+    subject = make_subject(mood, texts, np.arange(22) % 2, task="binary", positive=1)
+    outcome = outcome_of("explain.lime", subject, max_rows=220, samples=800)
+    assert outcome.status == "measured", outcome.reason
+    assert found(outcome, "explain.local_fidelity_r2")[0].value > 0.5
+    assert found(outcome, "explain.stability_top5_overlap")[0].n == 20
+    assert any("2 of 22 rows hold no word" in note for note in outcome.notes)
+    assert "film" not in str(outcome)
+    images = np.random.default_rng(0).random((12, 3, 14, 14)).astype(np.float32)
+
+    def bright(batch):
+        assert batch.dtype == np.float32
+        assert batch.shape[1:] == (3, 14, 14)
+        p = batch[:, :, :4, :4].mean(axis=(1, 2, 3))
+        return np.column_stack([1 - p, p])
+
+    subject = make_subject(bright, images, np.arange(12) % 2, task="binary", positive=1)
+    outcome = outcome_of("explain.lime", subject, max_rows=40, samples=800)
+    assert outcome.status == "measured", outcome.reason
+    assert found(outcome, "explain.local_fidelity_r2")[0].n == 4
+    empty = make_subject(mood, ["", "...", "--", " "], np.arange(4) % 2, task="binary", positive=1)
+    outcome = outcome_of("explain.lime", empty)
+    assert outcome.status == "not_applicable"
+    assert "AK479 no sampled text holds a word" in outcome.reason
+    ids = make_subject(Reader(), np.ones((20, 4), dtype=np.int64), np.arange(20) % 2, task="binary", positive=1)
+    assert "AK480" in outcome_of("explain.lime", ids).reason
+
+
+def test_a_model_that_never_moves_has_no_fit(clean):
+    class Flat:
+        def __getattr__(self, name):
+            return getattr(clean.model, name)
+
+        def predict_scores(self, inputs):
+            return np.tile([0.3, 0.7], (len(inputs), 1))
+
+    outcome = outcome_of("explain.lime", dataclasses.replace(clean, model=Flat()))
+    fit = found(outcome, "explain.local_fidelity_r2")[0]
+    assert fit.value is None
+    assert "nothing to fit" in fit.reason
+
+
 # ---- gradients
 
 
@@ -425,7 +488,7 @@ def test_contract_on_tables(clean):
 
     tiny = {"max_rows": 10, "max_background": 5, "budget": 128}
     check_analyzer(load("explain.shap"), clean, params=tiny)
-    check_analyzer(load("explain.lime"), clean, params={"max_rows": 4, "samples": 100})
+    check_analyzer(load("explain.lime"), clean, params={"max_rows": 4, "samples": 100, "seeds": 2})
 
 
 def test_contract_on_gradients(mlp_subject):

@@ -1,15 +1,24 @@
-"""LIME through its library: the same bits for a seed, guards for what it cannot take, and fit that means something."""
+"""LIME, both engines: lime by hand as the reference of the batched one, and guards for what lime cannot take."""
 
 import dataclasses
 import random
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
+from lime.lime_base import LimeBase
 from lime.lime_tabular import LimeTabularExplainer
+from scipy.stats import ks_2samp
 
 from auditkit.core.errors import UsageError
-from auditkit.methods.explain.lime_engine import LimeTable, lime_explanations, top_overlap
+from auditkit.methods.explain.lime_batched import batched_lime, explain_samples, surrogate_data
+from auditkit.methods.explain.lime_engine import library_lime, lime_images, lime_texts
+from auditkit.methods.explain.lime_sampling import draw, make_columns
+from auditkit.methods.explain.lime_table import LimeTable, top_overlap
+
+ENGINES = [batched_lime, library_lime]
+DISCRETIZERS = ["quartile", "decile", "entropy", None]
 
 
 @pytest.fixture(scope="module")
@@ -18,38 +27,133 @@ def table():
     reference = rng.normal(size=(200, 7))
     reference[:, 2] = 4.0
     reference[:, 3] = rng.integers(0, 3, 200)
-    return LimeTable(reference=reference, names=tuple("abcdefg"), categorical=(3,))
+    reference[:, 5] = np.round(reference[:, 5])
+    labels = (reference[:, 0] + reference[:, 1] > 0.3).astype(np.int64)
+    return LimeTable(reference=reference, names=tuple("abcdefg"), categorical=(3,), labels=labels)
 
 
 def score(matrix):
-    return (2.0 * matrix[:, 0] - matrix[:, 1] + 3.0 * (matrix[:, 3] == 1))[:, None]
+    return (2.0 * matrix[:, 0] - matrix[:, 1] + np.sin(matrix[:, 4]) + 3.0 * (matrix[:, 3] == 1))[:, None]
 
 
-def test_same_seed_same_bits_whatever_came_before(table):
+def explainer_of(table, selection="none"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return LimeTabularExplainer(
+            table.reference,
+            mode="regression",
+            training_labels=table.labels,
+            categorical_features=[3],
+            discretize_continuous=table.discretizer is not None,
+            discretizer=table.discretizer or "quartile",
+            feature_selection=selection,
+            random_state=0,
+        )
+
+
+def samples_of(explainer, row, n):
+    """lime's own samples: what the surrogate sees (scaled) and what the model sees."""
+    data, inverse = explainer._LimeTabularExplainer__data_inverse(row, n)
+    return (data - explainer.scaler.mean_) / explainer.scaler.scale_, inverse
+
+
+@pytest.mark.parametrize("selection", ["none", "forward_selection", "highest_weights", "lasso_path", "auto"])
+@pytest.mark.parametrize("discretizer", DISCRETIZERS)
+def test_the_fit_is_limes_on_the_same_samples(table, discretizer, selection):
+    table = dataclasses.replace(table, discretizer=discretizer)
+    explainer = explainer_of(table, selection)
+    columns = make_columns(table, *table.complete()[:2])
+    for row in table.reference[:3]:
+        data, inverse = samples_of(explainer, row, 600)
+        outputs = score(inverse)
+        distances = np.sqrt(((data - data[0]) ** 2).sum(axis=1))
+        base = LimeBase(lambda d: np.sqrt(np.exp(-(d**2) / (0.75**2 * 7))), random_state=0)
+        intercept, pairs, r2, _ = base.explain_instance_with_data(data, outputs, distances, 0, 4, selection)
+        expected = np.zeros(7)
+        for feature, weight in pairs:
+            expected[feature] = weight
+        # Our own coding of what the model saw, then our own fit.
+        coded = np.column_stack(
+            [
+                c.coded(v) if c.counted else (v - c.mean[0]) / c.std[0]
+                for c, v in zip(columns, inverse[1:].T, strict=True)
+            ]
+        )
+        if discretizer is not None:
+            # lime gives columns (and bins) without spread the value 0 instead of their own.
+            coded[:, [2, 5]] = np.where(data[1:, [2, 5]] == 1, explainer.discretizer.discretize(row)[[2, 5]], -1.0)
+        ours = surrogate_data(columns, row, coded)
+        np.testing.assert_allclose(ours, data, atol=1e-12)
+        fit = explain_samples(ours, outputs[:, 0], selection=selection, features=4)
+        np.testing.assert_allclose(fit.weights, expected, atol=1e-12)
+        assert fit.intercept == pytest.approx(intercept, abs=1e-12)
+        assert fit.r2 == pytest.approx(r2, abs=1e-12)
+
+
+@pytest.mark.parametrize("discretizer", ["quartile", "decile", "entropy"])
+def test_bins_frequencies_and_moments_are_limes(table, discretizer):
+    table = dataclasses.replace(table, discretizer=discretizer)
+    explainer = explainer_of(table)
+    for place, column in enumerate(make_columns(table, *table.complete()[:2])):
+        np.testing.assert_array_equal(column.code, explainer.feature_values[place])
+        np.testing.assert_allclose(column.share, explainer.feature_frequencies[place], rtol=1e-14)
+        if place == 3:
+            continue
+        some = column.code.astype(int)
+        theirs = explainer.discretizer
+        for ours, lime in ((column.low, theirs.mins), (column.high, theirs.maxs), (column.mean, theirs.means)):
+            np.testing.assert_allclose(ours, np.array(lime[place], dtype=float)[some], rtol=1e-14)
+        np.testing.assert_allclose(column.std, np.array(theirs.stds[place])[some], rtol=1e-12)
+
+
+@pytest.mark.parametrize("discretizer", DISCRETIZERS)
+def test_samples_follow_limes_law(table, discretizer):
+    table = dataclasses.replace(table, discretizer=discretizer)
+    values, coded = draw(make_columns(table, *table.complete()[:2]), 20000, np.random.default_rng(1))
+    _, inverse = samples_of(explainer_of(table), table.reference[0], 20001)
+    for place in (0, 1, 3, 4, 6):
+        assert ks_2samp(values[:, place], inverse[1:, place]).statistic < 0.02
+    if discretizer is not None:
+        # Every sample lies in the bin that it is counted in; a constant column keeps its value.
+        columns = make_columns(table, *table.complete()[:2])
+        for place in (0, 1, 4, 6):
+            assert (columns[place].coded(values[:, place]) == coded[:, place]).mean() > 0.999
+        np.testing.assert_allclose(values[:, 2], 4.0, atol=1e-8)
+
+
+def test_both_engines_converge_to_the_same_weights(table):
+    rows = table.reference[:3]
+    ours = batched_lime(score, rows, table, samples=60000)
+    own = batched_lime(score, rows, table, samples=60000, shared=False)
+    theirs = library_lime(score, rows, table, samples=60000)
+    np.testing.assert_allclose(ours.weights, theirs.weights, atol=0.06)
+    np.testing.assert_allclose(own.weights, theirs.weights, atol=0.06)
+    np.testing.assert_allclose(ours.r2, theirs.r2, atol=0.02)
+    assert (ours.n_evals, own.n_evals, theirs.n_evals) == (60002, 180000, 180000)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_same_seed_same_bits_whatever_came_before(table, engine):
     rows = table.reference[:4]
-    first = lime_explanations(score, rows, table, samples=200, seed=5)
-    lime_explanations(score, rows, table, samples=50, seed=9)
-    again = lime_explanations(score, rows, table, samples=200, seed=5)
+    first = engine(score, rows, table, samples=200, seed=5)
+    engine(score, rows, table, samples=50, seed=9)
+    again = engine(score, rows, table, samples=200, seed=5)
     assert first.weights.tobytes() == again.weights.tobytes()
     assert first.r2.tobytes() == again.r2.tobytes()
-    other = lime_explanations(score, rows, table, samples=200, seed=6)
+    other = engine(score, rows, table, samples=200, seed=6)
     assert first.weights.tobytes() != other.weights.tobytes()
     # A row's answer does not depend on the rows explained before it.
-    longer = lime_explanations(score, table.reference[:6], table, samples=200, seed=5)
+    longer = engine(score, table.reference[:6], table, samples=200, seed=5)
     assert longer.weights[:4].tobytes() == first.weights.tobytes()
 
 
-def test_agrees_with_lime_called_by_hand_on_the_same_samples(table):
+def test_the_library_engine_is_lime_called_by_hand(table):
     rows = table.reference[:1]
-    ours = lime_explanations(score, rows, table, samples=300, seed=5)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        explainer = LimeTabularExplainer(
-            table.reference, mode="regression", categorical_features=[3], feature_selection="none", random_state=0
-        )
-        state = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([5, 0])))
-        explainer.random_state = explainer.base.random_state = explainer.discretizer.random_state = state
-        theirs = explainer.explain_instance(rows[0], lambda m: score(m)[:, 0], num_features=7, num_samples=300)
+    ours = library_lime(score, rows, table, samples=300, seed=5)
+    explainer = explainer_of(table)
+    state = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([5, 0])))
+    explainer.random_state = explainer.base.random_state = explainer.discretizer.random_state = state
+    theirs = explainer.explain_instance(rows[0], lambda m: score(m)[:, 0], num_features=7, num_samples=300)
     expected = np.zeros(7)
     for feature, weight in theirs.local_exp[1]:
         expected[feature] = weight
@@ -57,65 +161,88 @@ def test_agrees_with_lime_called_by_hand_on_the_same_samples(table):
     assert ours.r2[0] == pytest.approx(theirs.score)
 
 
-def test_finds_what_the_model_uses_and_ignores_the_rest(table):
-    result = lime_explanations(score, table.reference[:20], table, samples=800)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_finds_what_the_model_uses_and_ignores_the_rest(table, engine):
+    result = engine(score, table.reference[:20], table, samples=1500)
     size = np.abs(result.weights).mean(axis=0)
-    assert set(np.argsort(-size)[:3]) == {0, 1, 3}
-    assert size[2] == 0.0
-    assert size[[4, 5, 6]].max() < 0.2 * size[[0, 1, 3]].min()
+    assert set(np.argsort(-size)[:4]) == {0, 1, 3, 4}
+    assert size[2] < 1e-12
+    assert size[[5, 6]].max() < 0.2 * size[[0, 1, 3]].min()
     assert result.r2.mean() > 0.3
+    attribution = result.attribution(table.names, "logit", 0)
+    assert attribution.status == "unverified"
+    np.testing.assert_allclose(attribution.prediction, score(table.reference[:20]))
+    few = engine(score, table.reference[:5], table, samples=1500, selection="forward_selection", features=2)
+    assert ((few.weights != 0).sum(axis=1) == 2).all()
 
 
-def test_a_linear_model_fits_exactly_without_quartiles(table):
-    straight = dataclasses.replace(table, discretize=False, categorical=())
-    result = lime_explanations(lambda m: 2.0 * m[:, :1] - m[:, 1:2], table.reference[:3], straight, samples=500)
-    # lime's ridge shrinks a little; weights are effects of one standard deviation.
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_linear_model_fits_exactly_without_bins(table, engine):
+    straight = dataclasses.replace(table, discretizer=None, categorical=())
+    result = engine(lambda m: 2.0 * m[:, :1] - m[:, 1:2], table.reference[:3], straight, samples=500)
+    # The ridge shrinks a little; weights are effects of one standard deviation.
     assert result.r2.min() > 0.99
     expected = np.zeros(7)
     expected[:2] = np.array([2.0, -1.0]) * table.reference[:, :2].std(axis=0)
     np.testing.assert_allclose(result.weights, np.tile(expected, (3, 1)), atol=0.1)
 
 
-def test_noise_has_a_poor_fit(table):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_noise_has_a_poor_fit_and_a_constant_has_none(table, engine):
     rng = np.random.default_rng(1)
-    result = lime_explanations(lambda m: rng.normal(size=(len(m), 1)), table.reference[:5], table, samples=800)
+    result = engine(lambda m: rng.normal(size=(len(m), 1)), table.reference[:5], table, samples=800)
     assert result.r2.mean() < 0.1
+    flat = engine(lambda m: np.full((len(m), 1), 0.25), table.reference[:2], table, samples=100)
+    assert np.isnan(flat.r2).all()
+    np.testing.assert_allclose(flat.weights, 0.0, atol=1e-12)
 
 
-def test_rows_with_missing_values_are_skipped_and_counted(table):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_rows_with_missing_values_are_skipped_and_counted(table, engine):
     rows = table.reference[:5].copy()
     rows[1, 4] = np.nan
     holey = table.reference.copy()
     holey[:30, 0] = np.nan
-    result = lime_explanations(
-        score, rows, LimeTable(reference=holey, names=table.names, categorical=(3,)), samples=100
-    )
+    result = engine(score, rows, dataclasses.replace(table, reference=holey), samples=100)
     assert result.rows.tolist() == [0, 2, 3, 4]
     assert result.skipped == 1
     assert result.reference_dropped == 30
     assert np.isfinite(result.weights).all()
+    none = engine(score, np.full((2, 7), np.nan), table, samples=100)
+    assert len(none.rows) == 0
+    assert none.weights.shape == (0, 7)
 
 
-def test_targets_choose_the_output(table):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_targets_choose_the_output(table, engine):
     def two(matrix):
         return np.hstack([score(matrix), -score(matrix)])
 
     rows = np.repeat(table.reference[:1], 2, axis=0)
-    result = lime_explanations(two, rows, table, samples=1500, targets=[0, 1])
+    result = engine(two, rows, table, samples=3000, targets=[0, 1])
     assert result.weights[0, 3] == pytest.approx(-result.weights[1, 3], rel=0.2)
 
 
-def test_faults_are_coded(table):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_faults_are_coded(table, engine):
     empty = LimeTable(reference=np.full((3, 7), np.nan), names=table.names)
     with pytest.raises(UsageError, match="AK505 no row of the reference table is complete"):
-        lime_explanations(score, table.reference[:1], empty)
+        engine(score, table.reference[:1], empty)
     with pytest.raises(UsageError, match="AK505 lime needs at least 10 samples a row, got 3"):
-        lime_explanations(score, table.reference[:1], table, samples=3)
+        engine(score, table.reference[:1], table, samples=3)
+    with pytest.raises(UsageError, match="AK476 entropy bins are cut where the labels change"):
+        engine(score, table.reference[:1], dataclasses.replace(table, discretizer="entropy", labels=None))
 
 
-def test_silent_and_generators_untouched(table, capsys):
+def test_an_unknown_selection_is_refused(table):
+    with pytest.raises(UsageError, match="AK477 there is no feature selection 'best'"):
+        batched_lime(score, table.reference[:1], table, samples=50, selection="best")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_silent_and_generators_untouched(table, capsys, engine):
     before, numpy_before = random.getstate(), np.random.get_state()[1].tobytes()  # noqa: NPY002
-    lime_explanations(score, table.reference[:2], table, samples=50)
+    engine(score, table.reference[:2], table, samples=50)
     assert random.getstate() == before
     assert np.random.get_state()[1].tobytes() == numpy_before  # noqa: NPY002
     assert capsys.readouterr() == ("", "")
@@ -125,3 +252,53 @@ def test_overlap_of_the_largest():
     first = np.array([[5.0, -4.0, 1.0, 0.0], [1.0, 2.0, 3.0, 4.0]])
     second = np.array([[5.0, 0.0, 1.0, -4.0], [1.0, 2.0, 3.0, 4.0]])
     assert top_overlap(first, second, k=2).tolist() == [0.5, 1.0]
+
+
+# ---- texts and images
+
+
+def mood(texts):
+    return np.array([[("good" in t) - 2.0 * ("bad" in t) + 0.01 * len(t)] for t in map(str.lower, texts)])
+
+
+def test_words_get_the_weights_of_the_model_and_empty_texts_are_left_out(capsys):
+    texts = pd.Series(["a good plot and a bad end", "", None, "!!! ...", "good"], index=list("vwxyz"))
+    found = lime_texts(mood, texts, samples=600, seed=3)
+    assert [explanation.row for explanation in found] == [0, 4]
+    weights = dict(zip(found[0].parts, found[0].weights, strict=True))
+    assert weights["good"] == pytest.approx(1.0, abs=0.15)
+    assert weights["bad"] == pytest.approx(-2.0, abs=0.15)
+    assert abs(weights["plot"]) < 0.2
+    assert found[0].r2 > 0.95
+    assert found[0].output == mood(["a good plot and a bad end"])[0, 0]
+    again = lime_texts(mood, list(texts), samples=600, seed=3)
+    assert again[0].weights.tobytes() == found[0].weights.tobytes()
+    assert capsys.readouterr() == ("", "")
+    flat = lime_texts(lambda t: np.zeros((len(t), 1)), ["two words"], samples=50)
+    assert np.isnan(flat[0].r2)
+
+
+@pytest.mark.parametrize("segments", ["grid", "slic", "quickshift", "felzenszwalb"])
+def test_segments_get_the_weights_of_the_model(segments, capsys):
+    rng = np.random.default_rng(0)
+    images = rng.random((2, 14, 14, 1)) * 0.2
+    images[:, 2:6, 2:6] += 0.8
+    images[1, 0, 0] = np.nan
+
+    def corner(batch):
+        assert batch.shape[1:] == (14, 14, 1)
+        return batch[:, 2:6, 2:6, 0].max(axis=(1, 2))[:, None]
+
+    found = lime_images(corner, images, samples=150, segments=segments)
+    assert [explanation.row for explanation in found] == [0]
+    parts, weights = found[0].segments, found[0].weights
+    heat = weights[parts]
+    if len(weights) > 1:
+        assert heat[2:6, 2:6].max() == heat.max() > 0
+    assert found[0].output == corner(images[:1])[0, 0]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_images_of_odd_shapes_are_refused():
+    with pytest.raises(UsageError, match="AK478 lime explains grey and colour images"):
+        lime_images(lambda m: np.zeros((len(m), 1)), np.zeros((1, 8, 8, 2)), samples=20)

@@ -1,140 +1,274 @@
-"""Local linear surrogates through lime's tabular explainer, with the guards that it lacks.
+"""LIME through its library, with the guards that it lacks: tables (the reference of the batched engine), texts, images.
 
-Rows with a missing value are skipped and counted, a row's answer depends on the seed and the row alone,
-and every explanation carries the weighted R2 of its surrogate. This is the one module that imports lime.
+Rows that lime cannot take are skipped and counted, a row's answer depends on the seed and the row alone, nothing is
+printed, and every explanation carries the weighted R2 of its surrogate. This is the one module that imports lime.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from auditkit.core.errors import UsageError
 from auditkit.core.subject import FloatArray, IntArray
+from auditkit.methods.explain.lime_table import LimeResult, LimeTable, Selection, checked_samples
 from auditkit.methods.explain.quiet import quiet
 
-
-@dataclass(frozen=True, kw_only=True)
-class LimeTable:
-    """What lime perturbs around: the reference table.
-
-    Attributes:
-        reference: ``(b, f)`` rows whose quartiles and frequencies shape the samples; rows with NaN are dropped.
-        names: ``(f,)``.
-        categorical: Columns that hold category codes.
-        discretize: Describe a continuous feature by whether it lies in the row's quartile (lime's default), rather
-            than by its standardised value.
-    """
-
-    reference: FloatArray
-    names: tuple[str, ...]
-    categorical: tuple[int, ...] = ()
-    discretize: bool = True
+Segments = Literal["grid", "quickshift", "slic", "felzenszwalb"]
+_CELLS_A_SIDE = 7
 
 
 @dataclass(frozen=True, kw_only=True)
-class LimeResult:
-    """Explanations of the rows that could be explained.
+class PartsExplanation:
+    """One text or image explained by its parts.
 
     Attributes:
-        rows: Positions of the explained rows in what was given; the others hold a missing value.
-        weights: ``(m, f)`` surrogate weights; for a continuous feature the effect of being in the row's quartile, or
-            of one standard deviation where ``discretize`` is off.
-        r2: ``(m,)`` weighted R2 of each surrogate on its own samples.
-        skipped: Rows left out for a missing value.
-        reference_dropped: Reference rows left out for a missing value.
+        row: Position in what was given.
+        parts: The words in the order of the text, or the numbers of the segments.
+        weights: One a part.
+        r2: Weighted R2 of the surrogate; NaN where the model's output does not change.
+        output: The model's own output.
+        segments: ``(h, w)`` number of the part that each pixel belongs to; ``None`` for texts.
     """
 
-    rows: IntArray
+    row: int
+    parts: tuple[str, ...]
     weights: FloatArray
-    r2: FloatArray
-    skipped: int
-    reference_dropped: int
-    n_evals: int
+    r2: float
+    output: float
+    segments: IntArray | None = None
 
 
-def lime_explanations(
+def library_lime(  # noqa: PLR0913 - one keyword for each choice that lime offers
     predict: Callable[[FloatArray], FloatArray],
     rows: FloatArray,
     table: LimeTable,
     *,
-    samples: int = 1000,
+    samples: int = 5000,
     seed: int = 0,
     targets: Sequence[int] | None = None,
+    selection: Selection = "none",
+    features: int | None = None,
 ) -> LimeResult:
-    """LIME weights of one output a row, over all features.
+    """LIME weights of one output a row, by lime itself; see :func:`auditkit.methods.explain.lime_batched.batched_lime`.
 
-    Args:
-        predict: Matrix ``(m, f)`` -> outputs ``(m, k)``.
-        rows: ``(n, f)`` rows to explain; NaN rows are skipped.
-        table: The reference table.
-        samples: Perturbed rows a row (model evaluations a row), at least 10.
-        seed: The same seed gives the same bits, whatever was explained before.
-        targets: ``(n,)`` which output column is explained for each row; column 0 when ``None``.
-
-    Raises:
-        UsageError: AK505 when no reference row is complete, or ``samples`` is too small.
-
-    Source: Ribeiro, Singh and Guestrin (2016), algorithm 1.
+    Every row draws its own samples. Source: Ribeiro, Singh and Guestrin (2016), algorithm 1.
     """
-    complete = np.isfinite(table.reference).all(axis=1)
-    reference = table.reference[complete]
-    if len(reference) == 0:
-        raise UsageError(
-            "AK505",
-            "no row of the reference table is complete, so lime has nothing to sample around",
-            fix="impute missing values before the model, or pass train= with complete rows",
-        )
-    if samples < 10:
-        raise UsageError("AK505", f"lime needs at least 10 samples a row, got {samples}", fix="raise samples")
+    checked_samples(samples)
+    reference, labels, dropped = table.complete()
     usable = np.flatnonzero(np.isfinite(rows).all(axis=1)).astype(np.int64)
     weights = np.zeros((len(usable), rows.shape[1]))
-    r2 = np.zeros(len(usable))
-    explainer = _explainer(reference, table)
+    intercepts, r2, outputs = np.zeros(len(usable)), np.zeros(len(usable)), np.zeros(len(usable))
+    explainer = _table_explainer(reference, labels, table, selection)
     for position, row in enumerate(usable):
         column = 0 if targets is None else int(targets[int(row)])
+        seen: list[FloatArray] = []
+
+        def ask(
+            matrix: npt.NDArray[Any], column: int = column, seen: list[FloatArray] = seen
+        ) -> npt.NDArray[np.float64]:
+            seen.append(_column(predict(np.asarray(matrix, dtype=np.float64)), column))
+            return seen[-1]
+
         with quiet(seed=0):
             _reseed(explainer, np.random.SeedSequence([seed, int(row)]))
-            explanation = explainer.explain_instance(
-                rows[row],
-                lambda matrix, column=column: _column(predict, matrix, column),
-                num_features=rows.shape[1],
-                num_samples=samples,
-            )
+            count = rows.shape[1] if features is None else features
+            explanation = explainer.explain_instance(rows[row], ask, num_features=count, num_samples=samples)
         for feature, weight in explanation.local_exp[1]:
             weights[position, int(feature)] = float(weight)
-        r2[position] = float(explanation.score)
+        intercepts[position], outputs[position] = float(explanation.intercept[1]), float(seen[0][0])
+        r2[position] = float(explanation.score) if np.ptp(seen[0]) > 0.0 else np.nan
     return LimeResult(
         rows=usable,
         weights=weights,
+        intercepts=intercepts,
         r2=r2,
+        outputs=outputs,
         skipped=len(rows) - len(usable),
-        reference_dropped=int((~complete).sum()),
+        reference_dropped=dropped,
         n_evals=samples * len(usable),
+        engine="lime",
     )
 
 
-def top_overlap(first: FloatArray, second: FloatArray, k: int = 5) -> FloatArray:
-    """Share ``(n,)`` of the ``k`` features largest in absolute weight that two explanations of a row have in common.
+def lime_texts(
+    predict: Callable[[Any], FloatArray],
+    texts: Sequence[str | None],
+    *,
+    samples: int = 500,
+    seed: int = 0,
+    targets: Sequence[int] | None = None,
+) -> tuple[PartsExplanation, ...]:
+    """Weights of the words of each text: how the output changes where words are left out.
 
-    >>> top_overlap(np.array([[3.0, 2.0, 0.0]]), np.array([[3.0, 0.0, 2.0]]), k=2).tolist()
-    [0.5]
+    Args:
+        predict: Texts -> outputs ``(m, k)``.
+        texts: A list, array or Series of texts; those that are missing, or hold no word, are left out.
+        samples: Shortened copies a text; at least 10.
+        seed: The same seed gives the same bits.
+        targets: Output column explained of each text; column 0 when ``None``.
+
+    Raises:
+        UsageError: AK505 too few samples.
+
+    Source: Ribeiro, Singh and Guestrin (2016), section 3.
     """
-    k = min(k, first.shape[1])
-    tops = [np.argsort(-np.abs(weights), axis=1, kind="stable")[:, :k] for weights in (first, second)]
-    shared = (tops[0][:, :, None] == tops[1][:, None, :]).any(axis=2)
-    return np.asarray(shared.mean(axis=1), dtype=np.float64)
+    from lime.lime_text import IndexedString
+
+    checked_samples(samples)
+    found = []
+    for row, text in enumerate(list(texts)):
+        if not isinstance(text, str) or not _has_a_word(text):
+            continue
+        column = 0 if targets is None else int(targets[row])
+        words = IndexedString(text)
+        asked: list[FloatArray] = []
+
+        def ask(shortened: list[str], column: int = column, asked: list[FloatArray] = asked) -> FloatArray:
+            asked.append(_column(predict(list(shortened)), column))
+            return asked[-1][:, None]
+
+        with quiet(seed=0):
+            explainer = _text_explainer(np.random.SeedSequence([seed, row]))
+            explanation = explainer.explain_instance(
+                text, ask, labels=(0,), num_features=words.num_words(), num_samples=samples
+            )
+        weights = dict(explanation.as_map()[0])
+        parts = tuple(str(words.word(place)) for place in range(words.num_words()))
+        found.append(
+            PartsExplanation(
+                row=row,
+                parts=parts,
+                weights=np.array([float(weights.get(place, 0.0)) for place in range(len(parts))]),
+                r2=float(explanation.score) if np.ptp(asked[0]) > 0.0 else float("nan"),
+                output=float(asked[0][0]),
+            )
+        )
+    return tuple(found)
 
 
-def _column(predict: Callable[[FloatArray], FloatArray], matrix: FloatArray, column: int) -> FloatArray:
-    outputs = np.asarray(predict(np.asarray(matrix, dtype=np.float64)), dtype=np.float64)
+def lime_images(
+    predict: Callable[[FloatArray], FloatArray],
+    images: FloatArray,
+    *,
+    samples: int = 500,
+    seed: int = 0,
+    targets: Sequence[int] | None = None,
+    segments: Segments = "grid",
+) -> tuple[PartsExplanation, ...]:
+    """Weights of the segments of each image: how the output changes where a segment takes its mean colour.
+
+    Args:
+        predict: Images ``(m, h, w, c)`` -> outputs ``(m, k)``.
+        images: ``(n, h, w, c)`` with one or three channels; images with a missing pixel are left out.
+        samples: Altered copies an image; at least 10.
+        seed: The same seed gives the same bits.
+        targets: Output column explained of each image; column 0 when ``None``.
+        segments: ``grid`` (about seven squares a side), or a segmentation of scikit-image.
+
+    Raises:
+        UsageError: AK505 too few samples; AK478 images that lime cannot take.
+
+    Source: Ribeiro, Singh and Guestrin (2016), section 3.
+    """
+    from lime.lime_image import LimeImageExplainer
+
+    checked_samples(samples)
+    images = np.asarray(images, dtype=np.float64)
+    if images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise UsageError(
+            "AK478", f"lime explains grey and colour images, not arrays of shape {images.shape}", fix="use occlusion"
+        )
+    grey = images.shape[-1] == 1
+    found = []
+    for row, image in enumerate(images):
+        if not np.isfinite(image).all():
+            continue
+        column = 0 if targets is None else int(targets[row])
+        parts = _segments(image, segments)
+        asked: list[FloatArray] = []
+
+        def ask(
+            altered: npt.NDArray[Any], column: int = column, asked: list[FloatArray] = asked
+        ) -> npt.NDArray[np.float64]:
+            plain = np.asarray(altered, dtype=np.float64)
+            asked.append(_column(predict(plain[..., :1] if grey else plain), column))
+            return asked[-1][:, None]
+
+        with quiet(seed=0):
+            explainer = LimeImageExplainer(random_state=_state(np.random.SeedSequence([seed, row])))
+            explanation = explainer.explain_instance(
+                np.repeat(image, 3, axis=2) if grey else image,
+                ask,
+                labels=(0,),
+                top_labels=None,
+                num_samples=samples,
+                batch_size=256,
+                segmentation_fn=lambda _image, parts=parts: parts,
+                random_seed=0,
+            )
+        outputs = np.concatenate(asked)
+        weights = dict(explanation.local_exp[0])
+        count = int(parts.max()) + 1
+        found.append(
+            PartsExplanation(
+                row=row,
+                parts=tuple(f"segment {place}" for place in range(count)),
+                weights=np.array([float(weights.get(place, 0.0)) for place in range(count)]),
+                r2=float(explanation.score) if np.ptp(outputs) > 0.0 else float("nan"),
+                output=float(outputs[0]),
+                segments=parts,
+            )
+        )
+    return tuple(found)
+
+
+def _segments(image: FloatArray, kind: Segments) -> IntArray:
+    """Segment numbers ``(h, w)`` from 0 without gaps."""
+    height, width = image.shape[:2]
+    if kind == "grid":
+        step = max(1, -(-max(height, width) // _CELLS_A_SIDE))
+        across = -(-width // step)
+        cells = np.arange(height)[:, None] // step * across + np.arange(width)[None, :] // step
+        return np.asarray(cells, dtype=np.int64)
+    from lime.wrappers.scikit_image import SegmentationAlgorithm
+
+    settings: dict[str, dict[str, Any]] = {
+        "slic": {"n_segments": _CELLS_A_SIDE**2, "start_label": 0},
+        "quickshift": {"kernel_size": 4, "max_dist": 200, "ratio": 0.2, "rng": 0},
+        "felzenszwalb": {},
+    }
+    with quiet(seed=0):
+        found = SegmentationAlgorithm(kind, **settings[kind])(
+            np.repeat(image, 3, axis=2) if image.shape[-1] == 1 else image
+        )
+    return np.unique(found, return_inverse=True)[1].reshape(height, width).astype(np.int64)
+
+
+def _has_a_word(text: str) -> bool:
+    return any(character.isalnum() or character == "_" for character in text)
+
+
+def _column(outputs: FloatArray, column: int) -> FloatArray:
+    outputs = np.asarray(outputs, dtype=np.float64)
     return outputs if outputs.ndim == 1 else outputs[:, column]
 
 
-def _explainer(reference: FloatArray, table: LimeTable) -> Any:
+def _state(sequence: np.random.SeedSequence) -> Any:
+    return np.random.RandomState(np.random.MT19937(sequence))  # the kind of generator that lime takes
+
+
+def _text_explainer(sequence: np.random.SeedSequence) -> Any:
+    from lime.lime_text import LimeTextExplainer
+
+    return LimeTextExplainer(random_state=_state(sequence), feature_selection="none")
+
+
+def _table_explainer(reference: FloatArray, labels: IntArray | None, table: LimeTable, selection: Selection) -> Any:
     """An explainer in regression mode: it then explains any score, and does not insist that rows sum to one."""
     with quiet(seed=0):
         from lime.lime_tabular import LimeTabularExplainer
@@ -142,17 +276,19 @@ def _explainer(reference: FloatArray, table: LimeTable) -> Any:
         return LimeTabularExplainer(
             reference,
             mode="regression",
+            training_labels=labels,
             feature_names=list(table.names),
             categorical_features=list(table.categorical),
-            discretize_continuous=table.discretize,
-            feature_selection="none",
+            discretize_continuous=table.discretizer is not None,
+            discretizer=table.discretizer or "quartile",
+            feature_selection=selection,
             random_state=0,
         )
 
 
 def _reseed(explainer: Any, sequence: np.random.SeedSequence) -> None:
     """Start lime's three generators from the row's own seed: its answers then do not depend on earlier calls."""
-    state = np.random.RandomState(np.random.MT19937(sequence))  # the kind that lime takes
+    state = _state(sequence)
     explainer.random_state = state
     explainer.base.random_state = state
     if explainer.discretizer is not None:

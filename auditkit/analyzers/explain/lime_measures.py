@@ -1,0 +1,94 @@
+"""How well LIME's surrogates fit, and whether seeds agree: the same two measurements for tables, texts and images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from auditkit.core.analyzer import Note, Produced
+from auditkit.core.evidence import Interval, Measurement, Scalar
+from auditkit.core.subject import Dataset, FloatArray, IntArray
+from auditkit.methods.explain.lime_table import top_overlap
+from auditkit.stats.intervals import mean_interval, wilson
+
+TOP = 5
+
+
+def fidelity(r2: FloatArray, data: Dataset, identity: Mapping[str, Scalar]) -> Iterator[Produced]:
+    """Mean weighted R2 over the rows ``data`` explained; rows whose output never changes have none and are told."""
+    fitted = np.flatnonzero(np.isfinite(r2)).astype(np.int64)
+    if len(fitted) < len(r2):
+        yield Note(
+            f"{len(r2) - len(fitted)} of {len(r2)} rows have no fit: the model gives the same output to all samples."
+        )
+    value, interval = None, None
+    if len(fitted):
+        some = data.take(fitted)
+        value, interval = mean_interval(r2[fitted], some.weights, some.clusters)
+    if interval is not None:
+        interval = dataclasses.replace(interval, high=min(interval.high, 1.0))
+    reason = None if interval else "an interval needs two rows (or clusters) or more"
+    if value is None:
+        reason = "the model gives the same output to all samples, so there is nothing to fit"
+    yield Measurement(
+        name="explain.local_fidelity_r2",
+        value=value,
+        n=len(fitted),
+        interval=interval,
+        params=identity,
+        direction="higher",
+        bounds=(None, 1.0),
+        reason="the model gives the same output to all samples, so there is nothing to fit"
+        if value is None
+        else reason,
+    )
+
+
+def stability(
+    weights: Sequence[Sequence[FloatArray]], data: Dataset, identity: Mapping[str, Scalar], what: str
+) -> Measurement:
+    """Mean overlap of the five largest weights over all pairs of seeds.
+
+    The interval is Wilson's on rows (or clusters): an overlap lies in [0, 1] and varies no more than a proportion.
+
+    Args:
+        weights: One sequence a seed, of one array of weights a row; arrays of five or fewer are left out.
+        data: The rows.
+        identity: Parameters of the measurement.
+        what: What is ranked: ``features``, ``words`` or ``segments``.
+    """
+    rows = np.array([place for place, row in enumerate(weights[0]) if len(row) > TOP], dtype=np.int64)
+    value, interval, reason = None, None, None
+    if len(rows) == 0:
+        reason = f"no row has more than {TOP} {what}: the largest are always the same"
+    elif len(weights) < 2:
+        reason = "one seed has nothing to agree with"
+    else:
+        value, interval = _overlap(weights, data.take(rows), rows)
+    return Measurement(
+        name="explain.stability_top5_overlap",
+        value=value,
+        n=len(rows),
+        interval=interval,
+        params=identity,
+        direction="higher",
+        bounds=(0.0, 1.0),
+        reason=reason,
+    )
+
+
+def _overlap(weights: Sequence[Sequence[FloatArray]], data: Dataset, rows: IntArray) -> tuple[float, Interval | None]:
+    overlaps = np.array([_pairwise([seed[row] for seed in weights]) for row in rows])
+    value, _ = mean_interval(overlaps, data.weights, data.clusters)
+    units: float = len(rows) if data.clusters is None else len(np.unique(data.clusters))
+    if data.weights is not None:
+        units = min(units, float(data.weights.sum()) ** 2 / float((data.weights**2).sum()))
+    return value, wilson(min(max(value, 0.0), 1.0), units)
+
+
+def _pairwise(weights: Sequence[FloatArray]) -> float:
+    pairs = [float(top_overlap(a[None, :], b[None, :], TOP)[0]) for a, b in combinations(weights, 2)]
+    return float(np.mean(pairs))
