@@ -4,13 +4,16 @@ VENV ?= .venv
 CORE_VENV ?= .venv-core
 BIN := $(VENV)/bin
 OUT ?= out
+# For its JSON schema alone, which the tests check against; its own dependencies are not needed.
+SCHEMAS := model-card-toolkit==2.0.0
 
-.PHONY: demo test test-all test-core test-browser lint types layers notebooks bench reports clean
+.PHONY: demo test test-all test-core test-browser lint types layers notebooks bench reports docs clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-deps $(SCHEMAS)
 	touch $@
 
 $(CORE_VENV)/.ready: pyproject.toml constraints.txt
@@ -55,5 +58,8 @@ bench: $(VENV)/.ready
 reports: $(VENV)/.ready
 	$(BIN)/python reports/rebuild.py
 
+docs: $(VENV)/.ready
+	$(BIN)/python -m mkdocs build --quiet
+
 clean:
-	rm -rf $(VENV) $(CORE_VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf site $(VENV) $(CORE_VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

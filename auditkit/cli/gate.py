@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from auditkit.core.verdict import Verdict
     from auditkit.policy.model import Policy
 
-OUTPUTS = ("junit", "sarif", "gitlab", "github", "json")
+OUTPUTS = ("junit", "sarif", "gitlab", "metrics", "summary", "github", "json")
 
 
 @click.command()
@@ -25,7 +25,7 @@ OUTPUTS = ("junit", "sarif", "gitlab", "github", "json")
 @click.option("--policy", type=click.Path(path_type=Path), help="A TOML file with [[rule]]; default: the embedded one.")
 @click.option("--as-of", metavar="DATE", help="Judge waivers on this date (YYYY-MM-DD); today by default.")
 @click.option("--output", "outputs", multiple=True, metavar="FORM=FILE",
-              help="junit=FILE, sarif=FILE, gitlab=FILE, json=FILE or github (annotations); - is stdout.")  # fmt: skip
+              help=f"FORM: {', '.join(OUTPUTS)}; FILE - is stdout; github alone annotates.")  # fmt: skip
 def gate(evidence: Path, policy: Path | None, as_of: str | None, outputs: tuple[str, ...]) -> None:
     """Judge EVIDENCE by a policy. The exit code is the answer; stdout holds the state, one word.
 
@@ -48,8 +48,12 @@ def judge(path: Path, policy: Path | None, as_of: str | None, wanted: list[tuple
         from auditkit.cli.verdict_table import print_verdict
 
         print_verdict(verdict, people_console())
-    for form, target in wanted:
-        write_output(verdict, form, target, policy)
+    if wanted:
+        from auditkit.render.shared import shared_verdict
+
+        shared = shared_verdict(found, verdict)
+        for form, target in wanted:
+            write_output(shared, form, target, policy)
     if not any(target == "-" for _, target in wanted):
         click.echo(verdict.state)
     return verdict
@@ -157,6 +161,8 @@ def parse_outputs(outputs: tuple[str, ...]) -> list[tuple[str, str]]:
 def write_output(verdict: Verdict, form: str, target: str, policy: Path | None = None) -> None:
     """Write ``verdict`` as ``form`` to the file ``target``, or to stdout for ``-``; ``policy`` is the policy's file.
 
+    ``github`` also adds the summary to the page of the step, where GitHub tells of one.
+
     Raises:
         UsageError: AK416 when the file cannot be written.
     """
@@ -164,6 +170,8 @@ def write_output(verdict: Verdict, form: str, target: str, policy: Path | None =
     from auditkit.core.schema import write_text
 
     text = _rendered(verdict, form, policy)
+    if form == "github":
+        _step_summary(verdict)
     if target == "-":
         click.echo(text, nl=False)
         return
@@ -193,10 +201,34 @@ def _rendered(verdict: Verdict, form: str, policy: Path | None) -> str:
         from auditkit.render.junit import render_junit
 
         return render_junit(verdict)
+    if form == "metrics":
+        from auditkit.render.openmetrics import render_openmetrics
+
+        return render_openmetrics(verdict)
+    if form == "summary":
+        from auditkit.render.summary import render_summary
+
+        return render_summary(verdict)
     import dataclasses
     import json
 
     return json.dumps(dataclasses.asdict(verdict), indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _step_summary(verdict: Verdict) -> None:
+    """Append the summary to the file that GitHub names; it is an extra, so a file that cannot be written is told."""
+    import os
+
+    named = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not named:
+        return
+    from auditkit.render.summary import render_summary
+
+    try:
+        with Path(named).open("a", encoding="utf-8", newline="\n") as page:
+            page.write(render_summary(verdict))
+    except OSError as error:
+        click.echo(f"warning: the step summary cannot be written: {error.strerror}", err=True)
 
 
 def _in_repository(policy: Path) -> str:

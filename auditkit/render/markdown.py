@@ -12,8 +12,7 @@ from auditkit.render.html.judged import ORDER
 from auditkit.render.html.names import FAMILIES, about, family_title, title
 from auditkit.render.html.view import STATES, STATUSES
 from auditkit.render.numerals import MISSING, count, number, sentence, span
-from auditkit.render.redact import redact, smallest_cell
-from auditkit.render.redact_verdict import redact_verdict, withheld_disparities
+from auditkit.render.shared import shared_copy
 from auditkit.render.text import clean
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]|~>$^])|^(\s*)([-+=#!]|\d+[.)](?=\s|$))")
@@ -29,11 +28,9 @@ def render_markdown(evidence: Evidence, verdict: Verdict | None = None) -> str:
         evidence: The evidence, complete or redacted.
         verdict: What a policy says about it, if there is one.
     """
-    min_cell = smallest_cell(evidence)
-    shared = redact(evidence, min_cell)
-    judged = None if verdict is None else redact_verdict(verdict, min_cell, withheld_disparities(shared))
+    shared, judged = shared_copy(evidence, verdict)
     head = md(evidence.card.get("title") or shared.subject.name) or "model"
-    lines = [f"# {head}", "", *_verdict(judged), "## Model details", ""]
+    lines = [f"# {head}", "", *verdict_lines(judged), "## Model details", ""]
     lines += [f"- {md(term)}: {md(text)}" for term, text in detail_facts(shared)]
     for item in prose(shared):
         lines += ["", f"## {md(item.title)}", ""]
@@ -71,7 +68,8 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
 
 
-def _verdict(verdict: Verdict | None) -> list[str]:
+def verdict_lines(verdict: Verdict | None) -> list[str]:
+    """The verdict, its rules and every comparison, line by line."""
     if verdict is None:
         return [f"**{STATES['none'][0]}.** {STATES['none'][1]}", ""]
     lines = [f"**{STATES[verdict.state][0]}.** {md(verdict.summary)}", ""]

@@ -28,7 +28,11 @@ def redact_verdict(verdict: Verdict, min_cell: int = MIN_CELL, withheld: frozens
         withheld: Names of disparities that the shared evidence withholds, see :func:`withheld_disparities`.
     """
     results = tuple(_result(result, min_cell, withheld) for result in verdict.results)
-    return dataclasses.replace(verdict, results=results)
+    summary = verdict.summary  # it quotes the message of the rule that decided
+    for complete, shared in zip(verdict.results, results, strict=True):
+        if complete.message and complete.message != shared.message:
+            summary = summary.replace(complete.message.rstrip("."), shared.message)
+    return dataclasses.replace(verdict, results=results, summary=summary)
 
 
 def withheld_disparities(shared: Evidence) -> frozenset[str]:

@@ -91,3 +91,12 @@ def test_a_script_put_into_the_finished_file_is_refused(tmp_path):
     assert not any(v["ran"] for v in first)
     assert all(any("Content Security Policy" in message for message in v["messages"]) for v in first)
     assert all(v["ran"] for v in views if v["page"] == "open.html")
+
+
+def test_the_card_prints_to_pdf():
+    from auditkit.render.pdf import print_pdf
+
+    printed = print_pdf(render_card(sample.evidence(), sample.verdict()))
+    assert printed.startswith(b"%PDF-")
+    assert printed.rstrip().endswith(b"%%EOF")
+    assert printed.count(b"/Type /Page") > 2

@@ -1,0 +1,70 @@
+"""The one way to what may leave the house: evidence and verdict as every shared output shows them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+
+from auditkit.core.evidence import Evidence, Measurement
+from auditkit.core.verdict import Verdict
+from auditkit.render.numerals import parameters
+from auditkit.render.redact import redact, smallest_cell
+from auditkit.render.redact_verdict import redact_verdict, withheld_disparities
+from auditkit.render.text import clean
+
+
+def shared_copy(evidence: Evidence, verdict: Verdict | None = None) -> tuple[Evidence, Verdict | None]:
+    """``evidence`` and ``verdict`` with what small groups would give away withheld.
+
+    Args:
+        evidence: The evidence, complete or redacted.
+        verdict: What a policy says about it, if there is one.
+    """
+    min_cell = smallest_cell(evidence)
+    shared = redact(evidence, min_cell)
+    if verdict is None:
+        return shared, None
+    return shared, redact_verdict(verdict, min_cell, withheld_disparities(shared))
+
+
+def shared_verdict(evidence: Evidence, verdict: Verdict) -> Verdict:
+    """``verdict`` as it may be shared."""
+    return redact_verdict(verdict, smallest_cell(evidence), withheld_disparities(redact(evidence)))
+
+
+def known(evidence: Evidence) -> Iterator[Measurement]:
+    """Measurements that have a value and may be relied upon; formats that cannot say why a number is missing, or that
+    it must not be trusted, show these alone."""
+    return (m for m in evidence.measurements() if m.value is not None and m.unreliable is None)
+
+
+def slice_words(measurement: Measurement) -> str:
+    """``origin=B; sex=F``, or ``over sex`` for a disparity; empty for all rows.
+
+    >>> slice_words(Measurement(name="a.b", value=1.0, slice={"sex": "F", "origin": "B"}))
+    'origin=B; sex=F'
+    """
+    parts = [f"{clean(column)}={clean(group)}" for column, group in sorted(measurement.slice.items())]
+    if measurement.over:
+        parts.append("over " + " x ".join(clean(column) for column in measurement.over))
+    return "; ".join(parts)
+
+
+def metric_words(measurement: Measurement) -> str:
+    """The measurement's name with its parameters: ``robustness.accuracy (attack pgd, eps 0.03)``."""
+    told = parameters(measurement.params)
+    return f"{clean(measurement.name)} ({told})" if told else clean(measurement.name)
+
+
+def card_text(evidence: Evidence, key: str) -> str:
+    """The owner's prose under ``key`` of ``[card]``, clean; empty when there is none."""
+    value = evidence.card.get(key)
+    return clean(value, limit=20_000, lines=True).strip() if isinstance(value, str) else ""
+
+
+def audit_date(evidence: Evidence) -> str:
+    """The date the audit was judged on, as ``YYYY-MM-DD``; empty when there is none, or it is no date."""
+    try:
+        return datetime.date.fromisoformat(evidence.as_of or "").isoformat()
+    except ValueError:
+        return ""
