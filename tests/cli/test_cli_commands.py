@@ -113,7 +113,7 @@ def test_doctor_names_versions_and_the_line_for_what_is_missing(monkeypatch):
     import numpy
 
     assert found["core"]["numpy"] == numpy.__version__
-    assert set(found["extras"]) == {"sklearn", "torch", "explain", "fairness", "robustness", "privacy"}
+    assert set(found["extras"]) == {"sklearn", "torch", "explain", "fairness", "robustness", "privacy", "mlflow"}
     assert set(found["analyzers"].values()) == {"ready"}
     import auditkit.cli.doctor as doctor
 
