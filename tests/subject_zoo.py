@@ -36,12 +36,14 @@ def pipeline_subject():
 
     from auditkit.subjects.build import make_subject
 
-    train, y_train, _ = table(400, seed=1)
+    train, y_train, train_sensitive = table(400, seed=1)
     test, y_test, sensitive = table(300, seed=2)
     encode = ColumnTransformer([("home", OneHotEncoder(), ["home"])], remainder="passthrough")
     model = make_pipeline(encode, GradientBoostingClassifier(n_estimators=20, max_depth=2, random_state=0))
     model.fit(train, y_train)
-    return make_subject(model, test, y_test, sensitive=sensitive, train=(train, y_train), name="tiny pipeline")
+    return make_subject(
+        model, test, y_test, sensitive=sensitive, train=(train, y_train, train_sensitive), name="tiny pipeline"
+    )
 
 
 def _xor(n: int, seed: int):

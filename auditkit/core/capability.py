@@ -19,6 +19,7 @@ WORDS: dict[str, str] = {
     "torch_recipe": "there is no torch training recipe; pass recipe=auditkit.TorchRecipe(...)",
     "train": "there is no training data; pass train=(X_train, y_train)",
     "sensitive": "there are no sensitive columns; pass sensitive=",
+    "train_sensitive": "the training rows have no sensitive columns; pass train=(X_train, y_train, sensitive_train)",
     "tabular": "the data is not a table",
     "image": "the data is not images",
     "text": "the data is not text",
@@ -43,6 +44,10 @@ def capabilities(subject: Subject) -> frozenset[str]:
         words.add("train")
     if subject.test.sensitive:
         words.add("sensitive")
+    if subject.train is not None:
+        known = {*subject.train.sensitive, *(str(name) for name in getattr(subject.train.inputs, "columns", ()))}
+        if known & set(subject.test.sensitive):
+            words.add("train_sensitive")
     if subject.recipe is not None:
         words.add("retrain")
         if isinstance(subject.recipe, TorchTrainingRecipe):

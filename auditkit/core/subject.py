@@ -178,6 +178,19 @@ class TrainingRecipe(Protocol):
 
 
 @runtime_checkable
+class WeightedTrainingRecipe(TrainingRecipe, Protocol):
+    """A recipe that can be told how much each row counts (capability of reductions)."""
+
+    def weight_name(self) -> str:
+        """Under which name its training takes row weights; raises where it takes none."""
+        ...
+
+    def fit(self, inputs: Any, y: npt.NDArray[Any], seed: int, weights: FloatArray | None = None) -> Model:
+        """As ``TrainingRecipe.fit``, with positive or zero row weights ``(n,)``."""
+        ...
+
+
+@runtime_checkable
 class TorchTrainingRecipe(TrainingRecipe, Protocol):
     """A recipe that differentially private training can follow: a torch module and plain SGD settings.
 

@@ -131,11 +131,13 @@ class SklearnRecipe:
         """The same recipe for these class labels, unless it names its own."""
         return self if self.labels is not None or not labels else dataclasses.replace(self, labels=labels)
 
-    def fit(self, inputs: Any, y: npt.NDArray[Any], seed: int) -> Model:
+    def fit(self, inputs: Any, y: npt.NDArray[Any], seed: int, weights: npt.NDArray[np.float64] | None = None) -> Model:
         """A clone fitted on ``inputs`` and codes (or values) ``y``; the same seed gives the same model.
 
+        ``weights (n,)`` are handed to the estimator, or to the last step of a pipeline.
+
         Raises:
-            AuditkitError: AK245 when fitting raises.
+            AuditkitError: AK245 when fitting raises; AK437 when the estimator takes no row weights.
         """
         from sklearn.base import clone
 
@@ -146,12 +148,13 @@ class SklearnRecipe:
         if not regression and self.labels is not None:
             target = np.array(self.labels)[target]
         fresh = seeded_estimator(clone(self.estimator), seed)
+        extra = {} if weights is None else {self.weight_name(): weights}
         state = np.random.get_state()  # noqa: NPY002 - an estimator without random_state draws from it
         try:
             np.random.seed(seed % 2**32)  # noqa: NPY002
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                fresh.fit(inputs, target)
+                fresh.fit(inputs, target, **extra)
         except (Exception, SystemExit) as error:
             raise AuditkitError(
                 "AK245",
@@ -164,6 +167,22 @@ class SklearnRecipe:
         if regression:
             return SklearnModel(fresh, task="regression", hashed=False)
         return SklearnModel(fresh, labels=self.labels, hashed=False)
+
+    def weight_name(self) -> str:
+        """The name under which ``fit`` takes row weights.
+
+        Raises:
+            AuditkitError: AK437 when there is none.
+        """
+        from sklearn.utils.validation import has_fit_parameter
+
+        estimator, prefix = self.estimator, ""
+        while hasattr(estimator, "steps"):
+            name, estimator = estimator.steps[-1]
+            prefix += f"{name}__"
+        if not has_fit_parameter(estimator, "sample_weight"):
+            raise AuditkitError("AK437", f"{type(estimator).__name__} cannot be trained on weighted rows")
+        return f"{prefix}sample_weight"
 
 
 def seeded_estimator(estimator: Any, seed: int) -> Any:

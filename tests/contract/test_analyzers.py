@@ -17,6 +17,7 @@ SUBJECTS = {
 # Small budgets: the contract is about behaviour, not about precision.
 BUDGETS = {
     "fairness.individual": {"resamples": 40},
+    "fairness.mitigation": {"columns": ["sex"], "tolerances": [0.05], "alphas": [1.0], "rounds": 2},
     "fairness.subgroups": {"min_rows": 20, "permutations": 19},
     "fairness.scores": {"resamples": 40, "permutations": 19},
     "explain.shap": {"max_rows": 12, "max_background": 10},
