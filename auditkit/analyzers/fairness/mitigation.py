@@ -169,7 +169,7 @@ def _measured(
     from auditkit.stats.linearised import mean
 
     n, column = len(positive), task.column
-    tags: dict[str, Scalar] = {"arm": arm.name, "constraint": task.constraint, **arm.setting}
+    tags: dict[str, Scalar] = {"arm": arm.name, **arm.setting}
     shared: dict[str, Any] = {"params": tags, "n": n}
     if arm.chance is None or base is None:
         for name in _MEASURES:
@@ -227,26 +227,30 @@ def _setting(arm: Arm) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in arm.setting.items()) if arm.setting else ""
 
 
-def _cells_of(m: Measurement | None) -> tuple[Scalar, ...]:
+def _cell(m: Measurement | None, sign: str = "") -> str | None:
     if m is None or m.value is None:
-        return (None, None, None)
-    return (m.value, *((m.interval.low, m.interval.high) if m.interval else (None, None)))
+        return None
+    ends = f" ({m.interval.low:{sign}.3f} to {m.interval.high:{sign}.3f})" if m.interval else ""
+    return f"{m.value:{sign}.3f}{ends}"
 
 
 def _table(task: Task, shown: str, results: list[tuple[Arm, dict[str, Measurement]]]) -> Table:
     rows = []
     for arm, found in results:
         parts = [
-            _cells_of(found.get(f"fairness.mitigated_{name}"))
-            for name in ("accuracy", f"{shown}.difference", "accuracy_change", f"{shown}_change.difference")
+            _cell(found.get(f"fairness.mitigated_{name}"), sign)
+            for name, sign in (
+                ("accuracy", ""),
+                (f"{shown}.difference", ""),
+                ("accuracy_change", "+"),
+                (f"{shown}_change.difference", "+"),
+            )
         ]
-        told = f"failed: {arm.failed}" if arm.failed else arm.note
-        rows.append((arm.name, _setting(arm), *(cell for part in parts for cell in part), told))
-    quantities = ("accuracy", "gap", "change of accuracy", "change of gap")
+        rows.append((arm.name, _setting(arm), *parts, f"failed: {arm.failed}" if arm.failed else arm.note))
     return Table(
         name=f"fairness.mitigation.{task.column}",
         title=f"Mitigation for {task.column}: accuracy against the gap in {_GAPS[shown]}",
-        columns=("arm", "setting", *(c for q in quantities for c in (q, "from", "to")), "about the arm"),
+        columns=("arm", "setting", "accuracy", "gap", "change of accuracy", "change of gap", "about the arm"),
         rows=tuple(rows),
         note=(
             "All arms decide the same test rows; changes are against the model as it is, with paired intervals. Arms "
@@ -257,7 +261,7 @@ def _table(task: Task, shown: str, results: list[tuple[Arm, dict[str, Measuremen
 
 def _frontier(task: Task, shown: str, results: list[tuple[Arm, dict[str, Measurement]]]) -> Iterator[Curve]:
     series = []
-    for name in (AS_IS, RETRAINED, THRESHOLDS, REDUCTION, DECORRELATED):
+    for name in (RETRAINED, AS_IS, THRESHOLDS, REDUCTION, DECORRELATED):
         points = []
         for arm, found in results:
             gap, accuracy = (found.get(f"fairness.mitigated_{q}") for q in (f"{shown}.difference", "accuracy"))
@@ -275,7 +279,7 @@ def _frontier(task: Task, shown: str, results: list[tuple[Arm, dict[str, Measure
             x_label=f"largest gap in {_GAPS[shown]} between groups of {task.column}",
             y_label="accuracy on the test rows",
             series=tuple(series),
-            note="Up and to the left is better. Bars are intervals of the accuracy; those of the gap are in the table.",
+            note="Up and to the left is better. Intervals are of the accuracy; those of the gap are in the table.",
         )
 
 

@@ -114,9 +114,9 @@ def gap_change(
     With signed differences ``a_j`` (after) and ``b_k`` (before) over ordered pairs of cells, the change is
     ``max_j min_k (a_j - b_k)``. If all limits of ``a_j - b_k`` held over one index, so would the same expression of the
     limits: the upper one needs them over ``k`` (at the true ``j``), the lower one over ``j`` (at the true ``k``), so
-    Bonferroni over one index is enough. The change also lies between the least and the largest ``a_j - b_j``, by the same
-    limits, which is closer where pairs are nearly tied. Variances come from both rules' decisions on the same row, with half a row
-    added to each of the four outcomes in each cell, so that they do not vanish at rates of 0 and 1.
+    Bonferroni over one index is enough. The change also lies between the least and the largest ``a_j - b_j``, by the
+    same limits, which is closer where pairs are nearly tied. Variances come from both rules' decisions on the same
+    row, with half a row added to each of the four outcomes in each cell, so that they do not vanish at 0 and 1.
 
     Args:
         before: ``(n,)`` chance of a positive decision under the first rule.

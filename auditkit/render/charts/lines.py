@@ -156,7 +156,7 @@ def _path(line: Line, across: Axis, upward: Axis, index: int) -> Markup:
 
 
 def _band(line: Line, across: Axis, upward: Axis, index: int) -> Markup | None:
-    """The area between ``low`` and ``high``, one piece for each unbroken stretch."""
+    """The area between ``low`` and ``high``, one piece for each unbroken stretch; a lone point has a narrow bar."""
     if not line.low or not line.high:
         return None
     pieces: list[str] = []
@@ -169,8 +169,16 @@ def _band(line: Line, across: Axis, upward: Axis, index: int) -> Markup | None:
             over = [_xy(at, top, across, upward) for at, _, top in stretch]
             under = [_xy(at, base, across, upward) for at, base, _ in reversed(stretch)]
             pieces.append("M" + "L".join(over + under) + "Z")
+        elif stretch:
+            pieces.append(_bar(*stretch[0], across, upward))
         stretch = []
     return element("path", d="".join(pieces), class_=f"ak-band ak-s{index % SERIES}") if pieces else None
+
+
+def _bar(x: float, low: float, high: float, across: Axis, upward: Axis) -> str:
+    left, right = (coordinate(round(1000.0 * across.across(x) + side, 1)) for side in (-4.0, 4.0))
+    top, base = (coordinate(round(_y(y, upward), 1)) for y in (high, low))
+    return f"M{left} {top}L{right} {top}L{right} {base}L{left} {base}Z"
 
 
 def _points(line: Line, across: Axis, upward: Axis, index: int) -> Markup | None:
