@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EXACT, ROUNDED = 1e-9, 1e-5  # largest gap in complete evidence, and in a shared copy, whose numbers are rounded
 SHOWN = 8
-_PRIVATE_DIGEST = re.compile(r"<dt>Evidence</dt><dd>[^<]*</dd>")
+_PRIVATE_DIGEST = re.compile(r"<dt>Evidence<dd>[^<]*")
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from auditkit.core.evidence import Evidence, Measurement
 from auditkit.core.verdict import RuleResult, Verdict
-from auditkit.render.html.about import data_views, detail_facts, prose
+from auditkit.render.html.about import sections_after, sections_before
 from auditkit.render.html.judged import ORDER
 from auditkit.render.html.names import FAMILIES, about, family_title, title
-from auditkit.render.html.view import STATES, STATUSES
+from auditkit.render.html.view import STATES, STATUSES, Section
 from auditkit.render.numerals import MISSING, count, number, sentence, span
 from auditkit.render.shared import shared_copy
 from auditkit.render.text import clean
@@ -30,17 +30,25 @@ def render_markdown(evidence: Evidence, verdict: Verdict | None = None) -> str:
     """
     shared, judged = shared_copy(evidence, verdict)
     head = md(evidence.card.get("title") or shared.subject.name) or "model"
-    lines = [f"# {head}", "", *verdict_lines(judged), "## Model details", ""]
-    lines += [f"- {md(term)}: {md(text)}" for term, text in detail_facts(shared)]
-    for item in prose(shared):
-        lines += ["", f"## {md(item.title)}", ""]
-        lines += [md(part) + "\n" for part in item.paragraphs] or ["*Not stated.*"]
-    for data in data_views(shared):
-        lines += ["", f"## {md(data.title)}", "", *(f"- {md(term)}: {md(text)}" for term, text in data.facts)]
+    lines = [f"# {head}", "", *verdict_lines(judged)]
+    for section in sections_before(shared, judged):
+        lines += _section(section)
     lines += _families(shared)
+    for section in sections_after(shared, judged):
+        lines += _section(section)
     lines += ["", "## Provenance", "", f"- Evidence: {md(shared.digest)}", f"- Schema: {md(shared.schema)}",
               f"- Seed: {shared.plan.seed}"]  # fmt: skip
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _section(section: Section) -> list[str]:
+    """The owner's words, what was measured beside them, and facts."""
+    lines = ["", f"## {md(section.title)}", ""]
+    for item in section.prose:
+        lines += [f"### {md(item.title)}", ""] if item.title else []
+        lines += [md(part) + "\n" for part in item.paragraphs] or ["*Not stated.*", ""]
+    lines += [f"- {md(text)}" for _, text in section.measured]
+    return [*lines, *(f"- {md(term)}: {md(text)}" for term, text in section.facts)]
 
 
 def md(text: object) -> str:

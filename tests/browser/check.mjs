@@ -25,7 +25,7 @@ const browser = await puppeteer.launch({
     "--disable-sync", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND"],
 });
 
-async function look(path, width, scheme, media) {
+async function look(path, width, scheme, media, forced = false) {
   const page = await browser.newPage();
   const requests = [];
   const messages = [];
@@ -33,8 +33,10 @@ async function look(path, width, scheme, media) {
   page.on("console", (message) => { if (message.type() === "error") messages.push(message.text()); });
   page.on("pageerror", (error) => messages.push(String(error)));
   await page.setViewport({ width, height: 900 });
-  await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }, { name: "prefers-reduced-motion", value: "reduce" }]);
-  await page.emulateMediaType(media);
+  // Both at once: setting the one alone would put the other back.
+  const session = await page.createCDPSession();
+  await session.send("Emulation.setEmulatedMedia", { media, features: [{ name: "prefers-color-scheme", value: scheme },
+    { name: "prefers-reduced-motion", value: "reduce" }, { name: "forced-colors", value: forced ? "active" : "none" }] });
   await page.goto(pathToFileURL(path).href, { waitUntil: "load" });
   const url = page.url();
   const facts = await page.evaluate(() => ({
@@ -42,6 +44,8 @@ async function look(path, width, scheme, media) {
     client: document.scrollingElement.clientWidth,
     nodes: document.querySelectorAll("*").length,
     title: document.title,
+    dark: matchMedia("(prefers-color-scheme: dark)").matches,
+    seenForced: matchMedia("(forced-colors: active)").matches,
     ran: Object.prototype.hasOwnProperty.call(window, "auditkitRan"),
     wide: [...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1
       && !e.closest(".ak-scroll") && !e.closest(".contents") && !e.closest("svg")).slice(0, 5).map((e) => e.outerHTML.slice(0, 120)),
@@ -49,7 +53,7 @@ async function look(path, width, scheme, media) {
   if (shots) {
     // Chromium cannot draw more than 16384 pixels at once.
     const height = Math.min(15000, await page.evaluate(() => document.scrollingElement.scrollHeight));
-    const name = `${basename(path, ".html")}-${width}-${scheme}-${media}.png`;
+    const name = `${basename(path, ".html")}-${width}-${scheme}-${media}${forced ? "-forced" : ""}.png`;
     await page.screenshot({ path: join(shots, name), clip: { x: 0, y: 0, width, height }, captureBeyondViewport: true });
   }
   // axe is put in past the page's own policy, by the debugger; the page itself runs no script.
@@ -62,7 +66,7 @@ async function look(path, width, scheme, media) {
   const open = await page.evaluate(() => document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth);
   const violations = result.violations.map((v) => ({ id: v.id, impact: v.impact, nodes: v.nodes.length, first: v.nodes[0].html.slice(0, 200), why: (v.nodes[0].failureSummary || "").slice(0, 300) }));
   await page.close();
-  return { page: basename(path), width, scheme, media, ...facts, openOverflow: open, requests: requests.filter((r) => r !== url && !r.startsWith("data:")), messages, violations };
+  return { page: basename(path), width, scheme, media, forced, ...facts, openOverflow: open, requests: requests.filter((r) => r !== url && !r.startsWith("data:")), messages, violations };
 }
 
 const results = [];
@@ -71,7 +75,8 @@ try {
     for (const width of [1280, 375, 320]) {
       for (const scheme of ["light", "dark"]) results.push(await look(path, width, scheme, "screen"));
     }
-    results.push(await look(path, 1280, "light", "print"));
+    for (const width of [1280, 375]) results.push(await look(path, width, "light", "print"));
+    for (const scheme of ["light", "dark"]) results.push(await look(path, 1280, scheme, "screen", true));
   }
 } finally {
   await browser.close();

@@ -5,6 +5,7 @@ import re
 import struct
 import xml.etree.ElementTree as ET
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import hostile
@@ -73,14 +74,22 @@ def test_every_chart_is_well_formed_with_a_finding_and_no_style_attribute(chart)
 
 @pytest.mark.parametrize("chart", [c for c in charts() if c.rows])
 def test_every_chart_has_its_numbers_in_a_table(chart):
-    details = tree(chart).find("details")
-    assert len(details.findall(".//tbody/tr")) == len(chart.rows)
-    assert details.find("div").get("tabindex") == "0"
+    for cells in (0, 10_000):
+        details = tree(replace(chart, cells=cells)).find("details")
+        assert details.find("div").get("tabindex") == "0"
+        if cells:
+            assert len(details.findall(".//tbody/tr")) == len(chart.rows)
+            continue
+        lines = "".join(details.find("div/pre").itertext()).split("\n")
+        assert len(lines) == 1 + len(chart.rows)
+        for line, row in zip(lines[1:], chart.rows, strict=True):
+            assert re.split("  +", line.strip()) == [cell for cell in row if cell]
 
 
 def test_dots_stand_where_their_values_are():
     chart = interval_chart(ROWS, "finding", label="rate", bounds=(0.0, 1.0))
-    dots = [float(e.get("cx").rstrip("%")) for e in tree(chart).iter("circle")]
+    dots = [x / 10 for path in tree(chart).iter("path") if path.get("class").startswith("ak-dot ")
+            for x in map(float, re.findall(r"M([\d.]+) [\d.]+h0", path.get("d")))]  # fmt: skip
     axis = make_axis([0.2, 0.15, 0.26, 0.45, 0.4, 0.5], "rate", bounds=(0.0, 1.0))
     want = [2 + 96 * (v - axis.low) / (axis.high - axis.low) for v in (0.2, 0.45)]
     assert dots == pytest.approx(want, abs=0.01)
@@ -89,9 +98,11 @@ def test_dots_stand_where_their_values_are():
 
 def test_bars_start_at_zero_also_when_values_are_negative():
     rows = [Row(label="a", value=-1.0), Row(label="b", value=2.0)]
-    bars = [e for e in tree(bar_chart(rows, "finding", label="w")).iter("rect") if e.get("rx") == "2"]
-    left, right = (float(bars[i].get("x")[:-1]) for i in (0, 1))
-    assert left + float(bars[0].get("width")[:-1]) == pytest.approx(right, abs=0.02)
+    (bars,) = [e for e in tree(bar_chart(rows, "finding", label="w")).iter("path") if e.get("class") == "ak-bar"]
+    ends = [(float(a), float(b)) for a, b in re.findall(r"M([\d.]+) [\d.]+H([\d.]+)v14H", bars.get("d"))]
+    assert len(ends) == 2
+    assert ends[0][1] == pytest.approx(ends[1][0], abs=0.02)
+    assert ends[1][1] - ends[1][0] == pytest.approx(2 * (ends[0][1] - ends[0][0]), rel=1e-3)
 
 
 def test_a_line_breaks_at_a_missing_value():
@@ -119,7 +130,7 @@ def test_no_text_becomes_markup(text):
     chart = interval_chart([Row(label=text, value=0.5, note=text)], text, label=text, unit=text)
     root = tree(chart)
     assert {e.tag for e in root.iter()} <= {
-        *("figure", "figcaption", "ul", "li", "span", "svg", "title", "g", "line", "text", "tspan", "circle"),
+        *("figure", "figcaption", "ul", "li", "i", "svg", "title", "g", "path", "text", "tspan"),
         *("details", "summary", "div", "table", "thead", "tbody", "tr", "th", "td"),
     }
     assert (root.find("figcaption").text or "") == clean(text)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
 from auditkit.render.charts.axis import Axis, make_axis
-from auditkit.render.charts.chart import LABEL_LENGTH, Chart, Key, drawing, x_axis
-from auditkit.render.charts.svg import Child, Markup, coordinate, element, joined
+from auditkit.render.charts.chart import LABEL_LENGTH, Chart, Key, drawing
+from auditkit.render.charts.plot import WIDTH, grid, path, plot, segment, tick_labels
+from auditkit.render.charts.svg import coordinate, element
 from auditkit.render.numerals import count, number
 from auditkit.render.text import clean, shorten
 
@@ -43,12 +45,14 @@ def density_chart(
     axis = Axis(label=label, low=edges[0], high=edges[-1],
                 ticks=tuple(t for t in axis.ticks if edges[0] <= t <= edges[-1]) or (edges[0], edges[-1]))  # fmt: skip
     bottom = _TOP + _ROW * len(rows) + 4.0
-    marks: list[Child] = [x_axis(axis, _TOP, bottom)]
-    for index, name in enumerate(rows):
-        shades = color[index] if color else ()
-        top = _TOP + _ROW * index
-        marks.append(element("text", shorten(name, LABEL_LENGTH), x="0", y=top + 13.0, class_="ak-label ak-halo"))
-        marks.append(_strip(edges, counts[index], shades, axis, top))
+    middles = [_TOP + _ROW * index + 31.0 for index in range(len(rows))]
+    shapes: dict[str, list[str]] = {}
+    for index, middle in enumerate(middles):
+        _strip(edges, counts[index], color[index] if color else (), axis, middle, shapes)
+    marks = [grid(axis, _TOP, bottom), path((segment("0", "1000", middle) for middle in middles), "ak-track")]
+    marks += [path(parts, css) for css, parts in sorted(shapes.items())]
+    labels = [element("text", shorten(name, LABEL_LENGTH), y=middle - 18.0, class_="ak-halo")
+              for name, middle in zip(rows, middles, strict=True)]  # fmt: skip
     keys = (
         (Key(css="ak-key-d0", label="low feature value"), Key(css="ak-key-d4", label="high feature value"))
         if color
@@ -56,7 +60,13 @@ def density_chart(
     )
     return Chart(
         title=clean(title),
-        drawing=drawing(f"Density strips; axis: {axis.caption}.", bottom + _FOOT, *marks),
+        drawing=drawing(
+            f"Density strips; axis: {axis.caption}.",
+            bottom + _FOOT,
+            plot(bottom, *marks),
+            tick_labels(axis, bottom),
+            *labels,
+        ),
         columns=("Feature", "Rows", "10th percentile", "Median", "90th percentile"),
         rows=tuple(_summary(name, edges, cells) for name, cells in zip(rows, counts, strict=True)),
         keys=keys,
@@ -66,37 +76,46 @@ def density_chart(
 
 
 def _strip(
-    edges: Sequence[float], cells: Sequence[int], shades: Sequence[float | None], axis: Axis, top: float
-) -> Markup:
-    """The strip as one path for each colour, so that a page of strips stays small."""
+    edges: Sequence[float],
+    cells: Sequence[int],
+    shades: Sequence[float | None],
+    axis: Axis,
+    middle: float,
+    shapes: dict[str, list[str]],
+) -> None:
+    """Add the strip to ``shapes``: pieces between the centres of bins, so that its outline has no steps."""
     largest = max(cells, default=0) or 1
-    middle = top + 31.0
-    paths: dict[str, list[str]] = {}
+    half = [_HALF * math.sqrt(cell / largest) if cell else 0.0 for cell in cells]
+    at = [WIDTH * axis.across(edge) for edge in edges]
+    ends = [_between(a, b) for a, b in itertools.pairwise([0.0, *half, 0.0])]
     for index, cell in enumerate(cells):
         if not cell:
             continue
         shade = shades[index] if shades else None
         css = "ak-dplain" if not shades else "ak-dn" if shade is None else f"ak-d{min(LEVELS - 1, int(shade * LEVELS))}"
-        half = max(1.0, _HALF * math.sqrt(cell / largest))
-        left, right = 1000.0 * axis.across(edges[index]), 1000.0 * axis.across(edges[index + 1])
-        width, height = coordinate(right - left), coordinate(2 * half)
-        paths.setdefault(css, []).append(f"M{coordinate(left)} {coordinate(middle - half)}h{width}v{height}h-{width}z")
-    children = [element("path", d="".join(parts), class_=css) for css, parts in sorted(paths.items())]
-    line = element("line", x1="0%", x2="100%", y1=middle, y2=middle, class_="ak-track")
-    # The outer coordinates are kept upward; only the width is stretched.
-    plot = element("svg", *children, x="0", y=top, width="100%", height=_ROW, role="presentation", aria_hidden="true",
-                   viewBox=f"0 {coordinate(top)} 1000 {coordinate(_ROW)}", preserveAspectRatio="none",
-                   class_="ak-plot")  # fmt: skip
-    return joined(line, plot)
+        corners = [(at[index], max(0.6, ends[index])), ((at[index] + at[index + 1]) / 2.0, max(1.0, half[index])),
+                   (at[index + 1], max(0.6, ends[index + 1]))]  # fmt: skip
+        upper = [f"{coordinate(round(x, 1))} {coordinate(round(middle - h, 1))}" for x, h in corners]
+        lower = [f"{coordinate(round(x, 1))} {coordinate(round(middle + h, 1))}" for x, h in reversed(corners)]
+        shapes.setdefault(css, []).append("M" + "L".join(upper + lower) + "z")
+
+
+def _between(one: float, other: float) -> float:
+    """The height where two bins meet; beside an empty one, a part of the other's."""
+    return (one + other) / 2.0 if one and other else 0.6 * max(one, other)
 
 
 def _summary(name: str, edges: Sequence[float], cells: Sequence[int]) -> tuple[str, ...]:
     total = sum(cells)
-    return (clean(name), count(total), *(number(_quantile(edges, cells, q)) for q in (0.1, 0.5, 0.9)))
+    return (clean(name), count(total), *(number(quantile(edges, cells, q)) for q in (0.1, 0.5, 0.9)))
 
 
-def _quantile(edges: Sequence[float], cells: Sequence[int], level: float) -> float | None:
-    """The quantile of binned values, linear within its bin."""
+def quantile(edges: Sequence[float], cells: Sequence[int], level: float) -> float | None:
+    """The quantile of binned values, linear within its bin; ``None`` without any.
+
+    >>> quantile([0.0, 1.0, 2.0], [1, 1], 0.5)
+    1.0
+    """
     total = sum(cells)
     if not total:
         return None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from auditkit.render.charts.chart import Chart, Key, drawing
-from auditkit.render.charts.svg import Child, element, percent
+from auditkit.render.charts.plot import WIDTH, box, path, plot
+from auditkit.render.charts.svg import Child, Markup, element, percent
 from auditkit.render.numerals import number
 from auditkit.render.text import clean, shorten
 
@@ -13,6 +14,7 @@ LEVELS = 7
 _CELL = 40.0
 _LEFT = 0.28
 _TOP = 42.0
+_WRITTEN = 12  # in more columns than that, numbers would run into each other; the table has them
 
 
 def heat_map(
@@ -42,25 +44,22 @@ def heat_map(
     present = [value for line in values for value in line if value is not None]
     low, high = (min(present), max(present)) if present else (0.0, 1.0)
     width = (1.0 - _LEFT) / max(len(columns), 1)
-    dense = len(columns) > 6
+    bottom = _TOP + _CELL * len(rows) + 4.0
     marks: list[Child] = [
-        element("text", f"{clean(column_label)} across, {clean(row_label)} down", x="0", y=12.0, class_="ak-axis")
+        plot(bottom, *_boxes(values, low, high, width)),
+        element("text", f"{clean(column_label)} across, {clean(row_label)} down", y=12.0, class_="ak-axis"),
     ]
     for index, name in enumerate(columns):
-        middle = percent(_LEFT + width * (index + 0.49))
-        marks.append(element("text", shorten(name, max(3, 40 // len(columns))), x=middle, y=33.0, text_anchor="middle",
-                             class_="ak-tick"))  # fmt: skip
+        marks.append(element("text", shorten(name, max(3, 40 // len(columns))),
+                             x=percent(_LEFT + width * (index + 0.49)), y=33.0, class_="ak-col"))  # fmt: skip
+    written = len(columns) <= _WRITTEN
     for line, name in enumerate(rows):
         top = _TOP + _CELL * line
-        marks.append(element("text", shorten(name, 12), x="0", y=top + 24.0, class_="ak-label"))
-        for index, value in enumerate(values[line]):
-            level = _level(value, low, high)
-            box = element("rect", x=percent(_LEFT + width * index), y=top,
-                          width=percent(width * 0.985), height=_CELL - 3.0, rx=3.0, class_=f"ak-h{level}")  # fmt: skip
-            css = f"ak-cell ak-t{level}" + (" ak-wide" if dense else "")
-            text = element("text", number(value), x=percent(_LEFT + width * (index + 0.49)), y=top + 23.0,
-                           text_anchor="middle", class_=css)  # fmt: skip
-            marks += [box, text]
+        marks.append(element("text", shorten(name, 12), y=top + 24.0))
+        for index, value in enumerate(values[line] if written else ()):
+            css = f"ak-cell ak-t{_level(value, low, high)}" + (" ak-wide" if len(columns) > 6 else "")
+            marks.append(element("text", number(value), x=percent(_LEFT + width * (index + 0.49)), y=top + 23.0,
+                                 class_=css))  # fmt: skip
     keys = (
         (Key(css="ak-key-h1", label=f"low: {number(low)}"), Key(css="ak-key-h6", label=f"high: {number(high)}"))
         if present
@@ -70,7 +69,7 @@ def heat_map(
         title=clean(title),
         drawing=drawing(
             f"Grid of {clean(row_label)} by {clean(column_label)}.",
-            _TOP + _CELL * len(rows) + 4.0,
+            bottom,
             *marks,
         ),
         columns=(clean(row_label), *(clean(name) for name in columns)),
@@ -79,6 +78,17 @@ def heat_map(
         note=clean(note),
         axes=f"{clean(row_label)}, {clean(column_label)}",
     )
+
+
+def _boxes(values: Sequence[Sequence[float | None]], low: float, high: float, width: float) -> list[Markup | None]:
+    """The cells, one path for each shade."""
+    shades: dict[int, list[str]] = {}
+    for line, cells in enumerate(values):
+        for index, value in enumerate(cells):
+            left = WIDTH * (_LEFT + width * index)
+            cell = box(left, left + WIDTH * width * 0.985, _TOP + _CELL * line, _CELL - 3.0)
+            shades.setdefault(_level(value, low, high), []).append(cell)
+    return [path(parts, f"ak-h{level}") for level, parts in sorted(shades.items())]
 
 
 def _level(value: float | None, low: float, high: float) -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from auditkit.render.charts.axis import MARGIN, Axis, make_axis, tick_text
-from auditkit.render.charts.chart import Chart, Key, drawing, x_axis
-from auditkit.render.charts.svg import Child, Markup, coordinate, element, joined, percent
+from auditkit.render.charts.axis import Axis, make_axis, tick_text
+from auditkit.render.charts.chart import Chart, Key, drawing
+from auditkit.render.charts.plot import across as x_of
+from auditkit.render.charts.plot import dot, grid, path, plot, segment, tick_labels, upright
+from auditkit.render.charts.svg import Markup, coordinate, element, percent
 from auditkit.render.numerals import MISSING, number
 from auditkit.render.text import clean
 
@@ -70,15 +72,14 @@ def line_chart(
     low_high = (0.0, 1.0) if upward and all(y is None or 0.0 <= y <= 1.0 for y in upward) else (None, None)
     y_scale = make_axis(upward, y_label, bounds=low_high)
     bottom = _TOP + _HEIGHT
-    marks: list[Child] = [_y_axis(y_scale), x_axis(x_scale, _TOP, bottom)]
-    if diagonal:
-        marks.append(_plot(_diagonal(x_scale, y_scale)))
+    marks = [_levels(y_scale), grid(x_scale, _TOP, bottom), _diagonal(x_scale, y_scale) if diagonal else None]
     for index, line in enumerate(lines):
-        marks.append(_plot(_band(line, x_scale, y_scale, index), _path(line, x_scale, y_scale, index)))
-    for index, line in enumerate(lines):
-        marks.append(_points(line, x_scale, y_scale, index))
+        marks += [_band(line, x_scale, y_scale, index), _path(line, x_scale, y_scale, index)]
+    marks += [_points(line, x_scale, y_scale, index) for index, line in enumerate(lines)]
+    texts = [_y_texts(y_scale), tick_labels(x_scale, bottom)]
     if marked:
         marks.append(_mark(marked, x_scale, y_scale))
+        texts.append(_mark_text(marked, x_scale, y_scale))
     keys = [Key(css=f"ak-key-line ak-s{index % SERIES}", label=clean(line.name)) for index, line in enumerate(lines)]
     if diagonal:
         keys.append(Key(css="ak-key-diagonal", label="y = x"))
@@ -86,7 +87,9 @@ def line_chart(
         note = f"Bands are pointwise intervals. {note}".strip()
     return Chart(
         title=clean(title),
-        drawing=drawing(f"Lines; across: {x_scale.caption}; up: {y_scale.caption}.", bottom + _FOOT, *marks),
+        drawing=drawing(
+            f"Lines; across: {x_scale.caption}; up: {y_scale.caption}.", bottom + _FOOT, plot(bottom, *marks), *texts
+        ),
         columns=("Line", x_label, y_label, "Interval"),
         rows=tuple(row for line in lines for row in _cells(line)),
         keys=tuple(keys),
@@ -113,25 +116,19 @@ def _short(x: float) -> float:
     return float(f"{x:.4g}")
 
 
-def _y_axis(axis: Axis) -> Markup:
-    """Horizontal grid lines with their labels sitting on them at the left, and the axis caption above."""
-    marks: list[Child] = [element("text", axis.caption, x="0", y=11.0, class_="ak-axis")]
-    for tick in axis.ticks:
-        y = _y(tick, axis)
-        marks.append(element("line", x1="0%", x2="100%", y1=y, y2=y, class_="ak-grid"))
-        marks.append(element("text", tick_text(tick), x="0", y=y - 3.0, class_="ak-tick ak-halo"))
-    return joined(*marks)
+def _levels(axis: Axis) -> Markup | None:
+    """Level grid lines."""
+    return path((segment("0", "1000", _y(tick, axis)) for tick in axis.ticks), "ak-grid")
+
+
+def _y_texts(axis: Axis) -> Markup:
+    """The labels that sit on the level lines at the left, and the axis caption above."""
+    labels = [element("text", tick_text(tick), y=_y(tick, axis) - 3.0, class_="ak-halo") for tick in axis.ticks]
+    return element("g", element("text", axis.caption, y=11.0), *labels, class_="ak-y")
 
 
 def _y(value: float, axis: Axis) -> float:
     return _TOP + 12.0 + (_HEIGHT - 12.0) * (1.0 - axis.fraction(value))
-
-
-def _plot(*children: Child) -> Markup:
-    """A stretched drawing inside the chart: 1000 units across the plot, pixels upward."""
-    return element("svg", *children, x="0", y="0", width="100%", height=_TOP + _HEIGHT, role="presentation",
-                   aria_hidden="true", viewBox=f"0 0 1000 {coordinate(_TOP + _HEIGHT)}", preserveAspectRatio="none",
-                   class_="ak-plot")  # fmt: skip
 
 
 def _xy(x: float, y: float, x_axis_: Axis, y_axis_: Axis) -> str:
@@ -185,31 +182,27 @@ def _points(line: Line, across: Axis, upward: Axis, index: int) -> Markup | None
     """Markers, when there are few enough points that each one was measured by itself."""
     if len(line.x) > _MARKED:
         return None
-    dots = [
-        element("circle", cx=percent(across.across(x)), cy=_y(y, upward), r=4.0)
-        for x, y in zip(line.x, line.y, strict=True)
-        if y is not None
-    ]
-    return element("g", *dots, class_=f"ak-point ak-s{index % SERIES}")
+    dots = (dot(x_of(across, x), _y(y, upward)) for x, y in zip(line.x, line.y, strict=True) if y is not None)
+    return path(dots, f"ak-point ak-s{index % SERIES}")
 
 
-def _diagonal(across: Axis, upward: Axis) -> Markup:
+def _diagonal(across: Axis, upward: Axis) -> Markup | None:
     low, high = max(across.low, upward.low), min(across.high, upward.high)
-    ends = f"M{_xy(low, low, across, upward)}L{_xy(high, high, across, upward)}" if low < high else "M0 0"
-    return element("path", d=ends, class_="ak-diagonal")
+    ends = f"M{_xy(low, low, across, upward)}L{_xy(high, high, across, upward)}" if low < high else ""
+    return path([ends], "ak-diagonal")
 
 
-def _mark(marked: Marked, across: Axis, upward: Axis) -> Markup:
+def _mark(marked: Marked, across: Axis, upward: Axis) -> Markup | None:
+    if marked.along == "x":
+        return path([upright(x_of(across, marked.value), _TOP, _TOP + _HEIGHT)], "ak-limit")
+    return path([segment("0", "1000", _y(marked.value, upward))], "ak-limit")
+
+
+def _mark_text(marked: Marked, across: Axis, upward: Axis) -> Markup:
     words = f"{clean(marked.label)} {number(marked.value)}"
     if marked.along == "x":
-        x = percent(across.across(marked.value))
         anchor = "end" if across.fraction(marked.value) > 0.5 else "start"
-        return joined(
-            element("line", x1=x, x2=x, y1=_TOP, y2=_TOP + _HEIGHT, class_="ak-limit"),
-            element("text", words, x=x, y=_TOP + 10.0, text_anchor=anchor, class_="ak-tick ak-halo"),
-        )
-    y = _y(marked.value, upward)
-    return joined(
-        element("line", x1=percent(MARGIN), x2="100%", y1=y, y2=y, class_="ak-limit"),
-        element("text", words, x="100%", y=y - 4.0, text_anchor="end", class_="ak-tick ak-halo"),
-    )
+        return element("text", words, x=percent(across.across(marked.value)), y=_TOP + 10.0, text_anchor=anchor,
+                       class_="ak-tick ak-halo")  # fmt: skip
+    return element("text", words, x="100%", y=_y(marked.value, upward) - 4.0, text_anchor="end",
+                   class_="ak-tick ak-halo")  # fmt: skip

@@ -42,7 +42,7 @@ def picture_grid(tiles: Sequence[Tile], title: str, *, note: str = "") -> Chart:
         words = f"Picture of {label}" if label else "Picture"
         image = element("img", src=data_uri(tile), alt=words, width=float(tile.width),
                         height=float(tile.height), class_="ak-picture")  # fmt: skip
-        figures.append(element("li", image, element("span", label, class_="ak-picture-label")))
+        figures.append(element("li", image, label))
     signed = any(tile.palette == "signed" for tile in tiles)
     keys = (
         (Key(css="ak-key-plus", label="speaks for the decision"), Key(css="ak-key-minus", label="speaks against it"))

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from auditkit.render.charts.axis import Axis, make_axis, tick_text
-from auditkit.render.charts.chart import LABEL_LENGTH, Chart, Key, drawing, x_axis
-from auditkit.render.charts.svg import Child, Markup, element, joined, percent
+from auditkit.render.charts.chart import LABEL_LENGTH, Chart, Key, drawing
+from auditkit.render.charts.plot import WIDTH, across, box, dot, grid, path, plot, segment, tick_labels, upright
+from auditkit.render.charts.svg import Markup, element, joined
 from auditkit.render.numerals import MISSING, count, number
 from auditkit.render.text import clean, shorten
 
@@ -69,15 +70,13 @@ def interval_chart(
     axis = make_axis([*values, limit.value if limit else None, reference], label, unit=unit, bounds=bounds,
                      zero=limit is not None and limit.value >= 0)  # fmt: skip
     bottom = _TOP + _ROW * len(rows) + 4.0
-    marks: list[Child] = [_allowed(axis, limit, bottom), x_axis(axis, _TOP, bottom)]
+    marks: list[Markup | None] = [_allowed(axis, limit, bottom), grid(axis, _TOP, bottom)]
     if reference is not None:
-        x = percent(axis.across(reference))
-        marks.append(element("line", x1=x, x2=x, y1=_TOP, y2=bottom, class_="ak-reference"))
+        marks.append(path([upright(across(axis, reference), _TOP, bottom)], "ak-reference"))
     if limit is not None:
-        x = percent(axis.across(limit.value))
-        marks.append(element("line", x1=x, x2=x, y1=_TOP, y2=bottom, class_="ak-limit"))
-    for index, row in enumerate(rows):
-        marks.append(_dot_row(row, axis, _TOP + _ROW * index))
+        marks.append(path([upright(across(axis, limit.value), _TOP, bottom)], "ak-limit"))
+    marks += _dots(rows, axis)
+    texts = [_texts(row, _TOP + _ROW * index, missing=True) for index, row in enumerate(rows)]
     keys = [Key(css="ak-key-dot", label="estimate with its interval")]
     if reference is not None:
         keys.append(Key(css="ak-key-reference", label=f"all rows: {number(reference)}"))
@@ -85,7 +84,13 @@ def interval_chart(
         keys.append(Key(css="ak-key-limit", label=f"limit {tick_text(limit.value)}; the shaded side is allowed"))
     return Chart(
         title=clean(title),
-        drawing=drawing(f"Dots with intervals; axis: {axis.caption}.", bottom + _FOOT, *marks),
+        drawing=drawing(
+            f"Dots with intervals; axis: {axis.caption}.",
+            bottom + _FOOT,
+            plot(bottom, *marks),
+            tick_labels(axis, bottom),
+            element("g", joined(*texts), class_="ak-row"),
+        ),
         columns=("Group", _value_head(axis), "Interval", "n", "Note"),
         rows=tuple(_cells(row) for row in rows),
         keys=tuple(keys),
@@ -106,15 +111,20 @@ def bar_chart(rows: Sequence[Row], title: str, *, label: str, unit: str = "", he
     values = [number for row in rows for number in (row.value, row.low, row.high)]
     axis = make_axis(values, label, unit=unit, zero=True)
     bottom = _TOP + _ROW * len(rows) + 4.0
-    marks: list[Child] = [x_axis(axis, _TOP, bottom)]
-    for index, row in enumerate(rows):
-        marks.append(_bar_row(row, axis, _TOP + _ROW * index))
+    marks = [grid(axis, _TOP, bottom), *_bars(rows, axis)]
+    texts = [_texts(row, _TOP + _ROW * index) for index, row in enumerate(rows)]
     keys: list[Key] = []
     if any(row.low is not None for row in rows):
         keys = [Key(css="ak-key-bar", label="estimate"), Key(css="ak-key-whisker", label="its interval")]
     return Chart(
         title=clean(title),
-        drawing=drawing(f"Bars from zero; axis: {axis.caption}.", bottom + _FOOT, *marks),
+        drawing=drawing(
+            f"Bars from zero; axis: {axis.caption}.",
+            bottom + _FOOT,
+            plot(bottom, *marks),
+            tick_labels(axis, bottom),
+            element("g", joined(*texts), class_="ak-row"),
+        ),
         columns=(head, _value_head(axis), "Interval", "n", "Note"),
         rows=tuple(_cells(row) for row in rows),
         keys=tuple(keys),
@@ -140,51 +150,53 @@ def _span(row: Row) -> str:
 def _allowed(axis: Axis, limit: Limit | None, bottom: float) -> Markup | None:
     if limit is None:
         return None
-    at = axis.across(limit.value)
-    left, right = (0.0, at) if limit.allowed == "below" else (at, 1.0)
-    return element("rect", x=percent(left), y=_TOP, width=percent(right - left), height=bottom - _TOP,
-                   class_="ak-allowed")  # fmt: skip
+    at = WIDTH * axis.across(limit.value)
+    left, right = (0.0, at) if limit.allowed == "below" else (at, WIDTH)
+    return path([box(left, right, _TOP, bottom - _TOP)], "ak-allowed")
 
 
-def _texts(row: Row, top: float) -> Markup:
+def _texts(row: Row, top: float, *, missing: bool = False) -> Markup:
     """The label at the left and the number at the right; the interval and n give way on narrow screens."""
     detail = f"  ({_span(row)})" if row.low is not None and row.high is not None else ""
     detail += f"  n {count(row.n)}" if row.n is not None else ""
-    return joined(
-        element("text", shorten(row.label, LABEL_LENGTH), y=top + 15.0),
-        element(
-            "text",
-            element("tspan", number(row.value)),
-            element("tspan", detail) if detail else None,
-            x="100%",
-            y=top + 15.0,
-            text_anchor="end",
+    note = None
+    if missing and row.value is None:
+        note = element("text", shorten(row.note or "no value", 44), x="2%", y=top + 33.0, class_="ak-tick")
+    more = element("tspan", detail) if detail else None
+    value = element("text", number(row.value), more, x="100%", y=top + 15.0, text_anchor="end")
+    return joined(element("text", shorten(row.label, LABEL_LENGTH), y=top + 15.0), value, note)
+
+
+def _whiskers(rows: Sequence[Row], axis: Axis, css: str, only: str = "") -> Markup | None:
+    return path(
+        (
+            segment(across(axis, row.low), across(axis, row.high), _TOP + _ROW * index + 29.0)
+            for index, row in enumerate(rows)
+            if row.low is not None and row.high is not None and only in ("", _mark(row))
         ),
+        f"ak-whisker {css}",
     )
 
 
-def _whisker(row: Row, axis: Axis, y: float) -> Markup | None:
-    if row.low is None or row.high is None:
-        return None
-    low, high = percent(axis.across(row.low)), percent(axis.across(row.high))
-    return element("line", x1=low, x2=high, y1=y, y2=y, class_="ak-whisker")
+def _mark(row: Row) -> str:
+    return f"ak-{row.state}" if row.state else "ak-plain"
 
 
-def _dot_row(row: Row, axis: Axis, top: float) -> Markup:
-    y = top + 29.0
-    if row.value is None:
-        mark = element("text", shorten(row.note or "no value", 44), x="2%", y=y + 4.0, class_="ak-tick")
-        track = None
-    else:
-        mark = element("circle", cx=percent(axis.across(row.value)), cy=y, r=5.5)
-        track = element("line", x2="100%", y1=y, y2=y)
-    css = f"ak-row ak-{row.state}" if row.state else "ak-row"
-    return element("g", track, _whisker(row, axis, y), mark, _texts(row, top), class_=css)
+def _dots(rows: Sequence[Row], axis: Axis) -> list[Markup | None]:
+    """The tracks, and for each state its whiskers and dots."""
+    present = [(row, _TOP + _ROW * index + 29.0) for index, row in enumerate(rows) if row.value is not None]
+    marks: list[Markup | None] = [path((segment("0", "1000", y) for _, y in present), "ak-track")]
+    for css in sorted({_mark(row) for row in rows}):
+        marks.append(_whiskers(rows, axis, css, css))
+        places = [dot(across(axis, row.value or 0.0), y) for row, y in present if _mark(row) == css]
+        marks += [path(places, "ak-dot-rim"), path(places, f"ak-dot {css}")]
+    return marks
 
 
-def _bar_row(row: Row, axis: Axis, top: float) -> Markup:
-    bar = None
-    if row.value is not None:
-        ends = sorted((axis.across(0.0), axis.across(row.value)))
-        bar = element("rect", x=percent(ends[0]), y=top + 22.0, width=percent(ends[1] - ends[0]), height=14.0, rx=2.0)
-    return element("g", bar, _whisker(row, axis, top + 29.0), _texts(row, top), class_="ak-row")
+def _bars(rows: Sequence[Row], axis: Axis) -> list[Markup | None]:
+    bars = []
+    for index, row in enumerate(rows):
+        if row.value is not None:
+            ends = sorted(WIDTH * axis.across(value) for value in (0.0, row.value))
+            bars.append(box(ends[0], ends[1], _TOP + _ROW * index + 22.0, 14.0))
+    return [path(bars, "ak-bar"), _whiskers(rows, axis, "ak-over")]

@@ -120,6 +120,12 @@ def joined(*children: Child) -> Markup:
     return Markup("".join(out))
 
 
+def text_lines(text: str) -> Markup:
+    """Escaped text that keeps its line ends, for ``<pre>``."""
+    return Markup("\n".join(html.escape(clean(line, limit=None), quote=True) if line.strip(" ") else ""
+                            for line in text.split("\n")))  # fmt: skip
+
+
 def without_optional_ends(rows: Markup) -> Markup:
     """Table rows without the end tags that HTML lets one leave out: a page of tables is a fifth smaller."""
     return Markup(re.sub(r"</t[hdr]>", "", rows.text))

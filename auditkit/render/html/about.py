@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from auditkit.core.evidence import DataFacts, Evidence
-from auditkit.render.charts import Chart, Row, bar_chart
-from auditkit.render.html.names import meaning, title
-from auditkit.render.html.view import DataView, Fact, Prose
+from auditkit.core.verdict import Verdict
+from auditkit.render.charts import Chart, Markup, Row, bar_chart
+from auditkit.render.charts.tables import CELLS, table_markup
+from auditkit.render.html.caveats import caveats_measured, ethics_measured
+from auditkit.render.html.names import label, meaning, title
+from auditkit.render.html.view import Fact, Prose, Section
 from auditkit.render.numerals import count, number, scalar
 from auditkit.render.text import capitalised, clean, words
 
 _TASKS = {"binary": "binary classification", "multiclass": "classification", "regression": "regression"}
 _OWNER = ("owner", "contact", "version", "license")
-_DATA = ("training_data", "evaluation_data")
-_NOT_PROSE = frozenset({"title", "min_cell", *_OWNER, *_DATA})
-
-# Heading and key of what only the owner of the model can say.
-PROSE = (
-    ("Intended use", "intended_use"),
-    ("Out of scope", "out_of_scope"),
-    ("Factors", "factors"),
-    ("Ethical considerations", "ethical_considerations"),
-    ("Known limits", "limitations"),
-    ("Recommendations", "recommendations"),
-)
-_OPTIONAL = frozenset({"factors"})
+# Keys of [card] that have a place of their own, with their headings; what else the owner wrote follows the caveats.
+PROSE = {
+    "intended_use": "",
+    "out_of_scope": "Out of scope",
+    "factors": "",
+    "metrics": "",
+    "evaluation_data": "",
+    "training_data": "",
+    "ethical_considerations": "",
+    "limitations": "Known limits",
+    "recommendations": "Recommendations",
+}
+_NOT_PROSE = frozenset({"title", "summary", "min_cell", "points", *_OWNER, *PROSE})
 LEDE = 400
+_FEATURES = 500
 
 
 def task_words(evidence: Evidence) -> str:
@@ -68,22 +73,107 @@ def detail_facts(evidence: Evidence) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def prose(evidence: Evidence) -> tuple[Prose, ...]:
-    """What the owner says, in the order of a model card; what is missing is said plainly."""
-    out = [_prose(head, key, evidence.card) for head, key in PROSE if key not in _OPTIONAL or evidence.card.get(key)]
-    known = {key for _, key in PROSE} | _NOT_PROSE
-    if len(_text(evidence.card.get("summary"))) <= LEDE:
-        known |= {"summary"}  # the page opens with it
-    out += [_prose(capitalised(words(key)), key, evidence.card) for key in sorted(set(evidence.card) - known)]
-    sensitive = evidence.subject.test.sensitive
-    if not evidence.card.get("factors"):
-        text = (
-            "Measured by group for " + ", ".join(clean(column) for column in sensitive) + "."
-            if sensitive
-            else "No sensitive columns were given, so nothing was measured by group."
-        )
-        out.insert(2, Prose(title="Factors", paragraphs=(text,)))
-    return tuple(out)
+def sections_before(evidence: Evidence, verdict: Verdict | None, cells: int = CELLS) -> tuple[Section, ...]:
+    """What comes before the numbers: details, use, factors, metrics, data.
+
+    Tables of more than ``cells`` cells are lined-up text.
+
+    Source: Mitchell et al. (2019), Model cards for model reporting, section 4.
+    """
+    subject = evidence.subject
+    summary = _text(evidence.card.get("summary"))
+    details = (_prose("", "summary", evidence.card),) if len(summary) > LEDE else ()
+    use = Section(
+        anchor="use",
+        title="Intended use",
+        prose=tuple(_prose(PROSE[key], key, evidence.card) for key in ("intended_use", "out_of_scope")),
+        measured=(("", _audited_as(evidence)),),
+    )
+    parts = [
+        Section(anchor="details", title="Model details", prose=details, facts=detail_facts(evidence)),
+        use,
+        _factors(evidence, cells),
+        _metrics(evidence, verdict),
+        _data("data-used", "Evaluation data", "evaluation_data", subject.test, evidence),
+        _data("data-trained", "Training data", "training_data", subject.train, evidence),
+    ]
+    return tuple(parts)
+
+
+def sections_after(evidence: Evidence, verdict: Verdict | None) -> tuple[Section, ...]:
+    """What comes after the numbers: ethical considerations, caveats, and whatever else the owner says."""
+    ethics = Section(
+        anchor="ethics",
+        title="Ethical considerations",
+        prose=(_prose("", "ethical_considerations", evidence.card),),
+        measured=ethics_measured(evidence, verdict),
+    )
+    caveats = Section(
+        anchor="caveats",
+        title="Caveats and recommendations",
+        prose=tuple(_prose(PROSE[key], key, evidence.card) for key in ("limitations", "recommendations")),
+        measured=caveats_measured(evidence),
+    )
+    other = tuple(
+        _prose(capitalised(words(key)), key, evidence.card) for key in sorted(set(evidence.card) - _NOT_PROSE)
+    )
+    rest = (Section(anchor="more", title="More from the owner", prose=other),) if other else ()
+    return (ethics, caveats, *rest)
+
+
+def _audited_as(evidence: Evidence) -> str:
+    test = evidence.subject.test
+    what = f"Audited as {task_words(evidence)} of {clean(test.modality)} data on {count(test.n_rows)} rows"
+    positive = evidence.subject.positive
+    return what + (f"; the positive class is {clean(positive)}." if positive is not None else ".")
+
+
+def _factors(evidence: Evidence, cells: int) -> Section:
+    """The groups that were told apart, with their sizes in the evaluation data."""
+    test = evidence.subject.test
+    columns = [clean(column) for column in test.sensitive]
+    told = (
+        f"Measured by group for {_and(columns)}."
+        if columns
+        else ("No sensitive columns were given, so nothing was measured by group.")
+    )
+    pairs = sorted({tuple(sorted(m.slice)) for m in evidence.measurements() if len(m.slice) > 1})
+    if pairs:
+        told += " Intersections measured: " + "; ".join(" with ".join(map(clean, pair)) for pair in pairs[:12]) + "."
+    elif len(columns) > 1:
+        told += " No intersections of these columns were measured."
+    return Section(
+        anchor="factors",
+        title="Factors",
+        prose=(_prose("", "factors", evidence.card),),
+        measured=(("", told),),
+        charts=tuple(replace(chart, cells=cells) for chart in _groups(test)),
+    )
+
+
+def _and(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _metrics(evidence: Evidence, verdict: Verdict | None) -> Section:
+    """Which metrics decide, what they mean, and how sure a number must be."""
+    rows = []
+    for result in verdict.results if verdict else ():
+        kind = f" {result.compare}" if result.compare in ("difference", "ratio") else ""
+        limit = clean(result.limit).replace("<=", "≤").replace(">=", "≥")
+        rows.append((label(result.metric) + kind, limit, meaning(result.metric) or clean(result.reason)))
+    rows = list(dict.fromkeys(rows))
+    total = sum(1 for _ in evidence.measurements())
+    sure = sum(m.interval is not None for m in evidence.measurements())
+    levels = sorted({m.interval.level for m in evidence.measurements() if m.interval})
+    told = f"{count(total)} numbers were measured, {count(sure)} of them with an interval"
+    told += f" ({_and([f'{number(100 * level)} %' for level in levels])} confidence)." if levels else "."
+    more: tuple[tuple[str, Markup], ...] = ()
+    if rows:
+        table = table_markup("metrics that the policy decides on", ("Metric", "Limit", "What it is"), rows)
+        more = ((f"{len(rows)} limits of the policy, with what each metric means", table),)
+    return Section(anchor="metrics", title="Metrics", prose=(_prose("", "metrics", evidence.card),),
+                   measured=(("", told),), more=more)  # fmt: skip
 
 
 def _prose(head: str, key: str, card: Mapping[str, object]) -> Prose:
@@ -100,32 +190,25 @@ def _text(value: object) -> str:
     return scalar(value)
 
 
-def data_views(evidence: Evidence) -> tuple[DataView, ...]:
-    """The evaluation data and, when there is any, the training data."""
-    subject = evidence.subject
-    views = [_data("Evaluation data", subject.test, _prose("Source", "evaluation_data", evidence.card))]
-    if subject.train is not None or evidence.card.get("training_data"):
-        source = _prose("Source", "training_data", evidence.card)
-        if subject.train is not None:
-            views.append(_data("Training data", subject.train, source))
-        else:
-            views.append(DataView(title="Training data", facts=(("Rows", "not given to the audit"),), prose=source))
-    return tuple(views)
-
-
-def _data(head: str, facts: DataFacts, source: Prose) -> DataView:
-    lines: list[Fact] = [("Rows", count(facts.n_rows)), ("Modality", clean(facts.modality))]
+def _data(anchor: str, head: str, key: str, facts: DataFacts | None, evidence: Evidence) -> Section:
+    said = (_prose("", key, evidence.card),)
+    if facts is None:
+        return Section(anchor=anchor, title=head, prose=said, measured=(("", "Not given to the audit."),))
+    lines: list[Fact] = [("Rows", count(facts.n_rows))]
     if facts.features:
         lines.append(("Features", count(len(facts.features))))
     if facts.label_counts:
         lines.append(("Labels", ", ".join(f"{clean(name)} {count(n)}" for name, n in facts.label_counts.items())))
-    lines.append(("Row weights", "yes" if facts.weighted else "no"))
+    if facts.weighted:
+        lines.append(("Row weights", "yes"))
     if facts.n_clusters is not None:
         lines.append(("Clusters", count(facts.n_clusters)))
+    if anchor != "data-used":  # the sizes in the evaluation data stand under the factors
+        lines += [(f"By {words(column)}", ", ".join(f"{clean(name)} {count(n)}" for name, n in groups.items()))
+                  for column, groups in facts.sensitive.items()]  # fmt: skip
     lines.append(("Content hash", clean(facts.fingerprint) or "none"))
-    return DataView(
-        title=head, facts=tuple(lines), prose=source, groups=tuple(_groups(facts)), features=_features(facts)
-    )
+    same = facts is not evidence.subject.test and facts.features == evidence.subject.test.features
+    return Section(anchor=anchor, title=head, prose=said, facts=tuple(lines), more=() if same else _features(facts))
 
 
 def _groups(facts: DataFacts) -> Iterable[Chart]:
@@ -143,19 +226,14 @@ def _groups(facts: DataFacts) -> Iterable[Chart]:
         yield bar_chart(rows[:40], finding, label="rows", head=capitalised(words(column)))
 
 
-def _features(facts: DataFacts) -> Chart | None:
-    from auditkit.render.charts.chart import table_markup
-
+def _features(facts: DataFacts) -> tuple[tuple[str, Markup], ...]:
     if not facts.features:
-        return None
-    shown = facts.features[:500]
+        return ()
+    shown = facts.features[:_FEATURES]
     rows = tuple((clean(feature.name), clean(feature.kind)) for feature in shown)
     more = len(facts.features) - len(shown)
-    return Chart(
-        title=f"{count(len(facts.features))} features",
-        drawing=table_markup("Features", ("Feature", "Kind"), rows),
-        note=f"{count(more)} more are left out here." if more else "",
-    )
+    head = f"{count(len(facts.features))} features" + (f", the first {_FEATURES} shown" if more else "")
+    return ((head, table_markup("features", ("Feature", "Kind"), rows, 0)),)
 
 
 def glossary(names: Iterable[str]) -> tuple[Fact, ...]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from auditkit.core.evidence import Artifact, Counts, Curve, Density, ImageGrid, Scalar, Table
+from collections.abc import Sequence
+
+from auditkit.core.evidence import Artifact, Counts, Curve, Density, ImageGrid, Measurement, Scalar, Table
 from auditkit.render.charts import Chart, Line, density_chart, heat_map, line_chart, picture_grid
-from auditkit.render.charts.chart import table_markup
 from auditkit.render.charts.pictures import tile_from_base64
+from auditkit.render.charts.tables import table_markup
 from auditkit.render.html.figures import Figure
+from auditkit.render.html.findings import curve_finding, density_finding
 from auditkit.render.numerals import count, number, scalar
 from auditkit.render.text import clean
 
@@ -14,10 +17,10 @@ _TABLE_ROWS = 200
 _LINES = 6
 
 
-def artifact_figures(artifact: Artifact) -> list[Figure]:
-    """The charts of one artifact; none for an empty one."""
+def artifact_figures(artifact: Artifact, measurements: Sequence[Measurement] = ()) -> list[Figure]:
+    """The charts of one artifact, none for an empty one; ``measurements`` are those of the same analyzer."""
     if isinstance(artifact, Curve):
-        return [Figure(chart, artifact.name, "curve") for chart in _curves(artifact)]
+        return [Figure(chart, artifact.name, "curve") for chart in _curves(artifact, measurements)]
     if isinstance(artifact, Density):
         return [Figure(_density(artifact), artifact.name, "density")] if artifact.rows else []
     if isinstance(artifact, ImageGrid):
@@ -29,21 +32,22 @@ def artifact_figures(artifact: Artifact) -> list[Figure]:
     return [Figure(_table(artifact), artifact.name, "table")] if artifact.rows else []
 
 
-def _curves(curve: Curve) -> list[Chart]:
+def _curves(curve: Curve, measurements: Sequence[Measurement]) -> list[Chart]:
     square = any(word in curve.name.lower() for word in ("roc", "reliability", "calibration"))
     lines = [Line(name=s.name, x=s.x, y=s.y, low=s.low, high=s.high) for s in curve.series if s.x]
     drawn = any(len(s.x) == 2 and s.x == s.y for s in curve.series)  # the analyzer drew y = x itself
+    finding = curve_finding(curve, measurements)
     out = []
     for start in range(0, len(lines), _LINES):
         part = lines[start : start + _LINES]
         x, y = clean(curve.x_label), clean(curve.y_label)
-        out.append(line_chart(part, curve.title, x_label=x, y_label=y, diagonal=square and not drawn, note=curve.note))
+        out.append(line_chart(part, finding, x_label=x, y_label=y, diagonal=square and not drawn, note=curve.note))
     return out
 
 
 def _density(density: Density) -> Chart:
-    return density_chart(density.rows, density.edges, density.counts, density.title, label=clean(density.x_label),
-                         color=density.color, note=density.note)  # fmt: skip
+    return density_chart(density.rows, density.edges, density.counts, density_finding(density),
+                         label=clean(density.x_label), color=density.color, note=density.note)  # fmt: skip
 
 
 def _pictures(grid: ImageGrid) -> list[Chart]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from dataclasses import replace
 from functools import cache
 from importlib import resources
 
@@ -16,19 +15,31 @@ from auditkit.core.schema import canonical_json, digest_of, to_document
 from auditkit.core.verdict import Verdict
 from auditkit.render.charts import Markup, element
 from auditkit.render.charts.chart import style_sheet
-from auditkit.render.html.about import data_views, detail_facts, first_facts, glossary, prose, provenance, task_words
-from auditkit.render.html.families import anchors_of, family_views, fewer_charts, names_used, outcome_view, slug
+from auditkit.render.html.about import (
+    first_facts,
+    glossary,
+    provenance,
+    sections_after,
+    sections_before,
+    task_words,
+)
+from auditkit.render.html.analyses import analyses_section
+from auditkit.render.html.families import (
+    anchors_of,
+    family_views,
+    names_used,
+    outcome_view,
+    slug,
+)
+from auditkit.render.html.fit import cells_of, fitted
 from auditkit.render.html.judged import rule_views, verdict_view
-from auditkit.render.html.view import STATES, CardView, FamilyView, OutcomeView, RuleView
+from auditkit.render.html.view import STATES, CardView
 from auditkit.render.numerals import count
 from auditkit.render.redact import redact, smallest_cell
 from auditkit.render.redact_verdict import redact_verdict, withheld_disparities
 from auditkit.render.text import capitalised, clean
 
 EMBED_LIMIT = 1_000_000
-# A page over this many bytes is made again with fewer charts a family: (open, folded).
-SIZE = 499_000
-CHARTS = ((6, 6), (6, 2), (6, 0), (5, 0), (4, 0), (3, 0))
 _REGION = 'role="region" tabindex="0" aria-label="'
 
 
@@ -47,16 +58,11 @@ def render_card(evidence: Evidence, verdict: Verdict | None = None) -> str:
     """
     style = f"{style_sheet()}\n{_card_style()}"
     template = _environment().get_template("card.html")
-    view = card_view(evidence, verdict)
-    page = ""
-    for shown in CHARTS:
-        if len(page) > 2 * SIZE and shown != CHARTS[-1]:
-            continue  # far too large: only the fewest charts can help
-        trimmed = replace(view, families=tuple(fewer_charts(family, *shown) for family in view.families))
-        page = template.render(card=trimmed, csp=Markup(content_policy(style)), style=Markup(style))
-        if len(page.encode()) <= SIZE:
-            break
-    return _unique_regions(page).rstrip("\n") + "\n"
+
+    def page(view: CardView) -> str:
+        return template.render(card=view, csp=Markup(content_policy(style)), style=Markup(style))
+
+    return _unique_regions(fitted(card_view(evidence, verdict), page)).rstrip("\n") + "\n"
 
 
 def _unique_regions(page: str) -> str:
@@ -86,10 +92,10 @@ def card_view(evidence: Evidence, verdict: Verdict | None) -> CardView:
     shared = redact(evidence, min_cell)
     judged = None if verdict is None else redact_verdict(verdict, min_cell, withheld_disparities(shared))
     anchors = _rule_anchors(judged)
+    cells = cells_of(shared)
     ruled = frozenset() if judged is None else frozenset(result.metric for result in judged.results)
     places = anchors_of(shared)
-    rules = rule_views(judged, anchors, shared)
-    families = family_views(shared, ruled)
+    families = family_views(shared, ruled, cells)
     idle = tuple(
         outcome_view(outcome, place, places)
         for place, outcome in enumerate(shared.outcomes)
@@ -101,12 +107,11 @@ def card_view(evidence: Evidence, verdict: Verdict | None) -> CardView:
         lede=_lede(shared),
         facts=first_facts(shared),
         verdict=verdict_view(judged, anchors),
-        contents=_contents(rules, families, idle),
-        rules=rules,
-        details=detail_facts(shared),
-        prose=prose(shared),
-        data=data_views(shared),
+        rules=rule_views(judged, anchors, cells),
+        before=sections_before(shared, judged, cells),
+        analyses=analyses_section(shared),
         families=families,
+        after=sections_after(shared, judged),
         unmeasured=idle,
         glossary=glossary(names_used(shared)),
         provenance=provenance(shared, "" if evidence.redacted else evidence.digest or digest_of(evidence)),
@@ -145,18 +150,6 @@ def _rule_anchors(verdict: Verdict | None) -> dict[int, str]:
         seen[anchor] = seen.get(anchor, 0) + 1
         out[index] = anchor if seen[anchor] == 1 else f"{anchor}-{seen[anchor]}"
     return out
-
-
-def _contents(
-    rules: tuple[RuleView, ...], families: tuple[FamilyView, ...], idle: tuple[OutcomeView, ...]
-) -> tuple[tuple[str, str, str], ...]:
-    entries = [("rules", "Rules", str(len(rules)))] if rules else []
-    entries += [("details", "Model details", ""), ("use", "Use and limits", ""), ("data-used", "Data", "")]
-    entries += [(family.anchor, family.title, "") for family in families]
-    if idle:
-        entries.append(("not-measured", "Not measured", str(len(idle))))
-    entries += [("reading", "How to read this", ""), ("provenance", "Provenance", "")]
-    return tuple(entries)
 
 
 def _embedded(shared: Evidence) -> tuple[Markup | None, str]:

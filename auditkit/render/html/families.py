@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from auditkit.core.evidence import Evidence, Measurement, Outcome
+from auditkit.render.charts import Chart
+from auditkit.render.charts.tables import CELLS
 from auditkit.render.html.artifacts import artifact_figures
 from auditkit.render.html.figures import Figure, figures
 from auditkit.render.html.names import FAMILIES, HEADLINES, about, family_title, quantity, title
-from auditkit.render.html.view import STATUSES, Fact, FamilyView, NumberRow, OutcomeView, Tile
-from auditkit.render.numerals import count, number, setting, span, with_unit
+from auditkit.render.html.numbers import number_block, quantities
+from auditkit.render.html.view import STATUSES, FamilyView, OutcomeView, Tile
+from auditkit.render.numerals import count, number, setting, span
 from auditkit.render.text import clean
 
-_TILES = 6
+_TILES = 4
 _OPEN = 6
 _FOLDED = 6
-USUAL_LEVEL = 0.95
 # Curves that tell the whole of a family at a glance, by the last part of their names.
 _WHOLE = frozenset({"roc", "reliability", "dp_frontier", "accuracy_by_eps", "membership_roc", "predicted_actual"})
 _KINDS = (
     *("headline", "curve", "density", "bars", "sweep", "pictures", "groups", "counts", "settings"),
-    *("intersections", "sweep by group", "table"),
+    *("intersections", "bars by group", "sweep by group", "table"),
 )
 
 
@@ -48,12 +52,13 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "x"
 
 
-def family_views(evidence: Evidence, ruled: frozenset[str]) -> tuple[FamilyView, ...]:
+def family_views(evidence: Evidence, ruled: frozenset[str], cells: int = CELLS) -> tuple[FamilyView, ...]:
     """The sections, built-in families first.
 
     Args:
         evidence: The shared copy.
         ruled: Metrics that rules of the policy look at; their charts come first.
+        cells: Most cells of a chart's table that is a real ``<table>``.
     """
     anchors = anchors_of(evidence)
     order = [*FAMILIES, *sorted({outcome.family for outcome in evidence.outcomes} - set(FAMILIES))]
@@ -62,6 +67,7 @@ def family_views(evidence: Evidence, ruled: frozenset[str]) -> tuple[FamilyView,
         members = [(place, outcome) for place, outcome in enumerate(evidence.outcomes) if outcome.family == family]
         if members:
             view = _family(family, members, anchors, ruled)
+            view = replace(view, charts=_with_cells(view.charts, cells), folded=_with_cells(view.folded, cells))
             alike = sum(other.anchor.partition("--")[0] == view.anchor for other in views)
             views.append(replace(view, anchor=f"{view.anchor}--{alike + 1}") if alike else view)
     return tuple(views)
@@ -76,10 +82,9 @@ def _family(
     drawn: list[Figure] = []
     for _, outcome in members:
         for artifact in outcome.artifacts:
-            drawn += artifact_figures(artifact)
+            drawn += artifact_figures(artifact, outcome.measurements)
         drawn += figures(outcome.measurements)
-    ordered = sorted(enumerate(drawn), key=lambda pair: (_importance(pair[1], ruled), pair[0]))
-    charts = [figure for _, figure in ordered]
+    charts = _ordered(drawn, ruled)
     first = [figure for figure in charts if figure.kind != "table"][:_OPEN]
     first += [figure for figure in charts if figure.kind == "table" and not figure.metric.endswith(".shared")][
         : max(0, min(2, _OPEN - len(first)))
@@ -98,18 +103,27 @@ def _family(
     )
 
 
-def fewer_charts(view: FamilyView, stand: int, folded: int) -> FamilyView:
-    """The same section with at most ``stand`` charts open and ``folded`` below them, the first ones kept."""
-    rest = (*view.charts[stand:], *view.folded)
-    return replace(view, charts=view.charts[:stand], folded=rest[:folded],
-                   dropped=view.dropped + max(0, len(rest) - folded))  # fmt: skip
+def _with_cells(charts: Sequence[Chart], cells: int) -> tuple[Chart, ...]:
+    return tuple(replace(chart, cells=cells) for chart in charts)
+
+
+def _ordered(drawn: Sequence[Figure], ruled: frozenset[str]) -> list[Figure]:
+    """The headline, then in turn a chart of what the policy looks at and one that tells the whole, then the rest."""
+    ranked = sorted(enumerate(drawn), key=lambda pair: (_importance(pair[1], ruled), pair[0]))
+    tiers: list[list[Figure]] = [[], [], [], []]
+    for _, figure in ranked:
+        tiers[_importance(figure, ruled)[0]].append(figure)
+    turns = itertools.chain.from_iterable(itertools.zip_longest(tiers[1], tiers[2]))
+    return [*tiers[0], *(figure for figure in turns if figure is not None), *tiers[3]]
 
 
 def _importance(figure: Figure, ruled: frozenset[str]) -> tuple[int, int, int]:
     base = quantity(figure.metric)
     known = next((rank for rank, name in enumerate(HEADLINES) if name.split(".")[0] == base), len(HEADLINES))
-    whole = figure.kind in ("headline", "density") or base in _WHOLE
-    return (0 if whole or figure.metric in ruled else 1, _KINDS.index(figure.kind), known)
+    whole = figure.kind == "density" or base in _WHOLE
+    looked_at = figure.metric in ruled and figure.kind != "bars by group"
+    rank = 0 if figure.kind == "headline" else 1 if looked_at else 2 if whole else 3
+    return (rank, _KINDS.index(figure.kind), known)
 
 
 def _tiles(
@@ -140,29 +154,30 @@ def _tile(measurement: Measurement, anchor: str) -> Tile:
     if measurement.value is None:
         detail.append(clean(measurement.reason or ""))
     elif measurement.interval is not None:
-        detail.append(f"{span(measurement.interval)}")
+        detail.append(span(measurement.interval))
     if measurement.n is not None:
         detail.append(f"n {count(measurement.n)}" + ("" if measurement.n_of == "rows" else f" {measurement.n_of}"))
+    if measurement.unit and measurement.value is not None:
+        detail.insert(0, clean(measurement.unit, limit=24))
+    what = about(measurement)
     return Tile(
         anchor=anchor,
         label=title(measurement.name),
-        about=about(measurement),
         value=number(measurement.value),
-        unit=clean(measurement.unit, limit=24) if measurement.value is not None else "",
-        detail=", ".join(detail),
+        detail=", ".join(detail if what == "all rows" else [*detail, what]),
         warning=clean(measurement.unreliable or ""),
     )
 
 
 def outcome_view(outcome: Outcome, place: int, anchors: Mapping[tuple[int, int], str]) -> OutcomeView:
     """One analyzer: what it is, what became of it, and every number it gave."""
-    facts: list[Fact] = [("Analyzer", f"{clean(outcome.analyzer)} {clean(outcome.version)}".strip())]
+    how = [f"Analyzer {clean(outcome.analyzer)} {clean(outcome.version)}".strip() + "."]
     if outcome.reference:
-        facts.append(("Method", clean(outcome.reference)))
+        how.append(f"Method: {clean(outcome.reference)}.")
     if outcome.params:
-        facts.append(("Settings", _settings(outcome.params)))
+        how.append(f"Settings: {_settings(outcome.params)}.")
     if outcome.seed is not None:
-        facts.append(("Seed", str(outcome.seed)))
+        how.append(f"Seed {outcome.seed}.")
     return OutcomeView(
         name=clean(outcome.analyzer),
         anchor=f"analyzer-{slug(outcome.analyzer)}-{place}",
@@ -170,40 +185,22 @@ def outcome_view(outcome: Outcome, place: int, anchors: Mapping[tuple[int, int],
         status=outcome.status,
         word=STATUSES[outcome.status],
         reason=clean(outcome.reason or ""),
-        facts=tuple(facts),
+        how=" ".join(how),
         notes=tuple(clean(note) for note in outcome.notes),
-        numbers=tuple(_number_row(m, anchors[place, index]) for index, m in enumerate(outcome.measurements)),
+        count=len(outcome.measurements),
+        quantities=quantities(outcome, place, anchors),
     )
+
+
+def with_numbers(view: FamilyView, own: AbstractSet[str]) -> FamilyView:
+    """The same section with its numbers laid out; those of ``own`` get an element, and so an anchor, of their own."""
+    return replace(view, outcomes=tuple(
+        replace(outcome, numbers=number_block(f"{outcome.name} ({outcome.anchor})", outcome.quantities, own))
+        if outcome.quantities else outcome for outcome in view.outcomes))  # fmt: skip
 
 
 def _settings(params: Mapping[str, object]) -> str:
     return "; ".join(f"{clean(name)} {setting(value)}" for name, value in sorted(params.items()))
-
-
-def _number_row(measurement: Measurement, anchor: str) -> NumberRow:
-    interval = measurement.interval
-    how = ""
-    if interval is not None:
-        how = clean(interval.method) + ("" if interval.level == USUAL_LEVEL else f", {_level(interval.level)} %")
-    notes = []
-    if measurement.unreliable:
-        notes.append(f"Not to be relied upon: {clean(measurement.unreliable)}")
-    if measurement.reason:
-        notes.append(clean(measurement.reason))
-    return NumberRow(
-        anchor=anchor,
-        label=title(measurement.name),
-        about=about(measurement),
-        value=with_unit(measurement.value, measurement.unit),
-        interval=span(interval),
-        n=count(measurement.n) + ("" if measurement.n_of == "rows" else f" {measurement.n_of}"),
-        how=how,
-        note="; ".join(notes),
-    )
-
-
-def _level(level: float) -> str:
-    return f"{100.0 * level:.4f}".rstrip("0").rstrip(".")
 
 
 def names_used(evidence: Evidence) -> Iterable[str]:

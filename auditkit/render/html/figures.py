@@ -13,7 +13,7 @@ from auditkit.render.numerals import group_label, number, parameters, setting
 from auditkit.render.text import capitalised, clean, words
 
 Params = tuple[tuple[str, Scalar], ...]
-_SHOWN_FEATURES = 12
+_SHOWN_FEATURES = 10
 _SERIES = 6
 _GROUPS = 24
 
@@ -91,7 +91,11 @@ def _features(measurements: list[Measurement]) -> Drawn:
         finding = f"{best}: {number(lead.value)}{_with(_params(first, 'feature'))}.{tail}"
         rows = [row_of(m, clean(m.params["feature"])) for m in top]
         out.append(
-            Figure(bar_chart(rows, finding, label=label(first.name), unit=clean(first.unit)), first.name, "bars")
+            Figure(
+                bar_chart(rows, finding, label=label(first.name), unit=clean(first.unit)),
+                first.name,
+                "bars by group" if first.slice else "bars",
+            )
         )
     return out, chosen
 

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from auditkit.core.evidence import Evidence
 from auditkit.core.verdict import Comparison, RuleResult, State, Verdict
-from auditkit.render.charts import Chart, Limit, Row, interval_chart
-from auditkit.render.html.names import label, title
-from auditkit.render.html.view import (
-    STATES,
-    ComparisonView,
-    Fact,
-    Reason,
-    RuleView,
-    SideView,
-    Tally,
-    VerdictView,
-)
+from auditkit.render.charts import Chart, Markup, Row, interval_chart
+from auditkit.render.charts.tables import CELLS, table_markup
+from auditkit.render.html.names import label
+from auditkit.render.html.plain import about_comparison, demand_of, limit_of, rule_sentence, verdict_sentence
+from auditkit.render.html.view import STATES, Reason, RuleView, Tally, VerdictView
 from auditkit.render.numerals import MISSING, count, number, span
-from auditkit.render.text import capitalised, clean
+from auditkit.render.text import clean
 
 ORDER = ("fail", "error", "inconclusive", "waived", "pass")
 _SHOWN = 6
-_CHART_ROWS = 24
-_NUMBER = re.compile(r"[-−+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_CHART_ROWS = 8
 _TALLY = {"pass": "passed", "fail": "failed", "inconclusive": "not enough evidence", "error": "not judged",
           "waived": "waived"}  # fmt: skip
 
@@ -45,7 +35,7 @@ def verdict_view(verdict: Verdict | None, anchors: Mapping[int, str]) -> Verdict
             state=verdict.results[i].state,
             word=_word(verdict.results[i]),
             id=clean(verdict.results[i].id),
-            message=capitalised(clean(verdict.results[i].message)),
+            message=rule_sentence(verdict.results[i]),
         )
         for i in bad[:_SHOWN]
     )
@@ -56,10 +46,11 @@ def verdict_view(verdict: Verdict | None, anchors: Mapping[int, str]) -> Verdict
     return VerdictView(
         state=verdict.state,
         word=word,
-        sentence=clean(verdict.summary) or fallback,
+        sentence=verdict_sentence(verdict) or fallback,
         reasons=reasons,
         more=max(0, len(bad) - _SHOWN),
         tallies=tallies,
+        passed=tuple((anchors[i], clean(verdict.results[i].id)) for i in order if verdict.results[i].state == "pass"),
         policy=_policy(verdict),
         unmeasured=tuple(clean(name) for name in verdict.unmeasured),
     )
@@ -82,22 +73,20 @@ def _policy(verdict: Verdict) -> str:
     return f"{named}{rules}, as of {clean(verdict.as_of)}" if verdict.as_of else f"{named}{rules}"
 
 
-def rule_views(verdict: Verdict | None, anchors: Mapping[int, str], evidence: Evidence) -> tuple[RuleView, ...]:
-    """Every rule, those that did not pass first."""
+def rule_views(verdict: Verdict | None, anchors: Mapping[int, str], cells: int = CELLS) -> tuple[RuleView, ...]:
+    """Every rule, those that did not pass first; tables of more than ``cells`` cells are lined-up text."""
     if verdict is None:
         return ()
     order = sorted(range(len(verdict.results)), key=lambda i: (_rank(verdict.results[i]), i))
-    return tuple(_rule(verdict.results[i], anchors[i], evidence) for i in order)
+    return tuple(_rule(verdict.results[i], anchors[i], cells) for i in order)
 
 
-def _rule(result: RuleResult, anchor: str, evidence: Evidence) -> RuleView:
-    decide = "the interval" if result.decide == "interval" else "the estimate"
-    facts: list[Fact] = [
-        ("Metric", clean(result.metric)),
-        ("Decided on", f"{decide}, confidence {number(100 * result.confidence)} %"),
-    ]
+def _rule(result: RuleResult, anchor: str, cells: int) -> RuleView:
+    how = [f"Metric: {clean(result.metric)}"] if result.metric else []
+    decide = "its whole interval" if result.decide == "interval" else "its estimate"
+    how.append(f"decided on {decide}, at {number(100 * result.confidence)} % confidence")
     if result.line is not None:
-        facts.append(("Line in the policy", str(result.line)))
+        how.append(f"line {result.line} of the policy")
     waiver = ""
     if result.waiver is not None:
         held = result.waiver
@@ -108,78 +97,60 @@ def _rule(result: RuleResult, anchor: str, evidence: Evidence) -> RuleView:
         id=clean(result.id),
         state=result.state,
         word=_word(result),
-        message=capitalised(clean(result.message)),
-        demand=_demand(result),
-        head=capitalised(result.compare) if result.compare in ("difference", "ratio") else "Value",
-        limit=_limit_text(result.limit),
-        comparisons=tuple(_comparison(comparison, result.message) for comparison in result.comparisons),
-        facts=tuple(facts),
+        message=rule_sentence(result),
+        demand=demand_of(result),
+        how=", ".join(how) + ".",
+        compared=_compared(result, cells),
         chart=_chart(result),
         reason=clean(result.reason),
         waiver=waiver,
-        warning=result.level == "warning",
     )
 
 
-def _demand(result: RuleResult) -> str:
-    kind = {"difference": " difference between groups", "ratio": " ratio between groups"}.get(result.compare, "")
-    return f"{title(result.metric)}{kind}: {_limit_text(result.limit)}"
-
-
-def _limit_text(limit: str) -> str:
-    return clean(limit).replace("<=", "≤").replace(">=", "≥")
-
-
-def _comparison(comparison: Comparison, said: str) -> ComparisonView:
-    sides = tuple(
-        SideView(group=clean(side.group), value=number(side.value), interval=span(side.interval), n=count(side.n))
-        for side in comparison.sides
-    )
-    needed = comparison.n_needed
-    return ComparisonView(
-        label=clean(comparison.label) + (" (exploratory)" if comparison.exploratory else ""),
-        state=comparison.state,
-        word=STATES[comparison.state][0],
-        value=number(comparison.value),
-        interval=span(comparison.interval),
-        n=count(comparison.n),
-        needed=MISSING if needed is None else f"{count(needed)}",
-        message="" if comparison.message in said else capitalised(clean(comparison.message)),
-        sides=sides,
-    )
-
-
-def limit_of(text: str, comparisons: tuple[Comparison, ...] = ()) -> Limit | None:
-    """The number in a limit such as ``<= 0.1`` with the side that it allows; ``None`` when it is not plain.
-
-    >>> limit_of("<= 0.1")
-    Limit(value=0.1, allowed='below')
-    >>> limit_of("at least 0.8").allowed
-    'above'
-    """
-    found = _NUMBER.findall(text)
-    if len(found) != 1:
+def _compared(result: RuleResult, cells: int) -> Markup | None:
+    """Every comparison as a table: the rates behind it, the interval, the limit, the state, the rows needed."""
+    if not result.comparisons:
         return None
-    value = float(found[0].replace("−", "-"))
-    lowered = text.lower()
-    if any(sign in lowered for sign in ("<", "≤", "max", "at most", "below", "no more")):
-        return Limit(value=value, allowed="below")
-    if any(sign in lowered for sign in (">", "≥", "min", "at least", "above", "no less")):
-        return Limit(value=value, allowed="above")
-    return None
+    sides = max(len(comparison.sides) for comparison in result.comparisons)
+    value = result.compare.capitalize() if result.compare in ("difference", "ratio") else "Value"
+    heads = ["Compared", *(["Group: rate (interval), n"] * sides if sides > 1 else []), value, "Interval", "n",
+             "State", "Rows needed", "Remark"]  # fmt: skip
+    rows = [_cells(comparison, result, sides if sides > 1 else 0) for comparison in result.comparisons]
+    kept = [index for index in range(len(heads)) if any(row[index] not in ("", MISSING) for row in rows)]
+    shown = [[row[i] for i in kept] for row in rows]
+    return table_markup(f"comparisons of {result.id}", [heads[i] for i in kept], shown, cells)
+
+
+def _cells(comparison: Comparison, result: RuleResult, sides: int) -> list[str]:
+    rates = [f"{clean(side.group)}: {number(side.value)} ({span(side.interval)}), n {count(side.n)}"
+             for side in comparison.sides[:sides]]  # fmt: skip
+    told = comparison.value is None or comparison.state == "error" or comparison.interval is None
+    remark = clean(comparison.message) if told and comparison.message not in result.message else ""
+    return [
+        about_comparison(comparison.label) + (" (exploratory)" if comparison.exploratory else ""),
+        *(rates + [MISSING] * (sides - len(rates))),
+        number(comparison.value),
+        span(comparison.interval),
+        count(comparison.n),
+        STATES[comparison.state][0],
+        count(comparison.n_needed),
+        remark,
+    ]
 
 
 def _chart(result: RuleResult) -> Chart | None:
-    """Each comparison with its interval against the limit."""
+    """Each comparison against the limit, the worst first; of a rule that holds, the table is enough."""
     if result.state == "pass":
-        return None  # the table says it
+        return None
     limit = limit_of(result.limit)
     shown = [comparison for comparison in result.comparisons if comparison.value is not None]
     if limit is None or not shown:
         return None
+    sign = -1.0 if limit.allowed == "below" else 1.0
+    shown.sort(key=lambda comparison: (sign * (comparison.value or 0.0), comparison.label))
     rows = [
         Row(
-            label=clean(comparison.label),
+            label=about_comparison(comparison.label),
             value=comparison.value,
             low=comparison.interval.low if comparison.interval else None,
             high=comparison.interval.high if comparison.interval else None,
@@ -190,7 +161,7 @@ def _chart(result: RuleResult) -> Chart | None:
     ]
     finding = _finding([comparison.state for comparison in result.comparisons], result.decide)
     if len(shown) > _CHART_ROWS:
-        finding += f" The first {_CHART_ROWS} are drawn."
+        finding += f" The {_CHART_ROWS} nearest to breaking it are drawn."
     kind = {"difference": "difference of ", "ratio": "ratio of "}.get(result.compare, "")
     chart = interval_chart(rows, finding, label=kind + label(result.metric), limit=limit)
     return replace(chart, rows=())  # the table of comparisons stands right below

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from auditkit.core.evidence import Measurement
 from auditkit.render.numerals import parameters
 from auditkit.render.text import capitalised, clean, words
@@ -147,13 +149,19 @@ def meaning(name: str) -> str | None:
     return f"{_KINDS[kind][1]}; the rate is {sentence}" if kind else sentence
 
 
-def about(measurement: Measurement) -> str:
-    """What identifies a measurement besides its name: its rows, its columns and its parameters."""
+def about(measurement: Measurement, without: Container[str] = ()) -> str:
+    """What identifies a measurement besides its name: its rows, its columns and its parameters.
+
+    Args:
+        measurement: What to name.
+        without: Parameters that are said elsewhere.
+    """
     parts = [f"{clean(column)} {clean(group)}" for column, group in sorted(measurement.slice.items())]
     if measurement.over:
         parts.append("over " + " and ".join(clean(column) for column in measurement.over))
-    if measurement.params:
-        parts.append(parameters(measurement.params))
+    varying = {name: value for name, value in measurement.params.items() if name not in without}
+    if varying:
+        parts.append(parameters(varying))
     return ", ".join(parts) or "all rows"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from auditkit.render.charts import Chart, Markup
+from auditkit.render.html.numbers import Quantity
 
 Fact = tuple[str, str]
 
@@ -52,7 +53,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictView:
-    """The first screen."""
+    """The first screen; ``passed`` are anchor and id of the rules that hold."""
 
     state: str
     word: str
@@ -60,33 +61,9 @@ class VerdictView:
     reasons: tuple[Reason, ...] = ()
     more: int = 0
     tallies: tuple[Tally, ...] = ()
+    passed: tuple[tuple[str, str], ...] = ()
     policy: str = ""
     unmeasured: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SideView:
-    """One rate that a rule compared."""
-
-    group: str
-    value: str
-    interval: str
-    n: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComparisonView:
-    """One line of a rule's table."""
-
-    label: str
-    state: str
-    word: str
-    value: str
-    interval: str
-    n: str
-    needed: str
-    message: str
-    sides: tuple[SideView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,14 +76,11 @@ class RuleView:
     word: str
     message: str
     demand: str
-    head: str
-    limit: str
-    comparisons: tuple[ComparisonView, ...]
-    facts: tuple[Fact, ...] = ()
+    how: str
+    compared: Markup | None = None
     chart: Chart | None = None
     reason: str = ""
     waiver: str = ""
-    warning: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,30 +89,14 @@ class Tile:
 
     anchor: str
     label: str
-    about: str
     value: str
-    unit: str
     detail: str
     warning: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NumberRow:
-    """One measurement in the table of all numbers."""
-
-    anchor: str
-    label: str
-    about: str
-    value: str
-    interval: str
-    n: str
-    how: str
-    note: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeView:
-    """One analyzer."""
+    """One analyzer; ``quantities`` are laid out as ``numbers`` once it is known which get an anchor of their own."""
 
     name: str
     anchor: str
@@ -146,9 +104,11 @@ class OutcomeView:
     status: str
     word: str
     reason: str
-    facts: tuple[Fact, ...]
+    how: str
     notes: tuple[str, ...] = ()
-    numbers: tuple[NumberRow, ...] = ()
+    count: int = 0
+    quantities: tuple[Quantity, ...] = ()
+    numbers: Markup | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +127,7 @@ class FamilyView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prose:
-    """A heading with what the owner of the model says under it; ``missing`` names the key to fill in."""
+    """What the owner of the model says under a heading; ``missing`` names the key to fill in."""
 
     title: str
     paragraphs: tuple[str, ...]
@@ -175,14 +135,16 @@ class Prose:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataView:
-    """One split of the data."""
+class Section:
+    """One section of a model card: the owner's prose and, beside it, what was measured."""
 
+    anchor: str
     title: str
-    facts: tuple[Fact, ...]
-    prose: Prose
-    groups: tuple[Chart, ...] = ()
-    features: Chart | None = None
+    prose: tuple[Prose, ...] = ()
+    facts: tuple[Fact, ...] = ()
+    measured: tuple[tuple[str, str], ...] = ()
+    charts: tuple[Chart, ...] = ()
+    more: tuple[tuple[str, Markup], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,12 +155,11 @@ class CardView:
     lede: str
     facts: tuple[Fact, ...]
     verdict: VerdictView
-    contents: tuple[tuple[str, str, str], ...]
     rules: tuple[RuleView, ...]
-    details: tuple[Fact, ...]
-    prose: tuple[Prose, ...]
-    data: tuple[DataView, ...]
+    before: tuple[Section, ...]
+    analyses: Section
     families: tuple[FamilyView, ...]
+    after: tuple[Section, ...]
     unmeasured: tuple[OutcomeView, ...]
     glossary: tuple[Fact, ...]
     provenance: tuple[Fact, ...]
@@ -207,3 +168,14 @@ class CardView:
     banners: tuple[str, ...] = ()
     embedded: Markup | None = None
     embedded_note: str = ""
+
+    @property
+    def contents(self) -> tuple[tuple[str, str, bool], ...]:
+        """Anchor, heading and whether it is a part of the one before, for the contents list."""
+        entries = [("rules", f"Rules ({len(self.rules)})", False)] if self.rules else []
+        entries += [(section.anchor, section.title, False) for section in (*self.before, self.analyses)]
+        entries += [(family.anchor, family.title, True) for family in self.families]
+        entries += [(section.anchor, section.title, False) for section in self.after]
+        if self.unmeasured:
+            entries.append(("not-measured", f"Not measured ({len(self.unmeasured)})", False))
+        return (*entries, ("reading", "How to read this", False), ("provenance", "Provenance", False))
