@@ -22,8 +22,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from auditkit.core.errors import AuditkitError
+from auditkit.methods.explain.game import make_game
 from auditkit.methods.explain.shap_engine import explain_scores
-from auditkit.methods.explain.shapley import make_game, shapley_values
+from auditkit.methods.explain.shapley import shapley_values
 from auditkit.methods.explain.tree_cells import cell_centres
 
 F = 6

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditkit.core.errors import AuditkitError, UsageError
-from auditkit.methods.explain.shapley import explain_game, make_game, shapley_values
+from auditkit.methods.explain.game import make_game
+from auditkit.methods.explain.shapley import explain_game, shapley_values
 
 
 def brute_force(predict, row, background):

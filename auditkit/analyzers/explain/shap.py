@@ -79,8 +79,8 @@ def _attribute(
     clean: FloatArray,
 ) -> Attribution:
     """Attributions checked against the cached scores of the original rows, so that encoding is checked too."""
+    from auditkit.methods.explain.game import make_game
     from auditkit.methods.explain.shap_engine import explain_scores
-    from auditkit.methods.explain.shapley import make_game
 
     game = make_game(explained.predict, matrix, background, [(j,) for j in range(matrix.shape[1])])
     attribution = explain_scores(

@@ -17,8 +17,9 @@ from auditkit.core.attribution import Attribution
 from auditkit.core.errors import AuditkitError
 from auditkit.core.subject import FloatArray
 from auditkit.methods.explain.additivity import additivity_limit, checked
+from auditkit.methods.explain.game import Game, background_hash, make_game
 from auditkit.methods.explain.quiet import quiet
-from auditkit.methods.explain.shapley import Game, background_hash, explain_game, make_game
+from auditkit.methods.explain.shapley import explain_game
 from auditkit.methods.explain.tree_cells import cell_centres
 
 Engine = Literal["auto", "shap", "shapley"]
