@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,7 @@ import numpy as np
 
 from auditkit.config.factories import call_factory
 from auditkit.config.source import Source, read_source, resolve_path
-from auditkit.core.errors import UsageError
+from auditkit.core.errors import AuditkitError, UsageError
 
 if TYPE_CHECKING:
     from auditkit.config.model import Config, DataSection, ModelSection
@@ -43,39 +45,69 @@ def subject_from_config(config: Config, device: str = "cpu", *, allowed: tuple[P
         sensitive = _sensitive(config, source) if set(data.sensitive) <= set(source.names) else None
         inputs = _inputs(config, source, takes)
         train = (inputs, y) if not sensitive else (inputs, y, sensitive)
-    return make_subject(
-        model,
-        _inputs(config, test, takes),
-        test.column(data.target, where=config.where("data", "target")),
-        sensitive=_sensitive(config, test) or None,
-        train=train,
-        weights=_optional(config, test, "weight"),
-        clusters=_optional(config, test, "cluster"),
-        task=data.task,
-        positive=data.positive,
-        schema=_schema(data),
-        recipe=_recipe(config),
-        device=device,
-        name=config.model.name or config.card.title or type(model).__name__,
-    )
+    recipe = _recipe(config)
+    with _located(config):
+        return make_subject(
+            model,
+            _inputs(config, test, takes),
+            test.column(data.target, where=config.where("data", "target")),
+            sensitive=_sensitive(config, test) or None,
+            train=train,
+            weights=_optional(config, test, "weight"),
+            clusters=_optional(config, test, "cluster"),
+            task=data.task,
+            positive=data.positive,
+            schema=_schema(data),
+            recipe=recipe,
+            device=device,
+            name=config.model.name or config.card.title or type(model).__name__,
+        )
 
 
 def _saved_predictions(config: Config, test: Source) -> Subject:
     from auditkit.subjects.build import make_predictions_subject
 
     data = config.data
-    return make_predictions_subject(
-        test.column(data.target, where=config.where("data", "target")),
-        _optional(config, test, "prediction"),
-        _scores(config, test),
-        sensitive=_sensitive(config, test) or None,
-        weights=_optional(config, test, "weight"),
-        clusters=_optional(config, test, "cluster"),
-        task=data.task,
-        positive=data.positive,
-        classes=data.classes,
-        name=config.card.title or "saved predictions",
-    )
+    with _located(config):
+        return make_predictions_subject(
+            test.column(data.target, where=config.where("data", "target")),
+            _optional(config, test, "prediction"),
+            _scores(config, test),
+            sensitive=_sensitive(config, test) or None,
+            weights=_optional(config, test, "weight"),
+            clusters=_optional(config, test, "cluster"),
+            task=data.task,
+            positive=data.positive,
+            classes=data.classes,
+            name=config.card.title or "saved predictions",
+        )
+
+
+_ARGUMENTS = {
+    "y": "target",
+    "y_true": "target",
+    "y_pred": "prediction",
+    "scores": "score",
+    "sensitive": "sensitive",
+    "weights": "weight",
+    "clusters": "cluster",
+    "positive": "positive",
+    "train": "train",
+}
+
+
+@contextlib.contextmanager
+def _located(config: Config) -> Iterator[None]:
+    """Errors about an argument are told as errors about the line of the configuration that gave it."""
+    try:
+        yield
+    except AuditkitError as error:
+        key = _ARGUMENTS.get(error.where or "")
+        given = None if key is None else getattr(config.data, key)
+        if key is None or given is None:
+            raise
+        place = f"{config.where('data', key)}, {key} = {given if isinstance(given, tuple) else repr(given)}"
+        raise type(error)(error.code, error.what, where=place, why=error.why, fix=error.fix) from error
 
 
 def _model(config: Config, section: ModelSection, device: str, allowed: tuple[Path, ...]) -> Any:
@@ -200,7 +232,11 @@ def _scores(config: Config, source: Source) -> Any:
             columns.append(values.astype(np.float64))
         except (TypeError, ValueError) as error:
             raise UsageError(
-                "AK138", f"the score column {name!r} is not numeric", where=where, why=str(error), fix="name scores"
+                "AK138",
+                f"the score column {name!r} is not numeric",
+                where=where,
+                why=str(error),
+                fix="write scores as plain numbers from 0 to 1, with a decimal point",
             ) from error
     return columns[0] if isinstance(config.data.score, str) else np.column_stack(columns)
 

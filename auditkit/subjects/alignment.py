@@ -229,11 +229,23 @@ def _groups(name: str, values: Any, where: str) -> StrArray:
             "AK218",
             f"sensitive column {name!r} has {len(set(names))} distinct values; at most {MAX_GROUPS} can be groups",
             where=where,
-            why="a number is not a group",
-            fix=f'bin it first, e.g. pandas.cut(df["{name}"], [0, 25, 45, 65, 120])',
+            why=_why_many(uniques),
+            fix=f'bin it first, e.g. pandas.cut(df["{name}"], [0, 25, 45, 65, 120])'
+            if _are_numbers(uniques)
+            else "name a column of a few groups, or merge the rare ones",
         )
     table: npt.NDArray[np.str_] = np.array([*names, MISSING_GROUP], dtype=np.str_)
     return table[codes] if len(codes) else np.zeros(0, dtype=np.str_)
+
+
+def _are_numbers(uniques: Any) -> bool:
+    return all(isinstance(value, int | float | np.number) for value in uniques)
+
+
+def _why_many(uniques: Any) -> str:
+    if _are_numbers(uniques):
+        return "a number is not a group"
+    return f"it looks like a name or an identifier: {', '.join(repr(label_name(value)) for value in uniques[:3])} ..."
 
 
 def _from_tensor(values: Any) -> Any:

@@ -78,7 +78,13 @@ def read_arrays(path: str | Path, *, max_bytes: int = MAX_ARRAY_BYTES) -> dict[s
         with zipfile.ZipFile(path) as archive:
             total = sum(item.file_size for item in archive.infolist())
     except (zipfile.BadZipFile, OSError) as error:
-        raise LoadError("AK234", f"{path.name!r} is not an npz file", where=path.name, why=str(error)) from error
+        raise LoadError(
+            "AK234",
+            f"{path.name!r} is not an npz file",
+            where=path.name,
+            why=str(error),
+            fix="save the arrays with numpy.savez",
+        ) from error
     if total > max_bytes:
         raise LoadError(
             "AK243", f"{path.name!r} unpacks to {total} bytes; at most {max_bytes} are read", where=path.name
@@ -185,7 +191,12 @@ def _read_csv(
         [target],
     ).fetchone()
     if line is None or not line[0] or "\x00" in line[0]:
-        raise LoadError("AK231", f"{name!r} does not begin with a header line of column names", where=name)
+        raise LoadError(
+            "AK231",
+            f"{name!r} does not begin with a header line of column names",
+            where=name,
+            fix="save it as UTF-8 text with the column names in the first line",
+        )
     options = ", delim = ?, quote = '\"', escape = '\"', comment = '', skip = 0"
     values = [target, _delimiter(line[0], name)]
     raw = connection.execute(

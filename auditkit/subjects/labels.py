@@ -78,8 +78,13 @@ def encode_labels(values: Any, classes: Sequence[str], *, where: str) -> IntArra
     codes, uniques = pd.factorize(column, use_na_sentinel=True)
     n_missing = int((codes < 0).sum())
     if n_missing:
+        what = "decisions" if where == "y_pred" else "labels"
         raise UsageError(
-            "AK203", f"{n_missing} of {len(codes)} labels are missing", where=where, fix="drop the rows without a label"
+            "AK203",
+            f"{n_missing} of {len(codes)} {what} are missing",
+            where=where,
+            why="a row without one counts neither as right nor as wrong",
+            fix=f"drop the rows without a {what[:-1]}",
         )
     index = {name: code for code, name in enumerate(classes)}
     names = [label_name(value) for value in uniques]

@@ -13,7 +13,7 @@ from auditkit.core.subject import FloatArray, Schema, Subject
 from auditkit.subjects.alignment import aligned, common_index, label_column, regression_target
 from auditkit.subjects.callable import two_columns
 from auditkit.subjects.datasets import finished, make_dataset
-from auditkit.subjects.labels import class_names, encode_labels, positive_code
+from auditkit.subjects.labels import class_names, encode_labels, label_name, positive_code
 from auditkit.subjects.output_checks import checked_scores
 from auditkit.subjects.predictions import SavedPredictions
 from auditkit.subjects.tasks import known_task, looks_continuous, positive_of, seen_labels, task_of
@@ -48,7 +48,7 @@ def make_predictions_subject(  # noqa: PLR0913 - the public surface
         name: The name on the card.
 
     Raises:
-        UsageError: AK200 to AK220.
+        UsageError: AK200 to AK220, AK246 to AK250.
     """
     wanted = known_task(task)
     n = len(y_true)
@@ -64,7 +64,8 @@ def make_predictions_subject(  # noqa: PLR0913 - the public surface
     if wanted == "regression" or (wanted is None and classes is None and looks_continuous(truth)):
         model = _saved_values(decided if decided is not None else scores)
     else:
-        names = class_names(classes if classes is not None else seen_labels(truth, decided))
+        names = _names(truth, decided, classes)
+        _check_pair(truth, decided, names, scores, positive if wanted != "multiclass" else None)
         model = _saved_classes(decided, scores, names, positive, n)
     found = task_of(model, wanted)
 
@@ -100,7 +101,7 @@ def _saved_classes(decided: Any, scores: Any, names: tuple[str, ...], positive: 
             array = two_columns(array.reshape(n), "probability")
             if positive_code(names, positive) == 0:
                 array = array[:, ::-1]
-        table = checked_scores(array, n, len(names), space="probability", where="scores")
+        table = _probabilities(array, n, names)
     if decided is not None:
         codes = encode_labels(decided, names, where="y_pred")
     elif table is not None and len(names) == 2:
@@ -109,3 +110,97 @@ def _saved_classes(decided: Any, scores: Any, names: tuple[str, ...], positive: 
     else:
         codes = np.argmax(np.asarray(table), axis=1).astype(np.int64)
     return SavedPredictions(codes, table, classes=names, score_space="probability")
+
+
+def _names(truth: Any, decided: Any, classes: Sequence[Any] | None) -> tuple[str, ...]:
+    """The class names, given or seen in labels and decisions.
+
+    Raises:
+        UsageError: AK217 two classes of one name; AK249 fewer than two classes occur.
+    """
+    seen = classes if classes is not None else seen_labels(truth, decided)
+    if classes is None and len(seen) < 2:
+        shown = f"only {label_name(seen[0])!r} occurs" if seen else "none occurs, they are all missing"
+        raise UsageError(
+            "AK249",
+            f"of labels and decisions together {shown}; at least two classes are needed",
+            where="y_true",
+            why="without a second class there is nothing that a decision could get wrong",
+            fix="audit rows of both classes, or name both: classes = [...]",
+        )
+    return class_names(seen)
+
+
+def _check_pair(truth: Any, decided: Any, names: tuple[str, ...], scores: Any, positive: Any) -> None:
+    """Labels and decisions must be in one coding, and of two classes where one is named positive or has the scores.
+
+    Raises:
+        UsageError: AK246 they share no label; AK247 more than two classes.
+    """
+    parts = [("y_true", seen_labels(truth))] + ([] if decided is None else [("y_pred", seen_labels(decided))])
+    found = {where: [label_name(label) for label in labels] for where, labels in parts}
+    if len(found) == 2 and len(names) > 2 and all(found.values()) and not set(found["y_true"]) & set(found["y_pred"]):
+        coded = {frozenset(names) for names in found.values()}
+        if any(not group <= {"0", "1", "False", "True"} for group in coded):
+            raise UsageError(
+                "AK246",
+                f"labels ({_listed(found['y_true'])}) and decisions ({_listed(found['y_pred'])}) share no value",
+                where="y_pred",
+                why="every decision would be counted as wrong",
+                fix="write both in one coding, such as no/yes or 0/1",
+            )
+    single = scores is not None and np.asarray(scores).ndim == 1
+    if len(names) < 3 or not (single or positive is not None):
+        return
+    odd = [name for name in found.get("y_pred", []) if name not in found["y_true"]]
+    bare = [name.strip().casefold() for name in names]
+    alike = [name for name, plain in zip(names, bare, strict=True) if bare.count(plain) > 1]
+    extra = f"; only among the decisions: {_listed(odd)}" if odd else ""
+    raise UsageError(
+        "AK247",
+        f"there are {len(names)} classes, {_listed(names)}, where one positive class or one score column needs two",
+        where="y_pred" if odd else "y_true",
+        why=f"labels hold {_listed(found['y_true'])}{extra}",
+        fix=(f"{_listed(alike)} differ in blanks or capitals only: " if alike else "")
+        + "mend or drop the rows of a value too many, or leave positive and the score out for several classes",
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:5])) + (" ..." if len(names) > 5 else "")
+
+
+def _probabilities(array: npt.NDArray[Any], n: int, names: tuple[str, ...]) -> FloatArray:
+    """Scores ``(n, k)`` that are probabilities.
+
+    Raises:
+        UsageError: AK248 missing, infinite, or outside 0 to 1; AK250 one column a class is missing.
+    """
+    if array.shape != (n, len(names)):
+        raise UsageError(
+            "AK250",
+            f"scores of shape {array.shape} for {n} rows and {len(names)} classes",
+            where="scores",
+            fix="give one column for each class, in the order of classes=",
+        )
+    values = np.asarray(array, dtype=np.float64)
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        raise UsageError(
+            "AK248",
+            f"{int(bad.sum())} of {n} scores are missing or infinite",
+            where="scores",
+            fix="drop the rows without a score, or leave the score out",
+        )
+    outside = ((values < 0) | (values > 1)).any(axis=1)
+    if outside.any():
+        given = values[:, -1] if len(names) == 2 else values
+        low, high = float(given.min()), float(given.max())
+        raise UsageError(
+            "AK248",
+            f"{int(outside.sum())} of {n} scores are not probabilities: they lie outside 0 to 1",
+            where="scores",
+            why=f"they range from {low:g} to {high:g}",
+            fix="divide percentages by 100; turn margins and logits into probabilities, or leave the score out",
+        )
+    return checked_scores(values, n, len(names), space="probability", where="scores")

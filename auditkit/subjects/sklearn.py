@@ -199,15 +199,19 @@ def is_sklearn_estimator(model: Any) -> bool:
 def _is_regressor(estimator: Any) -> bool:
     from sklearn.base import is_classifier, is_regressor
 
-    if _attribute(estimator, "classes_") is not None or is_classifier(estimator):
+    if _attribute(estimator, "classes_") is not None:
         return False
-    return bool(is_regressor(estimator))
+    if not hasattr(estimator, "__sklearn_tags__"):  # it follows the API without the base class
+        return getattr(estimator, "_estimator_type", None) == "regressor"
+    return bool(is_regressor(estimator)) and not is_classifier(estimator)
 
 
 def _require_fitted(estimator: Any, kind: str) -> None:
     from sklearn.exceptions import NotFittedError
     from sklearn.utils.validation import check_is_fitted
 
+    if not hasattr(estimator, "__sklearn_tags__"):
+        return  # not scikit-learn's own kind: its first prediction tells
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

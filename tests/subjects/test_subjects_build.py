@@ -481,17 +481,17 @@ def test_saved_predictions_that_do_not_fit() -> None:
         make_predictions_subject(Y)
     with pytest.raises(UsageError, match="AK201 y_pred has 3 rows"):
         make_predictions_subject(Y, [0, 1, 1])
-    with pytest.raises(AuditkitError, match="AK214 .*not probabilities"):
+    with pytest.raises(AuditkitError, match="AK248 .*not probabilities"):
         make_predictions_subject(Y, scores=np.linspace(-3, 3, N))
-    with pytest.raises(AuditkitError, match="AK213"):
+    with pytest.raises(AuditkitError, match="AK248 40 of 40 scores are missing"):
         make_predictions_subject(Y, scores=np.full(N, np.nan))
-    with pytest.raises(AuditkitError, match=r"AK211 the model returned scores of shape \(40, 3\)"):
+    with pytest.raises(AuditkitError, match=r"AK250 scores of shape \(40, 3\)"):
         make_predictions_subject(Y, scores=np.full((N, 3), 1 / 3))
     with pytest.raises(UsageError, match="AK204 labels that the model does not know: '2'"):
         make_predictions_subject(Y, Y * 2, classes=(0, 1))
     with pytest.raises(UsageError, match="AK200 y_true has no rows"):
         make_predictions_subject([], [])
-    with pytest.raises(UsageError, match="AK217 the model knows 1 class"):
+    with pytest.raises(UsageError, match="AK249 of labels and decisions together only '1' occurs"):
         make_predictions_subject(np.ones(N), np.ones(N))
     assert make_predictions_subject(np.ones(N), np.ones(N), classes=(0, 1)).task == "binary"
     values = make_predictions_subject(X["a"], X["a"] + 1)
