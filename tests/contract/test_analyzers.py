@@ -26,6 +26,7 @@ BUDGETS = {
     "robustness.adversarial": {"max_rows": 12},
     "robustness.noise": {"max_rows": 60},
     "privacy.dp_training": {"epsilons": [8.0], "seeds": 2},
+    "privacy.audit": {"epsilons": [8.0], "canaries": 40, "probe_canaries": 200},
 }
 
 NAMES = [name for name, point in discover().items() if point.value.startswith("auditkit.")]

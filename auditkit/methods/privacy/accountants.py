@@ -5,8 +5,13 @@ from __future__ import annotations
 import importlib.util
 import warnings
 
+import numpy as np
+import numpy.typing as npt
+
 # This module's job is to drive the accountants of these two libraries.
 from opacus.accountants import PRVAccountant, RDPAccountant  # noqa: TID253
+
+FloatArray = npt.NDArray[np.float64]
 
 
 def prv_epsilon(noise_multiplier: float, sample_rate: float, steps: int, delta: float) -> float:
@@ -63,3 +68,21 @@ def pld_epsilon(noise_multiplier: float, sample_rate: float, steps: int, delta: 
         warnings.simplefilter("ignore")
         accountant.compose(event, steps)
         return float(accountant.get_epsilon(delta))
+
+
+def pld_deltas(noise_multiplier: float, sample_rate: float, steps: int, epsilons: FloatArray) -> FloatArray:
+    """Upper bounds of delta ``(k,)`` at ``epsilons (k,)``, for adding or removing one row, by the PLD of Google.
+
+    Source: as :func:`pld_epsilon`.
+    """
+    from dp_accounting.pld import privacy_loss_distribution
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        step = privacy_loss_distribution.from_gaussian_mechanism(
+            standard_deviation=noise_multiplier,
+            sampling_prob=sample_rate,
+            value_discretization_interval=1e-3,
+        )
+        deltas = step.self_compose(steps).get_delta_for_epsilon(epsilons)
+    return np.clip(np.asarray(deltas, dtype=np.float64), 0.0, 1.0)
