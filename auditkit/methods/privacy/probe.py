@@ -30,7 +30,7 @@ def linear_probe(width: int, n_outputs: int) -> Any:
     """The linear model, a ``torch.nn.Module`` with weights of 0."""
     import torch
 
-    module = torch.nn.utils.skip_init(torch.nn.Linear, width, n_outputs, bias=False)
+    module = torch.nn.utils.skip_init(torch.nn.Linear, width, n_outputs, bias=False)  # type: ignore[no-untyped-call]
     torch.nn.init.zeros_(module.weight)
     return module
 
