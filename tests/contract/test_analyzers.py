@@ -18,6 +18,8 @@ SUBJECTS = {
 BUDGETS = {
     "fairness.individual": {"resamples": 40},
     "fairness.mitigation": {"columns": ["sex"], "tolerances": [0.05], "alphas": [1.0], "rounds": 2},
+    "fairness.ranking": {"resamples": 40, "permutations": 19},
+    "fairness.regression": {"resamples": 40},
     "fairness.subgroups": {"min_rows": 20, "permutations": 19},
     "fairness.scores": {"resamples": 40, "permutations": 19},
     "explain.shap": {"max_rows": 12, "max_background": 10},

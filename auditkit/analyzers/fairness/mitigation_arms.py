@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from auditkit.analyzers.fairness.positive_scores import positive_scores
 from auditkit.core.analyzer import Context
 from auditkit.core.errors import AuditkitError, DeadlineReached
 from auditkit.core.evidence import Scalar
@@ -115,24 +116,13 @@ def _tried(arm: Arm, make: Callable[[], Made], context: Context) -> Arm:
     return replace(arm, chance=chance, note=note)
 
 
-def ranking_scores(subject: Subject, context: Context, split: str) -> FloatArray:
-    """``(n,)`` scores that rise with the positive class; the decision itself where the model gives no scores."""
-    positive = subject.positive
-    scores, decisions = context.predictions(split)
-    if scores is None or positive is None:
-        return np.asarray(decisions == positive, dtype=np.float64)
-    if subject.model.score_space == "logit":
-        return np.asarray(scores[:, positive] - scores[:, 1 - positive])
-    return scores[:, positive]
-
-
 def _thresholds(task: Task, context: Context, tolerance: float) -> Callable[[], Made]:
     def make() -> Made:
         from auditkit.methods.fairness.mitigation import group_thresholds
 
         subject = task.subject
-        train = (ranking_scores(subject, context, "train")[task.rows], task.labels, task.train_groups)
-        test = (ranking_scores(subject, context, "test"), task.test_groups)
+        train = (positive_scores(subject, context, "train")[task.rows], task.labels, task.train_groups)
+        test = (positive_scores(subject, context, "test"), task.test_groups)
         found = group_thresholds(train, test, task.constraint, tolerance)
         return found.chance, f"draws at random in {found.randomised} groups" if found.randomised else ""
 

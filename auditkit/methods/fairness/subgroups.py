@@ -67,7 +67,7 @@ def bin_numbers(name: str, values: FloatArray, bins: int) -> Binned:
     """A numeric feature in about equally full bins; a missing value has a bin of its own.
 
     >>> bin_numbers("age", np.array([1.0, 2.0, 3.0, 4.0]), 2).bins
-    ('at most 2', 'above 2')
+    ('at most 2', 'above 2', 'missing')
     """
     missing = np.isnan(values)
     known = values[~missing]

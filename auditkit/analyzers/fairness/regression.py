@@ -1,0 +1,247 @@
+"""``fairness.regression``: errors, fit and level of predicted values by group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
+from auditkit.core.evidence import Direction, Measurement
+from auditkit.core.subject import FloatArray, IntArray, Subject
+from auditkit.stats.linearised import Design
+
+if TYPE_CHECKING:
+    from auditkit.methods.fairness.gaps import Gap
+    from auditkit.methods.fairness.regression import Rows
+    from auditkit.stats.estimate import Estimate
+
+# Name -> direction, bounds, unit, sentence; then which disparities are published.
+_BY_GROUP: Mapping[str, tuple[Direction, tuple[float | None, float | None], str, str]] = {
+    "root_mean_squared_error": ("lower", (0.0, None), "target", "Root of the mean squared error within the group."),
+    "r2": ("higher", (None, 1.0), "", "Share of the group's own variance that the predictions explain."),
+    "correlation": ("higher", (-1.0, 1.0), "", "Pearson correlation of prediction and true value within the group."),
+}
+_KINDS: Mapping[str, tuple[str, ...]] = {
+    "root_mean_squared_error": ("difference", "ratio"),
+    "mean_absolute_error": ("ratio",),
+    "r2": ("difference",),
+    "correlation": ("difference",),
+}
+_SAID = {"difference": "Largest difference", "ratio": "Smallest ratio"}
+_MEASURES = {
+    **{f"fairness.{name}": text for name, (_, _, _, text) in _BY_GROUP.items()},
+    **{
+        f"fairness.{name}.{kind}": f"{_SAID[kind]} of {name} between two groups."
+        for name, kinds in _KINDS.items()
+        for kind in kinds
+    },
+    "fairness.mean_prediction.ratio": "Smallest ratio of two groups' mean predictions, where none is negative.",
+    "fairness.bounded_group_loss": "Largest mean loss of any group (Agarwal et al. 2019).",
+    "fairness.standardised_difference": "Largest difference of mean predictions in standard deviations within groups.",
+    "fairness.prediction_ks": "Largest gap in selection of two groups at any threshold (Kolmogorov-Smirnov).",
+    "fairness.statistical_parity_auc": "Mean gap in selection over all top shares, worst pair of groups.",
+    "fairness.no_disparate_impact_share": "Smallest top share from which on selection ratios are at least 0.8.",
+    "fairness.jain_index": "How even predicted over true values are; 1 is even. Positive values only.",
+}
+
+
+class RegressionParams(Params):
+    """Settings of ``fairness.regression``."""
+
+    level: float = Field(0.95, gt=0.5, lt=1.0, description="Two-sided confidence level.")
+    max_groups: int = Field(24, ge=2, description="Columns with more groups are left out.")
+    resamples: int = Field(200, ge=20, description="Bootstrap resamples of each group's predictions.")
+    max_rows: int = Field(20_000, ge=2, description="Rows behind the distances between groups; others use all rows.")
+
+
+def run(subject: Subject, context: Context, params: RegressionParams) -> Iterator[Produced]:
+    """Every sensitive column: quantities by group, their gaps, distances of the predictions."""
+    from auditkit.methods.fairness.coding import encode_groups
+    from auditkit.methods.fairness.regression import Rows, jain_index
+
+    context.check_deadline()
+    test = subject.test
+    design = Design(test.weights, test.clusters)
+    rows = Rows(np.asarray(context.decisions(), dtype=np.float64), np.asarray(test.y, dtype=np.float64), design)
+    if (rows.true > 0).all() and (rows.predicted >= 0).all():
+        estimate = jain_index(rows.predicted / rows.true, design)
+        yield _one("fairness.jain_index", estimate, params.level, {}, ("higher", (0.0, 1.0), ""))
+    for done, (column, values) in enumerate(test.sensitive.items()):
+        context.check_deadline()
+        names, codes = encode_groups(values)
+        codes = codes.astype(np.int64)
+        if len(names) > params.max_groups:
+            yield Note(f"{column}: {len(names)} groups, more than max_groups = {params.max_groups}; left out.")
+            continue
+        yield from _quantities(column, names, codes, rows, params.level)
+        yield from _levels(column, names, codes, rows, params.level)
+        yield from _distances(column, names, codes, rows, context, params)
+        context.progress(done + 1, len(test.sensitive))
+
+
+def _quantities(
+    column: str, names: tuple[str, ...], codes: IntArray, rows: Rows, level: float
+) -> Iterator[Measurement]:
+    from auditkit.methods.fairness import regression as r
+    from auditkit.methods.fairness.expected_rates import CellRates
+    from auditkit.methods.fairness.gaps import simultaneous_gap
+
+    quantities = {
+        "root_mean_squared_error": r.root_mean_squared_error,
+        "mean_absolute_error": r.mean_absolute_error,
+        "r2": r.r2,
+        "correlation": r.correlation,
+    }
+    n = len(codes)
+    for name, quantity in quantities.items():
+        found = r.by_group(quantity, rows, codes, names)
+        if name in _BY_GROUP:
+            direction, bounds, unit, _ = _BY_GROUP[name]
+            for group, estimate in found.items():
+                yield _one(f"fairness.{name}", estimate, level, {column: group}, (direction, bounds, unit))
+        cells = CellRates(tuple(found.values()))
+        lacking = next((e.reason for e in found.values() if e.value is None), None)
+        for kind in _KINDS[name]:
+            top = 1.0 if kind == "ratio" else 2.0 if name == "correlation" else None
+            gap = simultaneous_gap(cells, "ratio" if kind == "ratio" else "difference", level, bounds=(0.0, top))
+            unit = "target" if name == "root_mean_squared_error" and kind == "difference" else ""
+            yield _gap(f"fairness.{name}.{kind}", gap, column, n, top, unit, lacking)
+        if name in ("root_mean_squared_error", "mean_absolute_error"):
+            loss = {"root_mean_squared_error": "root_squared", "mean_absolute_error": "absolute"}[name]
+            worst, _ = r.bounded_group_loss(found, level)
+            yield Measurement(
+                name="fairness.bounded_group_loss",
+                value=worst.value,
+                n=worst.n,
+                interval=worst.interval(level),
+                over=(column,),
+                params={"loss": loss},
+                unit="target",
+                direction="lower",
+                bounds=(0.0, None),
+                reason=worst.reason,
+            )
+
+
+def _levels(column: str, names: tuple[str, ...], codes: IntArray, rows: Rows, level: float) -> Iterator[Measurement]:
+    from auditkit.methods.fairness.expected_rates import CellRates
+    from auditkit.methods.fairness.gaps import Gap, simultaneous_gap
+    from auditkit.methods.fairness.regression import no_disparate_impact_share, standardised_difference
+    from auditkit.stats.linearised import mean
+
+    n = len(codes)
+    if (rows.predicted >= 0).all():
+        means = []
+        for code in range(len(names)):
+            own = np.flatnonzero(codes == code)
+            part = rows.design.take(own)
+            means.append(mean(rows.predicted[own], part.weights, part.clusters, least=0.0))
+        gap = simultaneous_gap(CellRates(tuple(means)), "ratio", level)
+    else:
+        gap = Gap(None, None, None, "some predictions are negative, so a ratio of means says nothing")
+    yield _gap("fairness.mean_prediction.ratio", gap, column, n, 1.0)
+    effect = standardised_difference(rows.predicted, codes, len(names), rows.design, level)
+    yield _gap("fairness.standardised_difference", effect, column, n, None)
+    share, reason = None, "weighted rows are not ranked"
+    if rows.design.weights is None:
+        share = no_disparate_impact_share(rows.predicted, codes, len(names)).share if len(names) > 1 else None
+        reason = "a border found on a grid of shares has no interval" if share else "no share is even"
+    yield Measurement(
+        name="fairness.no_disparate_impact_share",
+        value=share,
+        n=n,
+        over=(column,),
+        direction="lower",
+        bounds=(0.0, 1.0),
+        reason=reason,
+    )
+
+
+def _distances(  # a column's predictions in two scales: as they are, and as ranks
+    column: str, names: tuple[str, ...], codes: IntArray, rows: Rows, context: Context, params: RegressionParams
+) -> Iterator[Produced]:
+    from auditkit.methods.fairness import distances as d
+    from auditkit.stats.ranking import midranks
+
+    rng, picked = context.rng, context.sample_rows(len(codes), params.max_rows)
+    if len(picked) < len(codes):
+        yield Note(f"{column}: distances between groups are of {len(picked)} of {len(codes)} rows drawn at random.")
+    codes, design = codes[picked], rows.design.take(picked)
+    # Ranks from 0 to 1: the area between two cumulated distributions is then over the top shares of all rows.
+    ranks: FloatArray = (midranks(rows.predicted[picked]) - 0.5) / len(picked)
+    levels, nothing = d.score_levels(ranks), np.zeros(len(picked), dtype=bool)
+    kinds: tuple[d.Kind, ...] = ("ks", "wasserstein")
+    masses = d.group_masses(levels, nothing, codes, len(names), design)
+    errors = []
+    for code in range(len(names)):
+        context.check_deadline()
+        own = np.flatnonzero(codes == code)
+        curve, part = d.Levels(levels.code[own], levels.at), design.take(own)
+        errors.append(d.curve_errors(kinds, curve, nothing[own], rng, design=part, resamples=params.resamples))
+    for kind in kinds:
+        found = d.worst_distance(kind, masses, [error[kind] for error in errors], levels.at, params.level)
+        yield Measurement(
+            name=f"fairness.{'prediction_ks' if kind == 'ks' else 'statistical_parity_auc'}",
+            value=found.value,
+            n=len(codes),
+            interval=found.interval,
+            over=(column,),
+            direction="lower",
+            bounds=(0.0, 1.0),
+            reason=found.reason,
+        )
+
+
+def _one(
+    name: str,
+    estimate: Estimate,
+    level: float,
+    where: dict[str, str],
+    about: tuple[Direction, tuple[float | None, float | None], str],
+) -> Measurement:
+    interval = estimate.interval(level)
+    return Measurement(
+        name=name,
+        value=estimate.value,
+        n=estimate.n,
+        interval=interval,
+        slice=where,
+        direction=about[0],
+        bounds=about[1],
+        unit=about[2],
+        reason=None if interval else estimate.reason or "these rows give no interval",
+    )
+
+
+def _gap(
+    name: str, gap: Gap, column: str, n: int, top: float | None, unit: str = "", lacking: str | None = None
+) -> Measurement:
+    reason = gap.reason
+    if gap.value is None and lacking:
+        reason = f"undefined in a group: {lacking}"
+    fields: dict[str, Any] = {"unit": unit, "over": (column,), "n": n, "bounds": (0.0, top)}
+    direction: Direction = "higher" if name.endswith(".ratio") else "lower"
+    return Measurement(name=name, value=gap.value, interval=gap.interval, direction=direction, reason=reason, **fields)
+
+
+ANALYZER = Analyzer(
+    name="fairness.regression",
+    version="1",
+    title="Predicted values by group",
+    summary="Whether predicted values are as right, as well ordered and as high in every group.",
+    reference=(
+        "Agarwal, Dudik and Wu (2019), Fair regression; Cohen (1988), section 2.2; Feldman et al. (2015) for the 0.8 "
+        "of disparate impact"
+    ),
+    needs=frozenset({"labels", "sensitive", "regression"}),
+    measures=_MEASURES,
+    params=RegressionParams,
+    run=run,
+    limits=(
+        "Differences in mean prediction may be differences in what is predicted. Means and squared errors with long "
+        "tails have intervals that are too short in small groups."
+    ),
+)

@@ -1,0 +1,237 @@
+"""Fairness of a ranking: exposure of groups, their share of the top places, and divergence from a proportional order.
+
+Rows are ranked by falling score. Rows with the same score share their places: each gets the mean of what those
+places give, which is what a random order among them would give on average.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from auditkit.core.evidence import Interval
+from auditkit.methods.fairness.gaps import Gap, Kind, disparities
+from auditkit.stats.estimate import Estimate, undefined
+from auditkit.stats.intervals import z_value
+from auditkit.stats.resampling import resample_weights
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Rows in their order.
+
+    Attributes:
+        level: ``(n,)`` 0 for the rows with the highest score, 1 for the next ...
+        group: ``(n,)`` group codes.
+        groups: Number of groups.
+    """
+
+    level: IntArray
+    group: IntArray
+    groups: int
+
+
+def places(scores: FloatArray, group: IntArray, groups: int) -> Places:
+    """Levels of ``scores (n,)``, the highest first.
+
+    >>> places(np.array([0.2, 0.9, 0.2]), np.array([0, 1, 1]), 2).level.tolist()
+    [1, 0, 1]
+    """
+    _, rising = np.unique(scores, return_inverse=True)
+    return Places(rising.max() - rising, group, groups)
+
+
+def discounts(n: int) -> FloatArray:
+    """Attention paid to places 1 to ``n``: ``1 / log2(1 + place)``.
+
+    Source: Jarvelin and Kekalainen (2002), ACM TOIS 20; Singh and Joachims (2018), section 3.1.
+
+    >>> discounts(3).round(3).tolist()
+    [1.0, 0.631, 0.5]
+    """
+    return np.asarray(1.0 / np.log2(1.0 + np.arange(1, n + 1)))
+
+
+def relative_exposure(ranked: Places, counts: FloatArray | None = None) -> FloatArray:
+    """Mean exposure of each group over the mean exposure of all rows ``(G,)``; 1 everywhere is parity.
+
+    Args:
+        ranked: The rows.
+        counts: ``(n,)`` whole numbers: how often each row is there (a resample); once by default.
+
+    Source: Singh and Joachims (2018), Fairness of exposure in rankings, section 3.2.
+
+    >>> order = places(np.array([3.0, 2.0, 1.0]), np.array([0, 1, 1]), 2)
+    >>> relative_exposure(order).round(3).tolist()
+    [1.408, 0.796]
+    """
+    table, each = _exposures(ranked, counts)
+    mass = table.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = (table * each[:, None]).sum(axis=0) / mass
+    return np.asarray(means / ((table.sum(axis=1) * each).sum() / mass.sum()))
+
+
+def top_chances(ranked: Places, top: int) -> FloatArray:
+    """Chance ``(n,)`` that each row is among the ``top`` places; a fraction only where a tie crosses the border.
+
+    >>> top_chances(places(np.array([3.0, 1.0, 1.0]), np.zeros(3, dtype=np.int64), 1), 2).tolist()
+    [1.0, 0.5, 0.5]
+    """
+    size = np.bincount(ranked.level)
+    before = np.cumsum(size) - size
+    share = np.clip((top - before) / size, 0.0, 1.0)
+    return np.asarray(share[ranked.level])
+
+
+def ndkl(ranked: Places) -> float:
+    """Divergence of the groups' shares in every prefix of the ranking from their shares of all rows, discounted.
+
+    ``sum_i KL(D_i || D) / log2(1 + i) / sum_i 1 / log2(1 + i)``, in nats; 0 only if every prefix is proportional, which
+    no finite ranking of several groups can be. Within a tie the expected prefix is taken.
+
+    Source: Geyik, Ambler and Kenthapadi (2019), Fairness-aware ranking in search and recommendation systems, eq. 2.
+
+    >>> order = places(np.array([4.0, 3.0, 2.0, 1.0]), np.array([0, 1, 0, 1]), 2)
+    >>> round(ndkl(order), 4)
+    0.2816
+    """
+    n = len(ranked.level)
+    table = np.bincount(ranked.level * ranked.groups + ranked.group, minlength=(ranked.level.max() + 1) * ranked.groups)
+    table = table.reshape(-1, ranked.groups).astype(np.float64)
+    size = table.sum(axis=1)
+    rows = np.repeat(table / size[:, None], size.astype(np.int64), axis=0)
+    prefix = np.cumsum(rows, axis=0) / np.arange(1, n + 1)[:, None]
+    whole = table.sum(axis=0) / n
+    known = whole > 0
+    part = np.clip(prefix[:, known], 0.0, 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(part > 0, part * np.log(part / whole[known]), 0.0)
+    weight = discounts(n)
+    return max(float((terms.sum(axis=1) * weight).sum() / weight.sum()), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Resampled:
+    """A quantity of each group ``value (G,)`` with bootstrap replicates ``draws (b, G)``, NaN where undefined."""
+
+    value: FloatArray
+    draws: FloatArray
+
+
+def bootstrap_exposure(
+    ranked: Places,
+    rng: np.random.Generator,
+    *,
+    merit: FloatArray | None = None,
+    clusters: IntArray | None = None,
+    resamples: int = 200,
+) -> Iterator[Resampled]:
+    """Relative exposure, and with ``merit (n,)`` exposure for each unit of merit, over resampled rankings.
+
+    Rows (or clusters) are drawn with replacement and ranked anew. The second quantity divides a group's relative
+    exposure by its mean merit relative to that of all rows.
+
+    Source: Singh and Joachims (2018), section 4.2 (disparate treatment), for exposure against merit.
+    """
+    n = len(ranked.level)
+    kept: tuple[list[FloatArray], list[FloatArray]] = ([], [])
+    for block in resample_weights(rng, n, resamples, clusters=clusters):
+        for counts in block:
+            exposure = relative_exposure(ranked, counts)
+            kept[0].append(exposure)
+            if merit is not None:
+                kept[1].append(exposure / _relative(merit, ranked, counts))
+    exposure = relative_exposure(ranked)
+    yield Resampled(exposure, np.array(kept[0]))
+    if merit is not None:
+        yield Resampled(exposure / _relative(merit, ranked, np.ones(n)), np.array(kept[1]))
+
+
+def group_estimate(found: Resampled, group: int, n: int, level_rows: int = 2) -> Estimate:
+    """One group's value with a normal interval on the log scale, its spread from the replicates."""
+    value, draws = float(found.value[group]), found.draws[:, group]
+    if not math.isfinite(value):
+        return undefined("the group has no merit to divide by", n)
+    known = np.log(draws[np.isfinite(draws) & (draws > 0)])
+    if n < level_rows or value <= 0.0 or len(known) < 0.95 * len(draws) or float(known.std()) <= 1e-12:
+        return Estimate(value, n, None, "too few rows of the group for an interval")
+    spread = float(known.std(ddof=1))
+
+    def bounds(level: float) -> Interval:
+        factor = math.exp(z_value(level) * spread)
+        return Interval(low=value / factor, high=value * factor, level=level, method="bootstrap-log-normal")
+
+    return Estimate(value, n, bounds)
+
+
+def worst_pair(found: Resampled, kind: Kind, level: float = 0.95) -> Gap:
+    """Worst difference or ratio over pairs of groups, whose values hang together because places are shared.
+
+    Each pair's difference (or log ratio) has a normal interval with the spread of its own replicates, so the groups'
+    dependence is in it. The far limit is the worst of the pairs', the near one is corrected for their number.
+
+    Source: Berger (1982), Technometrics 24 (intersection-union); Efron and Tibshirani (1993), chapter 13.
+    """
+    value = found.value
+    if len(value) < 2:
+        return Gap(None, None, None, "there is only one group to compare")
+    if not np.isfinite(value).all() or (kind == "ratio" and (value <= 0).any()):
+        return Gap(None, None, None, "undefined in a group")
+    left, right = np.triu_indices(len(value), 1)
+    each = disparities(value, left.astype(np.int64), right.astype(np.int64), kind)
+    worst = int(np.argmax(each) if kind == "difference" else np.argmin(each))
+    pair, point = (int(left[worst]), int(right[worst])), float(each[worst])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = np.log if kind == "ratio" else np.asarray
+        center = scale(value)[left] - scale(value)[right]
+        moved = scale(found.draws)[:, left] - scale(found.draws)[:, right]
+    known = np.isfinite(moved)
+    if (known.mean(axis=0) < 0.95).any():
+        return Gap(point, None, pair, "a group has too few rows for an interval")
+    spread = np.array([float(column[good].std(ddof=1)) for column, good in zip(moved.T, known.T, strict=True)])
+    if (spread <= 1e-12).any():
+        return Gap(point, None, pair, "a group never moves when resampled, so there is no interval")
+    wide, strict = z_value(level) * spread, z_value(1 - (1 - level) / (2 * len(left))) * spread
+    far = float((np.abs(center) + wide).max())
+    near = float(np.maximum(np.abs(center) - strict, 0.0).max())
+    low, high = (near, far) if kind == "difference" else (math.exp(-far), math.exp(-near))
+    interval = Interval(low=min(low, point), high=max(high, point), level=level, method="bootstrap-simultaneous")
+    return Gap(point, interval, pair)
+
+
+def permuted(ranked: Places, rng: np.random.Generator, permutations: int) -> Iterator[tuple[float, float]]:
+    """NDKL and the worst log ratio of exposures, first as observed, then with the groups shuffled over the places."""
+    group = ranked.group
+    for turn in range(permutations + 1):
+        order = ranked if turn == 0 else Places(ranked.level, rng.permutation(group), ranked.groups)
+        exposure = np.log(relative_exposure(order))
+        yield ndkl(order), float(exposure.max() - exposure.min())
+
+
+def _relative(merit: FloatArray, ranked: Places, counts: FloatArray) -> FloatArray:
+    mass = np.bincount(ranked.group, weights=counts, minlength=ranked.groups)
+    sums = np.bincount(ranked.group, weights=counts * merit, minlength=ranked.groups)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = sums / mass / (sums.sum() / mass.sum())
+    return np.asarray(np.where(relative > 0, relative, np.nan))
+
+
+def _exposures(ranked: Places, counts: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+    """Rows by level and group ``(l, G)``, and the exposure of one row of each level ``(l,)``."""
+    size = (int(ranked.level.max()) + 1) * ranked.groups
+    table = np.bincount(ranked.level * ranked.groups + ranked.group, weights=counts, minlength=size)
+    table = np.asarray(table.reshape(-1, ranked.groups), dtype=np.float64)
+    held = np.rint(table.sum(axis=1)).astype(np.int64)
+    ends = np.cumsum(held)
+    upto = np.concatenate([[0.0], np.cumsum(discounts(int(ends[-1])))])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        each = np.where(held > 0, (upto[ends] - upto[ends - held]) / held, 0.0)
+    return np.asarray(table, dtype=np.float64), np.asarray(each, dtype=np.float64)

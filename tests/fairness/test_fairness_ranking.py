@@ -1,0 +1,202 @@
+"""fairness.ranking: exposure and divergence against loops over places, a planted order, a random twin."""
+
+import math
+
+import numpy as np
+import pytest
+
+from auditkit.analyzers.fairness.ranking import ANALYZER
+from auditkit.core.plan import Step
+from auditkit.execution.runner import run_step
+from auditkit.methods.fairness.ranking import (
+    Resampled,
+    bootstrap_exposure,
+    discounts,
+    ndkl,
+    places,
+    relative_exposure,
+    top_chances,
+    worst_pair,
+)
+from auditkit.subjects.build import make_predictions_subject
+
+
+def run(subject, **params):
+    settings = ANALYZER.params(**{"resamples": 100, "permutations": 99, **params})
+    return run_step(subject, Step(name=ANALYZER.name, params=settings, analyzer=ANALYZER))
+
+
+def find(outcome, name, over=(), **where):
+    found = [m for m in outcome.measurements if m.name == f"fairness.{name}" and m.over == over]
+    return next(m for m in found if dict(m.slice) == where)
+
+
+def subject(shift, seed=0, n=900):
+    """Group b's scores are ``shift`` lower than its labels deserve."""
+    rng = np.random.default_rng(seed)
+    group = rng.choice(["a", "b", "c"], n, p=[0.5, 0.3, 0.2])
+    y = (rng.random(n) < 0.4).astype(int)
+    z = 1.5 * (y - 0.5) + rng.normal(0, 0.6, n) - shift * (group == "b")
+    score = 1 / (1 + np.exp(-z))
+    return make_predictions_subject(y, (score > 0.5).astype(int), score, sensitive={"g": group})
+
+
+# References: loops over places, averaged over random orders of ties.
+
+
+def orders(scores, rng, draws):
+    for _ in range(draws):
+        yield sorted(range(len(scores)), key=lambda row: (-scores[row], rng.random()))
+
+
+def test_exposure_is_the_average_over_random_orders_of_ties():
+    rng = np.random.default_rng(1)
+    scores, group = rng.integers(0, 4, 12).astype(float), rng.integers(0, 3, 12)
+    total = np.zeros(3)
+    for order in orders(scores, rng, 4000):
+        attention = np.zeros(12)
+        attention[order] = [1 / math.log2(1 + place) for place in range(1, 13)]
+        total += [attention[group == g].mean() / attention.mean() for g in range(3)]
+    np.testing.assert_allclose(relative_exposure(places(scores, group, 3)), total / 4000, atol=0.02)
+
+
+def test_exposure_of_a_resample_is_that_of_repeated_rows():
+    rng = np.random.default_rng(2)
+    scores, group, counts = rng.normal(size=40), rng.integers(0, 3, 40), rng.integers(0, 4, 40)
+    repeated = np.repeat(np.arange(40), counts)
+    np.testing.assert_allclose(
+        relative_exposure(places(scores, group, 3), counts.astype(float)),
+        relative_exposure(places(scores[repeated], group[repeated], 3)),
+        atol=1e-12,
+    )
+
+
+def test_ndkl_is_the_formula_of_the_paper():
+    rng = np.random.default_rng(3)
+    scores, group = rng.normal(size=60), rng.integers(0, 3, 60)
+    order, whole = np.argsort(-scores), np.bincount(group, minlength=3) / 60
+    top = norm = 0.0
+    for place in range(1, 61):
+        prefix = np.bincount(group[order[:place]], minlength=3) / place
+        divergence = sum(p * math.log(p / q) for p, q in zip(prefix, whole, strict=True) if p > 0)
+        top, norm = top + divergence / math.log2(1 + place), norm + 1 / math.log2(1 + place)
+    assert ndkl(places(scores, group, 3)) == pytest.approx(top / norm, abs=1e-12)
+
+
+def test_top_places_are_all_given_out_and_ties_share():
+    scores = np.array([5.0, 4.0, 4.0, 4.0, 1.0])
+    assert top_chances(places(scores, np.zeros(5, dtype=int), 1), 3).tolist() == pytest.approx(
+        [1, 2 / 3, 2 / 3, 2 / 3, 0]
+    )
+    for top in range(1, 6):
+        assert top_chances(places(scores, np.zeros(5, dtype=int), 1), top).sum() == pytest.approx(top)
+
+
+def test_the_order_that_is_best_for_a_group_has_its_highest_exposure():
+    group = np.array([0, 0, 1, 1, 1])
+    best = relative_exposure(places(np.array([5.0, 4, 3, 2, 1]), group, 2))
+    gains = discounts(5)
+    assert best[0] == pytest.approx(gains[:2].mean() / gains.mean())
+    assert best[1] == pytest.approx(gains[2:].mean() / gains.mean())
+
+
+# The analyzer.
+
+
+def test_planted_order_is_found():
+    outcome = run(subject(2.0))
+    exposure, ratio = find(outcome, "exposure", g="b"), find(outcome, "exposure.ratio", ("g",))
+    assert exposure.interval.high < 1.0
+    assert ratio.interval.high < 0.95
+    assert find(outcome, "exposure_p_value", ("g",)).value == 0.01
+    assert find(outcome, "ranking_divergence_p_value", ("g",)).value == 0.01
+    top = [m for m in outcome.measurements if m.name == "fairness.top_selection_rate.ratio"]
+    assert all(m.interval.high < 0.5 for m in top)
+    merit = find(outcome, "exposure_for_merit.ratio", ("g",))
+    assert merit.value < 0.95
+
+
+def test_random_twin_is_quiet():
+    outcome = run(subject(0.0))
+    assert find(outcome, "exposure.ratio", ("g",)).interval.high > 0.98
+    assert find(outcome, "exposure_p_value", ("g",)).value > 0.05
+    assert find(outcome, "ranking_divergence_p_value", ("g",)).value > 0.05
+    for m in outcome.measurements:
+        if m.name == "fairness.top_selection_rate.difference":
+            assert m.interval.low == 0.0
+        if m.name == "fairness.top_skew":
+            assert m.interval.low < 0.0 < m.interval.high
+
+
+def test_top_shares_add_up_and_skew_is_their_log_ratio():
+    outcome = run(subject(1.0), top=[0.2])
+    shares = {m.slice["g"]: m for m in outcome.measurements if m.name == "fairness.top_share"}
+    assert sum(m.value for m in shares.values()) == pytest.approx(1.0)
+    groups = subject(1.0).test.sensitive["g"]
+    skew = find(outcome, "top_skew", g="b")
+    assert skew.value == pytest.approx(math.log(shares["b"].value / (groups == "b").mean()))
+    assert skew.interval.low < skew.value < skew.interval.high
+
+
+def test_labels_only_multiclass_weights_and_constants_are_refused():
+    rng = np.random.default_rng(4)
+    y, group = rng.integers(0, 2, 50), rng.choice(["a", "b"], 50)
+    plain = make_predictions_subject(y, y, sensitive={"g": group})
+    assert "AK439" in run(plain).reason
+    constant = make_predictions_subject(y, y, np.full(50, 0.5), sensitive={"g": group})
+    assert "the same score" in run(constant).reason
+    weighted = make_predictions_subject(y, y, rng.random(50), sensitive={"g": group}, weights=np.ones(50) * 2)
+    assert "AK438" in run(weighted).reason
+
+
+def test_clusters_have_intervals_and_no_permutation_test():
+    rng = np.random.default_rng(5)
+    score, group = rng.random(200), rng.choice(["a", "b"], 200)
+    clustered = make_predictions_subject(
+        (score > 0.5).astype(int),
+        (score > 0.6).astype(int),
+        score,
+        sensitive={"g": group},
+        clusters=np.arange(200) // 4,
+    )
+    outcome = run(clustered)
+    assert find(outcome, "exposure.ratio", ("g",)).interval is not None
+    assert find(outcome, "exposure_p_value", ("g",)).value is None
+
+
+def test_one_row_of_a_group_and_one_group_are_survived():
+    score = np.linspace(0.1, 0.9, 30)
+    lone = make_predictions_subject(score > 0.5, score > 0.5, score, sensitive={"g": ["a"] + ["b"] * 29})
+    assert find(run(lone), "exposure", g="a").interval is None
+    alone = make_predictions_subject(score > 0.5, score > 0.5, score, sensitive={"g": ["a"] * 30})
+    outcome = run(alone)
+    assert find(outcome, "exposure.ratio", ("g",)).value is None
+    assert find(outcome, "ranking_divergence", ("g",)).value is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_exposure_ratio_covers(shift):
+    """Share of simulated rankings whose interval holds the ratio of a very long one, at the same number of rows."""
+    rng = np.random.default_rng(6)
+
+    def ranking(n):
+        group = rng.integers(0, 2, n)
+        return places(rng.normal(size=n) - shift * group, group, 2)
+
+    truths = np.array([relative_exposure(ranking(400)) for _ in range(4000)]).mean(axis=0)
+    exact = truths.min() / truths.max()
+    held = 0
+    for _ in range(300):
+        found = next(bootstrap_exposure(ranking(400), rng, resamples=100))
+        interval = worst_pair(found, "ratio").interval
+        held += interval.low <= exact <= interval.high
+    assert held >= 300 * 0.94 - 3 * math.sqrt(300 * 0.06 * 0.94)
+
+
+def test_worst_pair_by_hand():
+    found = Resampled(np.array([0.5, 1.0]), np.random.default_rng(7).lognormal(0, 0.1, (500, 2)) * [0.5, 1.0])
+    gap = worst_pair(found, "ratio")
+    assert gap.value == pytest.approx(0.5)
+    spread = np.log(found.draws[:, 0] / found.draws[:, 1]).std(ddof=1)
+    assert gap.interval.low == pytest.approx(math.exp(-(math.log(2) + 1.959964 * spread)), rel=1e-6)
