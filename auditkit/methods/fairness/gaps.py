@@ -121,6 +121,19 @@ def disparity_limits(
     return np.clip(folded, 0.0, 1.0), np.minimum(top, 1.0)
 
 
+def signed_limits(
+    value: FloatArray, limits: tuple[FloatArray, FloatArray], left: IntArray, right: IntArray, kind: Kind
+) -> tuple[FloatArray, FloatArray]:
+    """Limits ``(m,), (m,)`` of ``value[left] - value[right]``, or of ``value[right] / value[left]``, as they point.
+
+    Source: as :func:`disparity_limits`.
+    """
+    low, high = limits
+    if kind == "difference":
+        return _difference(value, low, high, left, right)
+    return _ratio(value, low, high, right, left)
+
+
 def simultaneous_gap(
     estimates: Estimates, kind: Kind, level: float = 0.95, *, bounds: tuple[float, float | None] = (0.0, 1.0)
 ) -> Gap:
