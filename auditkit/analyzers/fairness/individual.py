@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _MEASURES = {
     "fairness.consistency": "One less the mean gap of a row's decision from its nearest neighbours' (1 is the best).",
     "fairness.generalized_entropy": "Inequality of the benefits of decisions, alpha = 2 (0 is equality).",
+    "fairness.coefficient_of_variation": "Standard deviation of the benefits of decisions over their mean.",
+    "fairness.theil_index": "Inequality of the benefits of decisions, alpha = 1 (0 is equality).",
     "fairness.generalized_entropy_within": "Part of that inequality that lies within the groups of the column.",
     "fairness.generalized_entropy_between": "Part of that inequality that lies between the groups of the column.",
     "fairness.counterfactual_flip_rate": (
@@ -60,7 +62,7 @@ def run(subject: Subject, context: Context, params: IndividualParams) -> Iterato
 
 def _inequality(subject: Subject, context: Context, params: IndividualParams) -> Iterator[Measurement]:
     from auditkit.methods.fairness.coding import encode_groups
-    from auditkit.methods.fairness.individual import benefits, inequality
+    from auditkit.methods.fairness.individual import benefits, coefficient_of_variation, inequality, theil_index
 
     test, positive = subject.test, subject.positive
     benefit = benefits(test.y == positive, context.decisions() == positive)
@@ -70,6 +72,8 @@ def _inequality(subject: Subject, context: Context, params: IndividualParams) ->
         found = inequality(benefit, codes, rng, design=design, resamples=params.resamples)
         if index == 0:
             yield _measured("fairness.generalized_entropy", found.total, params.level)
+            yield _measured("fairness.coefficient_of_variation", coefficient_of_variation(found.total), params.level)
+            yield _measured("fairness.theil_index", theil_index(benefit, design), params.level)
         yield _measured("fairness.generalized_entropy_within", found.within, params.level, over=(column,))
         yield _measured("fairness.generalized_entropy_between", found.between, params.level, over=(column,))
 
@@ -176,7 +180,7 @@ def _measured(  # noqa: PLR0913 - what a measurement says besides its estimate
 
 ANALYZER = Analyzer(
     name="fairness.individual",
-    version="1",
+    version="2",
     title="Individual fairness",
     summary="Whether similar rows are decided alike, how unequal benefits are, and what the sensitive value does.",
     reference=(

@@ -33,6 +33,11 @@ _BY_GROUP: Mapping[str, tuple[Direction, tuple[float | None, float | None], str]
         (0.0, 1.0),
         "Mean probability given to rows with a negative label (generalized false positive rate).",
     ),
+    "log_loss": (
+        "lower",
+        (0.0, None),
+        "Mean of minus the log of the probability given to the label, with probabilities kept 1e-15 from 0 and 1.",
+    ),
     "mean_overestimation": (
         "neutral",
         (-1.0, 1.0),
@@ -50,12 +55,16 @@ _DISTANCES: Mapping[str, str] = {
     "score_wasserstein": "Mean shift that would turn one group's score distribution into another's, worst pair.",
 }
 _P_VALUE = "fairness.abroca_p_value"
+_GENERALIZED = "fairness.generalized_equalized_odds.difference"
+# Largest difference possible, where it is not 1.
+_SPANS: Mapping[str, float | None] = {"mean_overestimation": 2.0, "log_loss": None}
 
 
 def _measures() -> dict[str, str]:
     found = {f"fairness.{name}": text for name, (_, _, text) in _BY_GROUP.items()}
     found |= {f"fairness.{name}.difference": f"Largest difference of {name} between two groups." for name in _BY_GROUP}
     found |= {f"fairness.{name}": text for name, text in _DISTANCES.items()}
+    found[_GENERALIZED] = "Larger of the differences in mean score of positives and of negatives between two groups."
     found[_P_VALUE] = "Chance of so large an ABROCA if groups were exchangeable within each label (permutation test)."
     return found
 
@@ -143,6 +152,9 @@ def _estimates(rows: _Rows, params: ScoresParams) -> dict[str, Estimate]:
             if side.any()
             else undefined(f"there are no {name}")
         )
+    certain = np.clip(rows.probability, 1e-15, 1.0 - 1e-15)
+    losses = -np.log(np.where(positive, certain, 1.0 - certain))
+    found["log_loss"] = mean(losses, design.weights, design.clusters, least=0.0)
     found["mean_overestimation"] = mean(rows.probability - positive, design.weights, design.clusters)
     found["expected_calibration_error"] = expected_calibration_error(
         rows.probability, positive, design, bins=params.calibration_bins, min_rows=params.calibration_min_rows
@@ -154,8 +166,9 @@ def _measured(found: Mapping[str, Estimate], where: Mapping[str, str], level: fl
     for name, estimate in found.items():
         direction, (least, most), _ = _BY_GROUP[name]
         interval = estimate.interval(level)
-        if interval is not None and least is not None and most is not None:
-            interval = replace(interval, low=max(interval.low, least), high=min(interval.high, most))
+        if interval is not None:
+            low = interval.low if least is None else max(interval.low, least)
+            interval = replace(interval, low=low, high=interval.high if most is None else min(interval.high, most))
         yield Measurement(
             name=f"fairness.{name}",
             value=estimate.value,
@@ -179,7 +192,7 @@ def _column(
     for quantity in next(iter(groups.values())):
         each = {name: found[quantity] for name, found in groups.items()}
         absent = next((e.reason for e in each.values() if e.value is None), None)
-        span = 2.0 if quantity == "mean_overestimation" else 1.0
+        span = _SPANS.get(quantity, 1.0)
         gap = largest_gap(each, params.level, span)
         # A group without a value is never passed over: the largest gap might be its own.
         known = absent is None
@@ -193,9 +206,37 @@ def _column(
             bounds=(0.0, span),
             reason=gap.reason if known else f"undefined in a group of {column}: {absent}",
         )
+    if rows.probability is not None:
+        yield _generalized(column, groups, params.level, len(codes))
     yield from _distances(column, names, codes, rows, context, params)
     if rows.probability is not None:
         yield _density(column, names, codes, rows.probability)
+
+
+def _generalized(column: str, groups: Mapping[str, Mapping[str, Estimate]], level: float, n: int) -> Measurement:
+    """Equalized odds of the scores themselves: the larger of two gaps, whose near limits share the error."""
+    from auditkit.methods.fairness.expected_rates import CellRates
+    from auditkit.methods.fairness.gaps import Gap, largest_gap, simultaneous_gap
+
+    sides = [
+        CellRates(tuple(found[f"mean_score_of_{name}"] for found in groups.values()))
+        for name in ("positives", "negatives")
+    ]
+
+    def gaps(at: float) -> list[Gap]:
+        return [simultaneous_gap(side, "difference", at) for side in sides]
+
+    gap = largest_gap(gaps(level), gaps, level)
+    return Measurement(
+        name=_GENERALIZED,
+        value=gap.value,
+        n=n,
+        interval=gap.interval,
+        over=(column,),
+        direction="lower",
+        bounds=(0.0, 1.0),
+        reason=gap.reason,
+    )
 
 
 def _distances(
@@ -287,7 +328,7 @@ def _density(column: str, names: tuple[str, ...], codes: IntArray, probability: 
 
 ANALYZER = Analyzer(
     name="fairness.scores",
-    version="1",
+    version="2",
     title="Scores by group",
     summary="Whether the scores rank, mean and promise the same in every group, whatever the threshold.",
     reference=(

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
-from auditkit.stats.estimate import Estimate, undefined
+from auditkit.stats.estimate import Estimate, mapped, undefined
 from auditkit.stats.intervals import z_value
 from auditkit.stats.linearised import PLAIN, Design, log_bounds, mean, variance_of
 from auditkit.stats.resampling import resample_weights
@@ -156,6 +156,35 @@ def inequality(
         _positive_estimate(within, p * (moved - moved_between), n, design),
         _between_estimate(between, benefit, groups, rng, design, resamples),
     )
+
+
+def coefficient_of_variation(total: Estimate) -> Estimate:
+    """Standard deviation of the benefits over their mean, from their generalized entropy: ``sqrt(2 GE(2))``.
+
+    >>> coefficient_of_variation(Estimate(0.5, 4)).value
+    1.0
+    """
+    return mapped(total, lambda entropy: math.sqrt(2.0 * entropy), "root")
+
+
+def theil_index(benefit: FloatArray, design: Design = PLAIN) -> Estimate:
+    """Generalized entropy with alpha = 1, ``E[b log(b / m)] / m`` for mean benefit ``m``; 0 is equality.
+
+    Source: Speicher et al. (2018), section 3; Theil (1967), Economics and Information Theory, chapter 4.
+
+    >>> round(theil_index(np.array([1.0, 1.0, 2.0, 0.0])).value, 4)
+    0.3466
+    """
+    n, w = len(benefit), design.masses(len(benefit))
+    p = w / w.sum()
+    m = float((p * benefit).sum())
+    if m <= 0.0:
+        return undefined("the mean benefit is 0, so inequality is undefined", n)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        moved = np.where(benefit > 0, benefit * np.log(benefit), 0.0)
+    mean_log = float((p * moved).sum())
+    parts = p * ((moved - mean_log) / m - (benefit - m) * (mean_log / m + 1.0) / m)
+    return _positive_estimate(max(mean_log / m - math.log(m), 0.0), parts, n, design)
 
 
 def _positive_estimate(value: float, parts: FloatArray, n: int, design: Design) -> Estimate:
