@@ -108,12 +108,17 @@ class CardSection(Section):
     summary: str | None = Field(default=None, description="what the model does, in two sentences")
     intended_use: str | None = Field(default=None, description="what it is meant for, and by whom")
     out_of_scope: str | None = Field(default=None, description="what it must not be used for")
+    factors: str | None = Field(default=None, description="which groups and conditions matter, and why")
+    metrics: str | None = Field(default=None, description="why these metrics and limits")
     training_data: str | None = Field(default=None, description="where the training rows come from")
     evaluation_data: str | None = Field(default=None, description="where the test rows come from")
     ethical_considerations: str | None = Field(default=None, description="who may be harmed, and how")
     limitations: str | None = Field(default=None, description="known limits")
     recommendations: str | None = Field(default=None, description="what a user of the model should do")
     min_cell: Annotated[int, Field(ge=1)] = Field(default=10, description="smaller counts are hidden in shared copies")
+    raw: tuple[str, ...] | None = Field(
+        default=None, description="names of artifacts to share although they show rows of data"
+    )
 
 
 class Config(Section):

@@ -46,3 +46,8 @@ class Attribution:
     std_error: FloatArray | None = None
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     reason: str | None = None
+
+    def _repr_html_(self) -> str:
+        from auditkit.core.notebook import html_of
+
+        return html_of(self)

@@ -97,6 +97,11 @@ class Verdict:
     unmeasured: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
 
+    def _repr_html_(self) -> str:
+        from auditkit.core.notebook import html_of
+
+        return html_of(self)
+
     def raise_for_status(self) -> None:
         """Raise :class:`GateFailed` unless the exit code is 0."""
         if self.exit_code:

@@ -15,7 +15,6 @@ from auditkit.core.evidence import (
     DataFacts,
     Density,
     Evidence,
-    ImageGrid,
     Measurement,
     Outcome,
     RunFacts,
@@ -24,6 +23,7 @@ from auditkit.core.evidence import (
 )
 from auditkit.core.schema import from_document, plain, seal, to_document
 from auditkit.render.coarse import BY_SUBTRACTION, coarse, digits
+from auditkit.render.raw import asked_for, shows_rows, title_of
 from auditkit.render.redact_lines import hidden_lines, left_out
 from auditkit.render.suppression import hidden_cells
 
@@ -65,7 +65,9 @@ def redact(evidence: Evidence, min_cell: int | None = None) -> Evidence:
         train=None if evidence.subject.train is None else _redact_facts(evidence.subject.train, min_cell),
     )
     groups = evidence.subject.test.sensitive
-    outcomes = tuple(_redact_outcome(outcome, small, groups, min_cell) for outcome in evidence.outcomes)
+    outcomes = tuple(
+        _redact_outcome(outcome, small, groups, min_cell, asked_for(evidence.card)) for outcome in evidence.outcomes
+    )
     copy = dataclasses.replace(
         evidence,
         subject=subject,
@@ -234,15 +236,19 @@ def _size(measurement: Measurement, hidden: bool, min_cell: int) -> int:
 
 
 def _redact_outcome(
-    outcome: Outcome, small: frozenset[Group], groups: Mapping[str, Mapping[str, int]], min_cell: int
+    outcome: Outcome,
+    small: frozenset[Group],
+    groups: Mapping[str, Mapping[str, int]],
+    min_cell: int,
+    shared_raw: frozenset[str],
 ) -> Outcome:
     artifacts: list[AnyArtifact] = []
     notes = list(outcome.notes)
     measurements = _redact_measurements(outcome.measurements, small, min_cell)
     names = hidden_lines(small, outcome.measurements, measurements, groups)
     for artifact in outcome.artifacts:
-        if isinstance(artifact, ImageGrid) and artifact.raw:
-            notes.append(f"“{artifact.title}” is left out of shared copies: it shows rows of the data.")
+        if shows_rows(artifact) and artifact.name not in shared_raw:
+            notes.append(f"“{title_of(artifact)}” is left out of shared copies: it shows rows of the data.")
         elif isinstance(artifact, Counts):
             artifacts += _redact_counts(artifact, min_cell)
         elif isinstance(artifact, Table):

@@ -25,7 +25,7 @@ class Tile:
     height: int
     width: int
     pixels: bytes
-    palette: Literal["grey", "signed"] = "grey"
+    palette: Literal["grey", "signed", "overlay"] = "grey"
 
 
 def picture_grid(tiles: Sequence[Tile], title: str, *, note: str = "") -> Chart:
@@ -43,7 +43,7 @@ def picture_grid(tiles: Sequence[Tile], title: str, *, note: str = "") -> Chart:
         image = element("img", src=data_uri(tile), alt=words, width=float(tile.width),
                         height=float(tile.height), class_="ak-picture")  # fmt: skip
         figures.append(element("li", image, label))
-    signed = any(tile.palette == "signed" for tile in tiles)
+    signed = any(tile.palette != "grey" for tile in tiles)
     keys = (
         (Key(css="ak-key-plus", label="speaks for the decision"), Key(css="ak-key-minus", label="speaks against it"))
         if signed
@@ -51,6 +51,38 @@ def picture_grid(tiles: Sequence[Tile], title: str, *, note: str = "") -> Chart:
     )
     return Chart(title=clean(title), drawing=element("ul", *figures, class_="ak-pictures", role="list"), keys=keys,
                  note=clean(note))  # fmt: skip
+
+
+def overlay_grid(bases: Sequence[Tile], overlays: Sequence[Tile], title: str, *, note: str = "") -> Chart:
+    """Each picture with its attribution laid over it, as one image.
+
+    Args:
+        bases: The grey pictures.
+        overlays: A ``signed`` tile of the same size for each: 128 is zero, above speaks for the decision.
+        title: The finding, in one sentence.
+        note: What a reader must know to read it.
+
+    Raises:
+        ValueError: A picture and its overlay differ in size.
+    """
+    tiles = [laid_over(base, overlay) for base, overlay in zip(bases, overlays, strict=True)]
+    return picture_grid(tiles, title, note=note)
+
+
+def laid_over(base: Tile, overlay: Tile) -> Tile:
+    """The grey picture dimmed to 16 shades, coloured where the overlay is strong: one ``overlay`` tile."""
+    if (base.height, base.width) != (overlay.height, overlay.width):
+        raise ValueError(
+            f"a picture of {base.height} x {base.width} with an overlay of {overlay.height} x {overlay.width}"
+        )
+    pairs = zip(base.pixels, overlay.pixels, strict=True)
+    mixed = bytes((min(15, grey >> 4) << 4) | _strength(value) for grey, value in pairs)
+    return Tile(label=base.label, height=base.height, width=base.width, pixels=mixed, palette="overlay")
+
+
+def _strength(value: int) -> int:
+    """0 to 15: against (0 to 7, strongest first) and for (8 to 15)."""
+    return min(15, max(0, round((value - 128) / 128.0 * 7.5 + 7.5)))
 
 
 def tile_from_base64(label: str, height: int, width: int, pixels: str, palette: str) -> Tile | None:
@@ -76,12 +108,12 @@ def png(tile: Tile) -> bytes:
 
     Source: PNG specification (ISO/IEC 15948), sections 11.2.1 to 11.2.4.
     """
-    indexed = tile.palette == "signed"
+    indexed = tile.palette != "grey"
     header = struct.pack(">IIBBBBB", tile.width, tile.height, 8, 3 if indexed else 0, 0, 0, 0)
     lines = b"".join(b"\x00" + tile.pixels[row * tile.width : (row + 1) * tile.width] for row in range(tile.height))
     chunks = [(b"IHDR", header)]
     if indexed:
-        chunks.append((b"PLTE", _palette()))
+        chunks.append((b"PLTE", _palette() if tile.palette == "signed" else _mixed_palette()))
     # Stored blocks would be the same bytes with every zlib; a page is smaller with deflate, and its bytes
     # are compared on one zlib only, so the plain level 9 is used.
     chunks += [(b"IDAT", zlib.compress(lines, 9)), (b"IEND", b"")]
@@ -100,4 +132,16 @@ def _palette() -> bytes:
         end = (11, 82, 146) if part < 0 else (190, 66, 0)
         strength = min(1.0, abs(part))
         out += bytes(round(255 + (channel - 255) * strength) for channel in end)
+    return bytes(out)
+
+
+def _mixed_palette() -> bytes:
+    """16 greys, each with 16 strengths of blue (against) or vermilion (for) laid over it."""
+    out = bytearray()
+    for index in range(256):
+        grey = (index >> 4) * 17
+        part = ((index & 15) - 7.5) / 7.5
+        end = (11, 82, 146) if part < 0 else (190, 66, 0)
+        strength = min(1.0, abs(part)) ** 1.2 * 0.85
+        out += bytes(round(grey + (channel - grey) * strength) for channel in end)
     return bytes(out)

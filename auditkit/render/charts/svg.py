@@ -131,6 +131,9 @@ def without_optional_ends(rows: Markup) -> Markup:
     return Markup(re.sub(r"</t[hdr]>", "", rows.text))
 
 
+SPACE = Markup(" ")
+
+
 def coordinate(value: float) -> str:
     """A coordinate with at most two decimals: the same text on every platform.
 

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from auditkit.core.evidence import Artifact, Counts, Curve, Density, ImageGrid, Measurement, Scalar, Table
-from auditkit.render.charts import Chart, Line, density_chart, heat_map, line_chart, picture_grid
+from auditkit.render.charts import (
+    Chart,
+    Line,
+    confusion_matrix,
+    density_chart,
+    line_chart,
+    picture_grid,
+    token_chart,
+)
 from auditkit.render.charts.pictures import tile_from_base64
 from auditkit.render.charts.tables import table_markup
 from auditkit.render.html.figures import Figure
 from auditkit.render.html.findings import curve_finding, density_finding
-from auditkit.render.numerals import count, number, scalar
+from auditkit.render.numerals import count, scalar
+from auditkit.render.raw import TOKEN_COLUMNS
 from auditkit.render.text import clean
 
 _TABLE_ROWS = 200
@@ -62,25 +71,9 @@ def _counts(counts: Counts) -> list[Chart]:
     """The confusion matrix of all rows."""
     if not counts.classes or len(counts.classes) > 24 or not counts.n:
         return []
-    cells = counts.n[0]
-    total = sum(sum(row) for row in cells)
-    right = sum(cells[index][index] for index in range(len(counts.classes)))
-    values = [[float(cell) for cell in row] for row in cells]
-    finding = f"{count(right)} of {count(total)} rows are decided as labelled; the rest lie off the diagonal."
-    chart = heat_map(counts.classes, counts.classes, values, finding, row_label="label", column_label="decision")
-    if not total:
+    if not sum(map(sum, counts.n[0])):
         return []
-    worst = max(
-        ((cells[y][p], y, p) for y in range(len(cells)) for p in range(len(cells)) if y != p), default=(0, 0, 0)
-    )
-    if not worst[0]:
-        return [chart]
-    note = (
-        f"The commonest error: {clean(counts.classes[worst[1]])} decided as {clean(counts.classes[worst[2]])},"
-        f" {count(worst[0])} rows ({number(100.0 * worst[0] / total)} % of all)."
-    )
-    return [heat_map(counts.classes, counts.classes, values, finding, row_label="label", column_label="decision",
-                     note=note)]  # fmt: skip
+    return [confusion_matrix(counts.classes, counts.n[0])]
 
 
 def _group_cells(counts: Counts) -> Chart:
@@ -96,6 +89,9 @@ def _group_cells(counts: Counts) -> Chart:
 
 
 def _table(table: Table) -> Chart:
+    if table.columns[:2] == TOKEN_COLUMNS:
+        weights = [row[1] if isinstance(row[1], int | float) else None for row in table.rows]
+        return token_chart([scalar(row[0]) for row in table.rows], weights, table.title, note=table.note)
     rows = tuple(tuple(scalar(cell) for cell in row) for row in table.rows[:_TABLE_ROWS])
     more = len(table.rows) - _TABLE_ROWS
     note = (
