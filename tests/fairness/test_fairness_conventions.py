@@ -146,6 +146,66 @@ def test_trap_order_the_verdict_does_not_hang_on_the_order_of_rows_or_groups():
     assert (first.value, first.interval) == (second.value, second.interval)
 
 
+def test_trap_threshold_the_first_that_passes_may_be_undone_by_the_next():
+    """holisticai scans quantiles from the top and stops at the first even selection; ours asks larger ones too."""
+    from auditkit.methods.fairness.regression import no_disparate_impact_share
+
+    values = np.arange(100.0)[::-1]
+    codes = np.array([0, 1] + [0] * 24 + [1] * 24 + [0, 1] * 25)
+    for v in np.linspace(1.0, 0.0, 100):
+        chosen = values >= np.quantile(values, v)
+        a, b = (chosen[codes == g].mean() for g in (0, 1))
+        if b > 0 and 0.8 < a / b < 1.2:
+            break
+    later = values >= values[20]
+    assert chosen.mean() == pytest.approx(0.02)
+    assert later[codes == 0].mean() > 10 * later[codes == 1].mean()  # the next thresholds are as uneven as can be
+    ours = no_disparate_impact_share(values, codes, 2, grid=100).share
+    assert ours > 0.4
+    for top in range(round(ours * 100), 101):
+        rates = [(values[codes == g] >= np.sort(values)[-top]).mean() for g in (0, 1)]
+        assert min(rates) >= 0.8 * max(rates) - 1e-12
+
+
+def test_trap_empty_label_of_a_group_is_undefined_not_spread_evenly():
+    """holisticai adds 1e-32 to every cell, so that a label without rows has decisions spread over all classes."""
+    from auditkit.methods.fairness.outcomes import error_distributions, worst_variation
+
+    y = np.array(["x", "y", "z", "x", "y", "x", "y"])
+    groups = np.array(["a", "a", "a", "a", "b", "b", "b"])  # group b has no z
+    counts = count_groups(y, y, {"g": groups})[1]
+    theirs = error_distributions(counts) + 1e-32
+    rates = theirs / theirs.sum(axis=2, keepdims=True)
+    assert np.abs(rates[0] - rates[1]).sum() / 6 == pytest.approx(2 / 9)  # all decisions are right
+    found = worst_variation(error_distributions(counts), True, np.random.default_rng(0))
+    assert found.value is None
+    assert "undefined in 1 of 2 groups" in (found.reason or "")
+
+
+def test_published_example_of_multiclass_statistical_parity():
+    from auditkit.methods.fairness.outcomes import decision_distributions, worst_variation
+
+    groups = np.array(list("AAAABBBBCC"))
+    decided, y = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0]), np.array([0, 1, 1, 0, 1, 0, 2, 1, 2, 1])
+    counts = count_groups(y, decided, {"g": groups})[1]
+    found = worst_variation(decision_distributions(counts), True, np.random.default_rng(0))
+    assert found.value == pytest.approx(0.5)  # holisticai's documentation
+
+
+def test_trap_pooling_cohens_d_pools_unbiased_variances():
+    """holisticai weighs population variances by n - 1; Cohen pools sums of squares over n - 2."""
+    from auditkit.methods.fairness.regression import standardised_difference
+    from auditkit.stats.linearised import PLAIN
+
+    group = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0])
+    decided = np.array([1.0, 1, 0, 0, 1, 1, 0, 1, 1, 1])
+    spreads = [decided[group == g].var() for g in (1, 0)]
+    theirs = (0.5 - 5 / 6) / math.sqrt((3 * spreads[0] + 5 * spreads[1]) / 8)
+    assert theirs == pytest.approx(-0.7844645405527363)
+    ours = (0.5 - 5 / 6) / math.sqrt((4 * spreads[0] + 6 * spreads[1]) / 8)
+    assert standardised_difference(decided, group, 2, PLAIN, 0.95).value == pytest.approx(abs(ours))
+
+
 def test_treatment_equality_is_judged_as_a_share():
     y, p, g = cells(a=(10, 4, 8, 10), b=(10, 10, 5, 10))
     share = group_metrics(count_groups(y, p, g)).values("false_negative_share")

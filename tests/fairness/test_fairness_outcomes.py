@@ -90,7 +90,7 @@ def test_demographic_disparity_averages_to_aif360s_conditional_one():
     assert sum(shares[n].value for n in "abc") == pytest.approx(0.0, abs=1e-12)
 
 
-def test_average_predictive_value_takes_absolute_gaps_where_aif360_lets_them_cancel():
+def test_trap_cancelling_average_predictive_value_takes_absolute_gaps():
     """AIF360: mean of the signed gaps in predictive value and false omission rate; here both count by size."""
     group, y, decided, _ = fixed_rows()
     two = np.where(group == "a", "a", "rest")

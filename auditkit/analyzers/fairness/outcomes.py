@@ -28,6 +28,9 @@ _MEASURES: Mapping[str, str] = {
     "fairness.average_predictive_value.difference": (
         "Mean of the absolute differences in positive and in negative predictive value, worst pair."
     ),
+    "fairness.decision_effect_size": (
+        "Largest difference of selection rates in standard deviations within groups (Cohen's d)."
+    ),
     "fairness.decision_distance": "Largest total variation distance between two groups' distributions of decisions.",
     "fairness.error_distance": "Largest mean distance, over labels, between what two groups of a label are decided as.",
 }
@@ -64,9 +67,11 @@ def run(subject: Subject, context: Context, params: OutcomesParams) -> Iterator[
             continue
         if subject.positive is not None:
             names, codes = encode_groups(test.sensitive[column])
+            groups, taken = codes.astype(np.int64), decisions == subject.positive
             design = Design(test.weights, test.clusters)
-            yield from _shares(column, names, codes, decisions == subject.positive, design, params.level)
+            yield from _shares(column, names, groups, taken, design, params.level)
             yield from _binary(part, column, params.level)
+            yield _effect(column, groups, len(names), taken, design, params.level)
         yield from _distances(part, column, context, params)
         context.progress(done + 1, len(test.sensitive))
 
@@ -162,6 +167,22 @@ def _binary(part: Counts, column: str, level: float) -> Iterator[Measurement]:
         over=(column,),
         direction="lower",
         bounds=(0.0, 1.0),
+        reason=gap.reason,
+    )
+
+
+def _effect(column: str, codes: IntArray, count: int, taken: IntArray, design: Design, level: float) -> Measurement:
+    from auditkit.methods.fairness.regression import standardised_difference
+
+    gap = standardised_difference(np.asarray(taken, dtype=np.float64), codes, count, design, level)
+    return Measurement(
+        name="fairness.decision_effect_size",
+        value=gap.value,
+        n=len(codes),
+        interval=gap.interval,
+        over=(column,),
+        direction="lower",
+        bounds=(0.0, None),
         reason=gap.reason,
     )
 
