@@ -279,6 +279,7 @@ def _contradictions(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
                 yield ("data", key), f"[data] {key} is for saved predictions: leave [model] out, or drop this key"
     if data.text is not None and data.features:
         yield ("data", "schema"), "[data] schema does not apply to a text column"
-    for name in data.keep:
-        if name not in data.sensitive:
-            yield ("data", "keep"), f"[data] keep names {name!r}, which is not one of the sensitive columns"
+    for key in ("keep", "bins"):
+        for name in getattr(data, key):
+            if name not in data.sensitive:
+                yield ("data", key), f"[data] {key} names {name!r}, which is not one of the sensitive columns"

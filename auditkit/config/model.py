@@ -68,6 +68,10 @@ class DataSection(Section):
     sensitive: tuple[Name, ...] = Field(
         default=(), description="columns to compare groups over; not given to the model"
     )
+    bins: dict[str, tuple[float, ...]] = Field(
+        default_factory=dict,
+        description="sensitive column of numbers -> borders of its groups, as in age = [25, 65]",
+    )
     weight: Name | None = Field(default=None, description="column of row weights")
     cluster: Name | None = Field(default=None, description="column of the person or site that a row belongs to")
     drop: tuple[Name, ...] = Field(default=(), description="further columns that the model does not take")

@@ -206,8 +206,13 @@ def _check_columns(config: Config, source: Source) -> None:
 
 
 def _sensitive(config: Config, source: Source) -> dict[str, Any]:
+    from auditkit.subjects.bins import binned
+
     where = config.where("data", "sensitive")
-    return {name: source.column(name, where=where) for name in config.data.sensitive}
+    found = {name: source.column(name, where=where) for name in config.data.sensitive}
+    for name, borders in config.data.bins.items():
+        found[name] = binned(found[name], borders, where=config.where("data", "bins"))
+    return found
 
 
 def _optional(config: Config, source: Source, key: str) -> Any:

@@ -230,7 +230,7 @@ def _groups(name: str, values: Any, where: str) -> StrArray:
             f"sensitive column {name!r} has {len(set(names))} distinct values; at most {MAX_GROUPS} can be groups",
             where=where,
             why=_why_many(uniques),
-            fix=f'bin it first, e.g. pandas.cut(df["{name}"], [0, 25, 45, 65, 120])'
+            fix=f'bin it: [data] bins = {{{name} = [25, 45, 65]}}, or pandas.cut(df["{name}"], [0, 25, 45, 65, 120])'
             if _are_numbers(uniques)
             else "name a column of a few groups, or merge the rare ones",
         )

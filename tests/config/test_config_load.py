@@ -90,6 +90,7 @@ def test_a_newer_version_is_refused(tmp_path):
         ('[model]\nfactory = "model:build"\n', "", "[data] needs 'prediction' or 'score'"),
         ('sensitive = ["sex"]', 'prediction = "p"', "[data] prediction is for saved predictions"),
         ('sensitive = ["sex"]', 'keep = ["age"]', "keep names 'age', which is not one of the sensitive columns"),
+        ('sensitive = ["sex"]', "bins = {age = [30]}", "bins names 'age', which is not one of the sensitive columns"),
         ('sensitive = ["sex"]', 'text = "t"\n[data.schema.t]\nkind = "text"', "schema does not apply to a text column"),
     ],
 )
