@@ -276,7 +276,7 @@ def test_models_without_per_row_gradients_are_refused(build, message):
 def test_gradient_check_is_tight_on_convolutions():
     x, y = torch.randn(8, 1, 6, 6), torch.arange(8) % 3
     module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
-    assert check_gradients(module, x, y, 3) < 1e-5
+    assert check_gradients(module, x, y, 3).gap < 1e-5
 
 
 def test_diverged_training_has_no_model():
@@ -322,3 +322,29 @@ def test_watch_can_stop_a_training():
     x, y = table()
     with pytest.raises(Stop):
         dp_train(mlp, x, y, settings(), seed=0, n_classes=2, watch=watch)
+
+
+def test_tied_weights_are_said_and_trained():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
+            self.second.weight = self.first.weight
+            self.out = nn.Linear(6, 2)
+
+        def forward(self, x):
+            return self.out(torch.relu(self.second(torch.relu(self.first(x)))))
+
+    x, y = table()
+    trained = dp_train(Tied, x, y, settings(noise_multiplier=1.0), seed=0, n_classes=2)
+    assert trained.notes[0].startswith("Weights are shared (first.weight and second.weight)")
+    assert trained.module.first.weight is trained.module.second.weight
+    assert (trained.engine, trained.failed) == ("ghost", None)
+    assert dp_train(mlp, x, y, settings(), seed=0, n_classes=2).notes == ()
+
+
+def test_models_that_the_fast_engine_does_not_know_are_trained_by_opacus():
+    build = lambda: nn.Sequential(nn.Linear(6, 6), nn.RMSNorm(6), nn.Linear(6, 2))  # noqa: E731
+    x, y = table()
+    trained = dp_train(build, x, y, settings(noise_multiplier=1.0), seed=0, n_classes=2)
+    assert (trained.engine, trained.failed) == ("opacus", None)

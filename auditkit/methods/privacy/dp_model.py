@@ -38,20 +38,23 @@ def dp_ready(module: nn.Module, sample: torch.Tensor) -> tuple[nn.Module, tuple[
         AuditkitError: AK566 a layer that cannot be made private, AK568 a replacement changed the output.
     """
     module = copy.deepcopy(module).train()
+    tied = _tied(module)
     module, notes = _replace_norms(module)
     before = _output(module, sample)
     ready = _replace_attention(copy.deepcopy(module))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ready = ModuleValidator.fix(ready)
             faults = ModuleValidator.validate(ready, strict=False)
+            if faults:  # fixing copies the module by pickling, which modules of local classes cannot bear
+                ready = ModuleValidator.fix(ready)
+                faults = ModuleValidator.validate(ready, strict=False)
     except Exception as error:
         raise _unsupported(str(error)) from error
     if faults:
         raise _unsupported("; ".join(str(fault) for fault in faults))
     _check_same(before, _output(ready, sample))
-    return ready.train(), notes
+    return ready.train(), notes + tied
 
 
 def _replace_norms(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
@@ -74,6 +77,20 @@ def _replace_norms(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     if tracked:
         notes.append(f"Running statistics of {len(tracked)} instance norm layer(s) were switched off in every arm.")
     return module, tuple(notes)
+
+
+def _tied(module: nn.Module) -> tuple[str, ...]:
+    """A sentence on parameters that several layers share."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    shared = [" and ".join(own) for own in names.values() if len(own) > 1]
+    if not shared:
+        return ()
+    return (
+        f"Weights are shared ({'; '.join(shared)}): a row's gradients from all places are added up before they are "
+        "clipped, so that sharing costs no more epsilon.",
+    )
 
 
 def _group_norm(layer: Any) -> nn.GroupNorm:

@@ -10,18 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# This module's job is to drive torch and opacus's optimizer.
+# This module's job is to drive torch.
 import torch  # noqa: TID253
-from opacus.optimizers import DPOptimizer  # noqa: TID253
 from torch import nn  # noqa: TID253
 
 from auditkit.core.errors import UsageError
 from auditkit.core.generators import preserved_generators
 from auditkit.methods.privacy.dp_gradient import (
+    Engine,
     check_gradients,
     class_logits,
-    hooked,
-    row_gradients,
+    clipping,
     summed_loss,
     trainable,
 )
@@ -29,7 +28,7 @@ from auditkit.methods.privacy.dp_model import dp_ready
 from auditkit.methods.privacy.threads import threads_for
 
 _CHECKED_ROWS = 16
-# Per-row gradients held at once, in numbers: 256 MB in float32.
+# Numbers held at once for a part of a batch: 256 MB in float32.
 _HELD_NUMBERS = 2**26
 
 
@@ -70,6 +69,7 @@ class Trained:
         failed: Why there is no usable model (training diverged), else ``None``; ``module`` is then ``None``.
         gradient_gap: Largest relative difference between a clipped batch and a loop over its rows.
         empty_batches: Poisson batches without a row; noise is added for them too.
+        engine: Where the clipped gradients came from; ``None`` without clipping.
     """
 
     module: Any
@@ -79,6 +79,7 @@ class Trained:
     failed: str | None = None
     gradient_gap: float | None = None
     empty_batches: int = 0
+    engine: Engine | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -119,22 +120,26 @@ def dp_train(
         module, notes = dp_ready(build().to(x.device), x[:_CHECKED_ROWS])
         with torch.no_grad():
             class_logits(module(x[:2]), n_classes)
-        gap = check_gradients(module, x, y, n_classes) if settings.max_grad_norm is not None else None
+        checked = check_gradients(module, x, y, n_classes) if settings.max_grad_norm is not None else None
         torch.manual_seed(seed % 2**63)
         batches = _poisson_batches(len(x), settings, seed)
-        run = _train_plain if settings.max_grad_norm is None else _train_private
-        data, noise = (x, y, n_classes), _noise_generator(seed, x.device)
+        data = (x, y, n_classes)
         work = int(settings.batch_size * sum(parameter.numel() for parameter in module.parameters()))
         with threads_for(work, x.device):
-            failed, empty = run(module, data, settings, batches, noise, watch)
+            if checked is None:
+                failed, empty = _train_plain(module, data, settings, batches, watch)
+            else:
+                noise = _noise_generator(seed, x.device)
+                failed, empty = _train_private(module, data, settings, batches, (checked.engine, noise), watch)
     return Trained(
         module=None if failed else module.eval(),
         steps=settings.steps(len(x)),
         sample_rate=settings.batch_size / len(x),
         expected_batch_size=settings.batch_size,
         failed=failed,
-        gradient_gap=gap,
+        gradient_gap=None if checked is None else checked.gap,
         empty_batches=empty,
+        engine=None if checked is None else checked.engine,
         notes=notes,
     )
 
@@ -192,44 +197,62 @@ def _train_private(
     data: Data,
     settings: Settings,
     batches: list[torch.Tensor],
-    noise: torch.Generator,
+    means: tuple[Engine, torch.Generator],
     watch: Watch,
 ) -> tuple[str | None, int]:
     x, y, n_classes = data
+    engine, noise = means
+    assert settings.max_grad_norm is not None
     parameters = trainable(module)
-    physical = max(1, _HELD_NUMBERS // sum(parameter.numel() for parameter in parameters))
-    with hooked(module) as wrapped:
-        optimizer = DPOptimizer(
-            torch.optim.SGD(parameters, lr=settings.learning_rate, momentum=settings.momentum),
-            noise_multiplier=settings.noise_multiplier,
-            max_grad_norm=settings.max_grad_norm,
-            expected_batch_size=settings.batch_size,
-            loss_reduction="mean",
-            generator=noise,
-        )
+    optimizer = torch.optim.SGD(parameters, lr=settings.learning_rate, momentum=settings.momentum)
+    spread = settings.noise_multiplier * settings.max_grad_norm
+    part_rows = _rows_at_once(module, x[:1], engine, parameters)
+    with clipping(module, parameters, engine, settings.max_grad_norm, n_classes) as clipped:
         for step, rows in enumerate(batches):
             if watch is not None:
                 watch()
-            parts = torch.split(rows.to(x.device), physical) if len(rows) else (rows.to(x.device),)
-            loss = 0.0
-            for position, part in enumerate(parts):
-                optimizer.signal_skip_step(do_skip=position < len(parts) - 1)
-                optimizer.zero_grad(set_to_none=True)
-                loss += row_gradients(wrapped, x[part], y[part], n_classes, parameters)
-                optimizer.step()
+            total, loss = [torch.zeros_like(parameter) for parameter in parameters], 0.0
+            for part in torch.split(rows.to(x.device), part_rows) if len(rows) else ():
+                sums, own = clipped(x[part], y[part])
+                total, loss = [a + b for a, b in zip(total, sums, strict=True)], loss + own
             if not math.isfinite(loss):
                 return _diverged(step, len(batches)), 0
+            for parameter, summed in zip(parameters, total, strict=True):
+                parameter.grad = _noisy_mean(summed, spread, settings.batch_size, noise)
+            optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return _unusable(parameters, len(batches)), sum(len(rows) == 0 for rows in batches)
 
 
+def _noisy_mean(summed: torch.Tensor, spread: float, expected: float, noise: torch.Generator) -> torch.Tensor:
+    """The clipped sum plus Gaussian noise, over the *expected* batch size: dividing by the realised one leaks it."""
+    if spread > 0.0:
+        drawn = torch.randn(summed.shape, generator=noise, device=summed.device, dtype=summed.dtype)
+        summed = summed + spread * drawn
+    return summed / expected
+
+
+def _rows_at_once(module: nn.Module, row: torch.Tensor, engine: Engine, parameters: list[nn.Parameter]) -> int:
+    """Rows whose gradients (opacus) or activations and largest layer (ghost) fit in what may be held at once."""
+    if engine == "opacus":
+        return max(1, _HELD_NUMBERS // sum(parameter.numel() for parameter in parameters))
+    touched: list[int] = []
+    handles = [
+        layer.register_forward_hook(lambda _, __, out: touched.append(getattr(out, "numel", int)()))
+        for layer in module.modules()
+    ]
+    try:
+        with torch.no_grad():
+            module(row)
+    finally:
+        for handle in handles:
+            handle.remove()
+    # Activations and their gradients, patches of a convolution, and the largest matrix formed a row.
+    return max(1, _HELD_NUMBERS // (12 * sum(touched) + max(parameter.numel() for parameter in parameters)))
+
+
 def _train_plain(
-    module: nn.Module,
-    data: Data,
-    settings: Settings,
-    batches: list[torch.Tensor],
-    noise: torch.Generator,
-    watch: Watch,
+    module: nn.Module, data: Data, settings: Settings, batches: list[torch.Tensor], watch: Watch
 ) -> tuple[str | None, int]:
     """The same batches, steps and divisor, with neither clipping nor noise."""
     x, y, n_classes = data
@@ -239,9 +262,10 @@ def _train_plain(
         if watch is not None:
             watch()
         optimizer.zero_grad(set_to_none=True)
-        for parameter in parameters:
-            parameter.grad = torch.zeros_like(parameter)
-        if len(rows):
+        if len(rows) == 0:
+            for parameter in parameters:
+                parameter.grad = torch.zeros_like(parameter)
+        else:
             part = rows.to(x.device)
             loss = summed_loss(module, x[part], y[part], n_classes)
             (loss / settings.batch_size).backward()  # type: ignore[no-untyped-call]

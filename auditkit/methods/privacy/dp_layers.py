@@ -1,0 +1,169 @@
+"""Per-row gradients of a layer from its inputs and the gradients of its outputs, without forming them where it pays.
+
+Activations ``a`` and output gradients ``g`` have the rows of the batch on their first axis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+# This module's job is arithmetic on torch tensors.
+import torch  # noqa: TID253
+from torch import nn  # noqa: TID253
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """What one layer contributes to one parameter.
+
+    Attributes:
+        norms: ``(rows,)`` squared lengths of the per-row gradients.
+        weighted: Coefficients ``(rows,)`` -> the weighted sum of the per-row gradients.
+        rows: The per-row gradients themselves, ``(rows, *shape)``; formed when called.
+    """
+
+    parameter: Any
+    norms: Tensor
+    weighted: Callable[[Tensor], Tensor]
+    rows: Callable[[], Tensor]
+
+
+Pieces = Callable[[Any, Tensor, Tensor], Iterator[Piece]]
+
+
+def formed(parameter: Any, rows: Tensor) -> Piece:
+    """A piece whose per-row gradients are there already."""
+    flat = rows.reshape(len(rows), -1)
+    shape = parameter.shape
+    return Piece(parameter, flat.square().sum(dim=1), lambda c: (c @ flat).reshape(shape), lambda: rows)
+
+
+def linear(layer: Any, a: Tensor, g: Tensor) -> Iterator[Piece]:
+    """``nn.Linear`` on ``a (rows, ..., in)``.
+
+    With one position a row, the length of an outer product is the product of the lengths.
+
+    Source: Goodfellow (2015), Efficient per-example gradient computations.
+    """
+    if a.dim() == 2:
+        lengths = g.square().sum(dim=1)
+        norms = a.square().sum(dim=1) * lengths
+        yield Piece(layer.weight, norms, lambda c: (g * c[:, None]).T @ a, lambda: g[:, :, None] * a[:, None, :])
+        if layer.bias is not None:
+            yield Piece(layer.bias, lengths, lambda c: c @ g, lambda: g)
+        return
+    a, g = a.reshape(len(a), -1, a.shape[-1]), g.reshape(len(g), -1, g.shape[-1])
+    yield _positions(layer.weight, a, g)
+    if layer.bias is not None:
+        yield formed(layer.bias, g.sum(dim=1))
+
+
+def _positions(weight: Any, a: Tensor, g: Tensor) -> Piece:
+    """A matrix whose per-row gradient is a sum over positions: ``a (rows, T, in)``, ``g (rows, T, out)``.
+
+    The ghost norm where ``2 T^2`` is below the size of the matrix, else the gradients are formed.
+
+    Source: Bu, Mao and Xu (2022), Scalable and efficient training with differential privacy, section 3.
+    """
+    if 2 * a.shape[1] ** 2 > weight.numel():
+        return formed(weight, g.transpose(1, 2) @ a)
+    norms = ((a @ a.transpose(1, 2)) * (g @ g.transpose(1, 2))).sum(dim=(1, 2))
+
+    def weighted(c: Tensor) -> Tensor:
+        scaled = (g * c[:, None, None]).reshape(-1, g.shape[-1])
+        return (scaled.T @ a.reshape(-1, a.shape[-1])).reshape(weight.shape)
+
+    return Piece(weight, norms.clamp_min(0.0), weighted, lambda: g.transpose(1, 2) @ a)
+
+
+def convolution(layer: Any, a: Tensor, g: Tensor) -> Iterator[Piece]:
+    """``nn.Conv1d`` and ``nn.Conv2d``: a linear layer on unfolded patches, one position an output pixel."""
+    kernel, stride, padding, dilation = layer.kernel_size, layer.stride, layer.padding, layer.dilation
+    if a.dim() == 3:
+        a, g = a[:, :, None], g[:, :, None]
+        kernel, stride, padding, dilation = (1, *kernel), (1, *stride), (0, *padding), (1, *dilation)
+    rows, groups = len(a), layer.groups
+    patches = nn.functional.unfold(a, kernel, dilation=dilation, padding=padding, stride=stride)
+    pixels = g.reshape(rows, layer.out_channels, -1)
+    if layer.bias is not None:
+        yield formed(layer.bias, pixels.sum(dim=2))
+    weight = layer.weight
+    length = patches.shape[2]
+    if groups == 1 and 2 * length**2 <= weight.numel():
+        yield _reshaped(_positions(weight, patches.transpose(1, 2), pixels.transpose(1, 2)), weight)
+        return
+    patches = patches.reshape(rows * groups, -1, length)
+    pixels = pixels.reshape(rows * groups, layer.out_channels // groups, length)
+    yield formed(weight, torch.bmm(pixels, patches.transpose(1, 2)).reshape(rows, *weight.shape))
+
+
+def _reshaped(piece: Piece, weight: Any) -> Piece:
+    return Piece(weight, piece.norms, piece.weighted, lambda: piece.rows().reshape(-1, *weight.shape))
+
+
+def embedding(layer: Any, tokens: Tensor, g: Tensor) -> Iterator[Piece]:
+    """``nn.Embedding`` on ``tokens (rows, ...)``: gradients of equal tokens of a row add up before their length."""
+    tokens, g = tokens.reshape(len(tokens), -1), g.reshape(len(g), -1, g.shape[-1])
+    if layer.padding_idx is not None:
+        g = g * (tokens != layer.padding_idx)[:, :, None]
+    same = tokens[:, :, None] == tokens[:, None, :]
+    norms = ((g @ g.transpose(1, 2)) * same).sum(dim=(1, 2)).clamp_min(0.0)
+
+    def weighted(c: Tensor) -> Tensor:
+        scaled = (g * c[:, None, None]).reshape(-1, g.shape[-1])
+        return torch.zeros_like(layer.weight).index_add_(0, tokens.reshape(-1), scaled)
+
+    def rows() -> Tensor:
+        whole = g.new_zeros((len(g), *layer.weight.shape))
+        return whole.scatter_add_(1, tokens[:, :, None].expand_as(g), g)
+
+    yield Piece(layer.weight, norms, weighted, rows)
+
+
+def layer_norm(layer: Any, a: Tensor, g: Tensor) -> Iterator[Piece]:
+    """``nn.LayerNorm``: scale and shift, summed over positions."""
+    shape = tuple(layer.normalized_shape)
+    normal = nn.functional.layer_norm(a, shape, None, None, layer.eps)
+    size = math.prod(shape)
+    yield formed(layer.weight, (g * normal).reshape(len(a), -1, size).sum(dim=1).reshape(len(a), *shape))
+    if layer.bias is not None:
+        yield formed(layer.bias, g.reshape(len(a), -1, size).sum(dim=1).reshape(len(a), *shape))
+
+
+def group_norm(layer: Any, a: Tensor, g: Tensor) -> Iterator[Piece]:
+    """``nn.GroupNorm``: scale and shift of each channel, summed over pixels."""
+    normal = nn.functional.group_norm(a, layer.num_groups, None, None, layer.eps)
+    channels = a.shape[1]
+    yield formed(layer.weight, (g * normal).reshape(len(a), channels, -1).sum(dim=2))
+    yield formed(layer.bias, g.reshape(len(a), channels, -1).sum(dim=2))
+
+
+_BY_TYPE: dict[type[nn.Module], Pieces] = {
+    nn.Linear: linear,
+    nn.Conv1d: convolution,
+    nn.Conv2d: convolution,
+    nn.Embedding: embedding,
+    nn.LayerNorm: layer_norm,
+    nn.GroupNorm: group_norm,
+}
+
+
+def pieces_of(layer: nn.Module) -> Pieces | None:
+    """How to get the gradients of this very layer; ``None`` where it does anything out of the ordinary."""
+    for kind, pieces in _BY_TYPE.items():
+        if isinstance(layer, kind) and type(layer).forward is kind.forward:
+            return pieces if _ordinary(layer) else None
+    return None
+
+
+def _ordinary(layer: Any) -> bool:
+    if isinstance(layer, nn.Embedding):
+        return layer.max_norm is None and not layer.scale_grad_by_freq and not layer.sparse
+    if isinstance(layer, nn.Conv1d | nn.Conv2d):
+        return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    return True
