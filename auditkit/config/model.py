@@ -74,6 +74,10 @@ class DataSection(Section):
     )
     weight: Name | None = Field(default=None, description="column of row weights")
     cluster: Name | None = Field(default=None, description="column of the person or site that a row belongs to")
+    rows: Literal["auto", "keep", "count"] = Field(
+        default="auto",
+        description="saved predictions in Parquet: keep rows, or count them while reading (auto: above 2 million)",
+    )
     drop: tuple[Name, ...] = Field(default=(), description="further columns that the model does not take")
     keep: tuple[Name, ...] = Field(default=(), description="sensitive columns that the model does take")
     text: Name | None = Field(default=None, description="the one text column that the model takes")

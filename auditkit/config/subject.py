@@ -29,8 +29,15 @@ def subject_from_config(config: Config, device: str = "cpu", *, allowed: tuple[P
     Raises:
         UsageError: A file, column or factory that is not there, with file and line; see also ``subjects.build``.
     """
+    if config.model is None:
+        from auditkit.config.counted import counted_subject
+
+        with _located(config):
+            counted = counted_subject(config, allowed)
+        if counted is not None:
+            return counted
     test = read_source(config, "test", config.data.test, allowed)
-    _check_columns(config, test)
+    check_columns(config, test)
     if config.model is None:
         return _saved_predictions(config, test)
     from auditkit.subjects.build import make_subject
@@ -179,7 +186,7 @@ def _missing(values: Any) -> Any:
     return np.asarray([value is None or value != value for value in values])
 
 
-def _check_columns(config: Config, source: Source) -> None:
+def check_columns(config: Config, source: Source) -> None:
     """Every column that ``[data]`` names must be there; all that are not are told at once."""
     data = config.data
     wanted: list[tuple[str, str]] = [("target", data.target)]

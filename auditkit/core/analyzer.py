@@ -146,6 +146,7 @@ class Analyzer:
         measures: Measurement name -> one plain sentence on what it is.
         params: A :class:`Params` model; its defaults are the default settings.
         run: Yields measurements, artifacts and notes; what is yielded before a crash is kept.
+        run_counted: The same for rows that were counted as they were read (``subject.test.counted``), where possible.
         extra: The pip extra it needs, if any; ``packages`` are the import names to look for.
         default: Whether a plan that names no analyzers runs it.
     """
@@ -162,6 +163,7 @@ class Analyzer:
     extra: str | None = None
     packages: tuple[str, ...] = ()
     default: bool = True
+    run_counted: Callable[[Subject, Context, Any], Iterable[Produced]] | None = None
     limits: str = field(default="")
 
     @property

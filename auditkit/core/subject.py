@@ -10,6 +10,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from auditkit.core.counted import CountedRows
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 StrArray = npt.NDArray[np.str_]
@@ -124,6 +126,8 @@ class Dataset:
         clusters: ``(n,)`` int64 codes of the person or site a row belongs to, or ``None``.
         schema: The features (tabular data).
         fingerprint: Content hash of everything above.
+        counted: Set when the rows were counted as they were read: ``y`` and ``sensitive`` then have one entry for each
+            distinct combination, and there are no inputs.
     """
 
     inputs: Any
@@ -134,11 +138,12 @@ class Dataset:
     clusters: IntArray | None = None
     schema: Schema = field(default_factory=Schema)
     fingerprint: str = ""
+    counted: CountedRows | None = None
 
     @property
     def n(self) -> int:
         """Number of rows."""
-        return len(self.y)
+        return len(self.y) if self.counted is None else self.counted.total
 
     def take(self, rows: IntArray) -> Dataset:
         """The same data set with only ``rows`` (integer positions), in that order."""

@@ -156,6 +156,11 @@ def _refused(subject: Subject, step: Step, deadline: float | None) -> tuple[Stat
     lacking = missing(analyzer.needs, subject)
     if lacking:
         return "not_applicable", lacking
+    if subject.test.counted is not None and analyzer.run_counted is None:
+        return "not_applicable", (
+            f"needs the rows themselves; these {subject.test.n:,} were counted as they were read, to save memory. "
+            'Set [data] rows = "keep", or audit a sample'
+        )
     absent = [package for package in analyzer.packages if importlib.util.find_spec(package) is None]
     if absent:
         return "skipped", MissingExtra.of(analyzer.extra or "all", ", ".join(absent)).sentence()
@@ -167,8 +172,10 @@ def _refused(subject: Subject, step: Step, deadline: float | None) -> tuple[Stat
 def _drain(
     analyzer: Analyzer, subject: Subject, context: Context, step: Step, collected: _Collected
 ) -> tuple[Status, str | None]:
+    run = analyzer.run if subject.test.counted is None else analyzer.run_counted
+    assert run is not None  # _refused saw to it
     try:
-        for item in analyzer.run(subject, context, step.params):
+        for item in run(subject, context, step.params):
             collected.add(item)
     except NotApplicable as error:
         return "not_applicable", error.sentence()

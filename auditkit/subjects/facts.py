@@ -9,7 +9,7 @@ import numpy as np
 
 from auditkit.core.capability import capabilities
 from auditkit.core.evidence import DataFacts, FeatureFacts, SubjectFacts
-from auditkit.core.subject import Dataset, Subject
+from auditkit.core.subject import Dataset, IntArray, StrArray, Subject
 
 PACKAGES = (
     "numpy",
@@ -47,21 +47,25 @@ def subject_facts(subject: Subject) -> SubjectFacts:
 
 def data_facts(dataset: Dataset, classes: tuple[str, ...] = ()) -> DataFacts:
     """Shape, hash and group sizes of one split; label counts when ``classes`` are given."""
+    rows = np.ones(len(dataset.y), dtype=np.int64) if dataset.counted is None else dataset.counted.rows
     return DataFacts(
         fingerprint=dataset.fingerprint,
         n_rows=dataset.n,
         modality=dataset.modality,
         features=tuple(FeatureFacts(name=feature.name, kind=feature.kind) for feature in dataset.schema.features),
-        sensitive={
-            column: {
-                str(group): int(count) for group, count in zip(*np.unique(values, return_counts=True), strict=True)
-            }
-            for column, values in dataset.sensitive.items()
-        },
-        label_counts={name: int((dataset.y == code).sum()) for code, name in enumerate(classes)},
+        sensitive={column: _sizes(values, rows) for column, values in dataset.sensitive.items()},
+        label_counts={name: int(rows[dataset.y == code].sum()) for code, name in enumerate(classes)},
         weighted=dataset.weights is not None,
         n_clusters=None if dataset.clusters is None else len(np.unique(dataset.clusters)),
     )
+
+
+def _sizes(values: StrArray, rows: IntArray) -> dict[str, int]:
+    """Rows of each group."""
+    names, codes = np.unique(values, return_inverse=True)
+    counts = np.zeros(len(names), dtype=np.int64)
+    np.add.at(counts, codes, rows)
+    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
 
 
 def versions() -> dict[str, str]:

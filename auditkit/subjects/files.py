@@ -56,7 +56,7 @@ def read_table(
     )
 
 
-def _without_rows(message: str) -> str:
+def without_rows(message: str) -> str:
     """What the reader says is wrong, on one line, without the line of the file that it quotes or its own options."""
     kept = []
     for line in (part.strip() for part in message.splitlines()):
@@ -130,15 +130,15 @@ def _query(path: Path, read: Any, columns: Sequence[str] | None, types: Mapping[
 
     target = str(path.resolve())
     try:
-        with _closed_database(target) as connection, warnings.catch_warnings():
+        with closed_database(target) as connection, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # DuckDB's own conversion calls deprecated pandas options
-            frame, kinds = read(connection, _literal(target), types or {}, path.name)
+            frame, kinds = read(connection, literal_path(target), types or {}, path.name)
     except duckdb.Error as error:
         raise LoadError(
             "AK231",
             f"{path.name!r} cannot be read as a table",
             where=path.name,
-            why=_without_rows(str(error).replace(target, path.name)),
+            why=without_rows(str(error).replace(target, path.name)),
             fix="look at the file: one header line, the same number of cells in each row",
         ) from error
     if columns is not None:
@@ -163,21 +163,22 @@ def _query(path: Path, read: Any, columns: Sequence[str] | None, types: Mapping[
     return _plain_dtypes(frame)
 
 
-def _closed_database(target: str) -> duckdb.DuckDBPyConnection:
-    """An in-memory database that may read this one file and can load no extension."""
+def closed_database(target: str, **settings: str) -> duckdb.DuckDBPyConnection:
+    """An in-memory database that may read this one file and can load no extension; ``settings`` are DuckDB's own."""
     import duckdb
 
     connection = duckdb.connect(
-        ":memory:", config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+        ":memory:",
+        config={"autoinstall_known_extensions": False, "autoload_known_extensions": False, **settings},
     )
-    paths = ", ".join(_text(path) for path in (target, _literal(target)))
+    paths = ", ".join(_text(path) for path in (target, literal_path(target)))
     connection.execute(f"SET allowed_paths = [{paths}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
 
 
-def _literal(path: str) -> str:
+def literal_path(path: str) -> str:
     """The path with DuckDB's wildcards taken literally."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
 

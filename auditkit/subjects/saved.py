@@ -64,8 +64,8 @@ def make_predictions_subject(  # noqa: PLR0913 - the public surface
     if wanted == "regression" or (wanted is None and classes is None and looks_continuous(truth)):
         model = _saved_values(decided if decided is not None else scores)
     else:
-        names = _names(truth, decided, classes)
-        _check_pair(truth, decided, names, scores, positive if wanted != "multiclass" else None)
+        names = predicted_names(truth, decided, classes)
+        check_pair(truth, decided, names, scores, positive if wanted != "multiclass" else None)
         model = _saved_classes(decided, scores, names, positive, n)
     found = task_of(model, wanted)
 
@@ -112,7 +112,7 @@ def _saved_classes(decided: Any, scores: Any, names: tuple[str, ...], positive: 
     return SavedPredictions(codes, table, classes=names, score_space="probability")
 
 
-def _names(truth: Any, decided: Any, classes: Sequence[Any] | None) -> tuple[str, ...]:
+def predicted_names(truth: Any, decided: Any, classes: Sequence[Any] | None) -> tuple[str, ...]:
     """The class names, given or seen in labels and decisions.
 
     Raises:
@@ -131,7 +131,7 @@ def _names(truth: Any, decided: Any, classes: Sequence[Any] | None) -> tuple[str
     return class_names(seen)
 
 
-def _check_pair(truth: Any, decided: Any, names: tuple[str, ...], scores: Any, positive: Any) -> None:
+def check_pair(truth: Any, decided: Any, names: tuple[str, ...], scores: Any, positive: Any) -> None:
     """Labels and decisions must be in one coding, and of two classes where one is named positive or has the scores.
 
     Raises:

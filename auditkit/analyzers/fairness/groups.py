@@ -94,13 +94,7 @@ def _rates(subject: Subject, context: Context, params: GroupsParams) -> Iterator
     from auditkit.methods.fairness.counts import count_groups
 
     data, decisions = subject.test, context.decisions()
-    if params.given is not None and (params.given not in data.sensitive or params.intersections < 2):
-        raise UsageError(
-            "AK455",
-            f"given = {params.given!r} cannot be conditioned on",
-            why=f"sensitive columns: {', '.join(data.sensitive)}; intersections = {params.intersections}",
-            fix="name a sensitive column and cross at least two",
-        )
+    _check_given(subject, params)
     counts = count_groups(
         data.y,
         decisions,
@@ -114,6 +108,44 @@ def _rates(subject: Subject, context: Context, params: GroupsParams) -> Iterator
     yield from counts
     distrust, produced = _cross_check(subject, context, params)
     yield from produced
+    yield from _all_measured(counts, context, params, distrust)
+
+
+def run_counted(subject: Subject, context: Context, params: GroupsParams) -> Iterator[Produced]:
+    """The same from rows that were counted as they were read."""
+    from auditkit.methods.fairness.counts import count_cells
+
+    data = subject.test
+    assert data.counted is not None
+    _check_given(subject, params)
+    counts = count_cells(
+        data.y,
+        data.counted.decided,
+        data.sensitive,
+        data.counted.rows,
+        classes=subject.classes,
+        positive=subject.positive,
+        intersections=params.intersections,
+    )
+    yield from counts
+    yield Note(f"The {data.n:,} rows were counted as they were read; fairlearn, which needs them all, was not asked.")
+    yield from _all_measured(counts, context, params, None)
+
+
+def _check_given(subject: Subject, params: GroupsParams) -> None:
+    sensitive = subject.test.sensitive
+    if params.given is not None and (params.given not in sensitive or params.intersections < 2):
+        raise UsageError(
+            "AK455",
+            f"given = {params.given!r} cannot be conditioned on",
+            why=f"sensitive columns: {', '.join(sensitive)}; intersections = {params.intersections}",
+            fix="name a sensitive column and cross at least two",
+        )
+
+
+def _all_measured(
+    counts: Sequence[Counts], context: Context, params: GroupsParams, distrust: str | None
+) -> Iterator[Produced]:
     yield from _crossing_notes(counts, params)
     for done, part in enumerate(counts):
         context.check_deadline()
@@ -341,6 +373,7 @@ ANALYZER = Analyzer(
     measures=_measures(),
     params=GroupsParams,
     run=run,
+    run_counted=run_counted,
     limits=(
         "Groups are compared as if independent; a cluster that spans groups makes the intervals of gaps approximate. "
         "Labels are taken as the truth."

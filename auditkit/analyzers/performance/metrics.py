@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from auditkit.analyzers.performance import charts
+from auditkit.analyzers.performance.counted import cells_of, counted_charts, counted_estimates
 from auditkit.analyzers.performance.rows import (
     QUANTITIES,
     Key,
@@ -58,6 +59,19 @@ def run(subject: Subject, context: Context, params: PerformanceParams) -> Iterat
     yield from charts.draw(
         subject, rows, params.curve_points, params.curve_min_rows, _binning(params), params.confidence
     )
+
+
+def run_counted(subject: Subject, context: Context, params: PerformanceParams) -> Iterator[Produced]:
+    """The same from rows that were counted as they were read."""
+    whole = cells_of(subject)
+    yield from _measurements(counted_estimates(whole, per_class=True), {}, params.confidence)
+    for column, values in subject.test.sensitive.items():
+        context.check_deadline()
+        groups = {str(name): counted_estimates(whole.take(values == name), False) for name in np.unique(values)}
+        for name, found in groups.items():
+            yield from _measurements(found, {column: name}, params.confidence)
+        yield from _gaps(column, groups, params.confidence)
+    yield from counted_charts(whole, params.curve_points)
 
 
 def _binning(params: PerformanceParams) -> charts.Binning:
@@ -136,5 +150,6 @@ ANALYZER = Analyzer(
     },
     params=PerformanceParams,
     run=run,
+    run_counted=run_counted,
     limits="Says how the model does on these rows; rows drawn from elsewhere may differ.",
 )

@@ -21,7 +21,7 @@ from auditkit.methods.fairness.group_counts import (
     nested_tuples,
 )
 
-__all__ = ["GroupCounts", "count_groups", "encode_groups", "merge_counts"]
+__all__ = ["GroupCounts", "count_cells", "count_groups", "encode_groups", "merge_counts"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -102,6 +102,47 @@ def count_groups(  # noqa: PLR0913 - one keyword for each thing known of the row
     is_positive = y_true == positive
     histograms = [_histogram(scores, is_positive, over, [coded[column] for column in over]) for over in sets]
     return GroupCounts(tuple(tables), tuple(histograms))
+
+
+def count_cells(
+    y_true: IntArray,
+    y_pred: IntArray,
+    groups: Mapping[str, Any],
+    rows: IntArray,
+    *,
+    classes: Sequence[str],
+    positive: int | None,
+    intersections: int = 1,
+) -> GroupCounts:
+    """:func:`count_groups` of combinations that occur ``rows`` times each, without writing the rows out.
+
+    Args:
+        y_true: ``(c,)`` class codes of the combinations.
+        y_pred: ``(c,)`` class codes of their decisions.
+        groups: Column name -> ``(c,)`` group names.
+        rows: ``(c,)`` rows of each combination.
+        classes: Names of the classes.
+        positive: Code of the positive class.
+        intersections: Largest number of columns crossed.
+
+    >>> both = count_cells(np.array([0, 1]), np.array([1, 1]), {}, np.array([3, 4]), classes=("n", "y"), positive=1)
+    >>> both[0].n
+    (((0, 3), (0, 4)),)
+    """
+    k = len(classes)
+    cell = np.asarray(y_true, dtype=np.int64) * k + y_pred
+    coded = {name: encode_groups(values) for name, values in groups.items()}
+    depths = range(min(intersections, len(coded)) + 1)
+    tables = []
+    for over in (over for depth in depths for over in itertools.combinations(coded, depth)):
+        names, codes = _cross([coded[column] for column in over], len(cell))
+        n = np.zeros(len(names) * k * k, dtype=np.int64)
+        np.add.at(n, codes * (k * k) + cell, rows)
+        cells = nested_tuples(n.reshape(len(names), k, k))
+        tables.append(
+            Counts(name="decisions", over=over, groups=names, classes=tuple(classes), positive=positive, n=cells)
+        )
+    return GroupCounts(tuple(tables))
 
 
 def _marginals(

@@ -105,7 +105,7 @@ def macro(y: IntArray, decided: IntArray, classes: Sequence[str], kind: Macro, d
         return undefined(f"class {empty[0]!r} {lack[kind]}, so the mean over classes is undefined", len(y))
     each = right / mass * (2.0 if kind == "f1" else 1.0)
     value = min(float(each.mean()), 1.0)
-    variance, units = variance_of(_macro_parts(y, decided, each, mass, kind) * design.masses(len(y)), design.clusters)
+    variance, units = variance_of(class_parts(y, decided, each, mass, kind) * design.masses(len(y)), design.clusters)
     if units < 2:
         return Estimate(value, len(y), None, "one independent row gives no interval")
     smallest = min(design.take(y == code).units(int((y == code).sum())) for code in range(k))
@@ -113,7 +113,7 @@ def macro(y: IntArray, decided: IntArray, classes: Sequence[str], kind: Macro, d
     return Estimate(value, len(y), bounds)
 
 
-def _macro_parts(y: IntArray, decided: IntArray, each: FloatArray, mass: FloatArray, kind: Macro) -> FloatArray:
+def class_parts(y: IntArray, decided: IntArray, each: FloatArray, mass: FloatArray, kind: Macro) -> FloatArray:
     """Derivative of the mean over classes with respect to each row's weight."""
     hit = (y == decided).astype(np.float64)
     if kind == "recall":

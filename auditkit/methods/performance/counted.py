@@ -1,0 +1,128 @@
+"""Performance from counts of rows: the same numbers and intervals as from the rows, where counts give them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from auditkit.core.evidence import Interval
+from auditkit.methods.performance.classification import Macro, class_parts
+from auditkit.stats.estimate import Estimate, mapped, undefined
+from auditkit.stats.intervals import wilson
+from auditkit.stats.linearised import logit_bounds, share_bounds, t_value
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+
+def share(hits: int, n: int, lack: str) -> Estimate:
+    """``hits`` of ``n`` rows, with Wilson's interval; undefined with the sentence ``lack`` when there are none.
+
+    >>> share(3, 4, "no rows").value
+    0.75
+    """
+    if n == 0:
+        return undefined(lack)
+    value = hits / n
+    return Estimate(value, n, lambda level: wilson(value, n, level))
+
+
+def class_estimates(cells: IntArray, label: int) -> dict[str, Estimate]:
+    """Precision, recall and F1 of one class from ``cells (k, k)``, label x decision."""
+    right, labelled, chosen = int(cells[label, label]), int(cells[label].sum()), int(cells[:, label].sum())
+    either = share(right, labelled + chosen - right, "F1 needs rows that are, or were decided as, the class")
+    return {
+        "precision": share(right, chosen, "precision needs rows decided as the class, and there are none"),
+        "recall": share(right, labelled, "recall needs rows of the class, and there are none"),
+        "f1": mapped(either, lambda q: 2.0 * q / (1.0 + q), "mapped"),
+    }
+
+
+def macro(cells: IntArray, classes: Sequence[str], kind: Macro) -> Estimate:
+    """Plain mean over classes of recall, precision or F1 from ``cells (k, k)``; linearised interval.
+
+    Source: as ``classification.macro``, whose variance depends on a row's label and decision alone.
+    """
+    k, n = len(classes), int(cells.sum())
+    labelled, chosen, right = cells.sum(axis=1), cells.sum(axis=0), np.diag(cells)
+    mass = {"recall": labelled, "precision": chosen, "f1": labelled + chosen}[kind].astype(np.float64)
+    empty = [classes[code] for code in range(k) if mass[code] <= 0]
+    if empty:
+        return undefined(f"class {empty[0]!r} does not occur, so the mean over classes is undefined", n)
+    each = right / mass * (2.0 if kind == "f1" else 1.0)
+    y, decided = np.divmod(np.arange(k * k), k)
+    parts = class_parts(y, decided, each, mass, kind)
+    if n < 2:
+        return Estimate(float(each.mean()), n, None, "one independent row gives no interval")
+    variance = n / (n - 1) * float((cells.ravel() * parts**2).sum())
+    value = min(float(each.mean()), 1.0)
+    return Estimate(value, n, share_bounds(value, variance, n - 1, float(labelled.min())))
+
+
+def mean_loss(total: float, squares: float, n: int) -> Estimate:
+    """Mean of ``n`` losses from their sum and the sum of their squares; Student-t limits, not below 0."""
+    if n == 0:
+        return undefined("no rows")
+    value = total / n
+    if n < 2:
+        return Estimate(value, n, None, "one independent row gives no interval")
+    variance = max(squares / n - value**2, 0.0) / (n - 1)
+
+    def bounds(level: float) -> Interval:
+        half = t_value(level, n - 1) * math.sqrt(variance)
+        return Interval(low=max(value - half, 0.0), high=value + half, level=level, method="student-t")
+
+    return Estimate(value, n, bounds)
+
+
+def binned_auc(positive: IntArray, negative: IntArray) -> tuple[Estimate, float]:
+    """AUC with scores of one bin as ties, and the most by which the exact AUC can differ.
+
+    Args:
+        positive: ``(b,)`` positive rows of each score bin, from low to high.
+        negative: ``(b,)`` negative rows.
+
+    The bound is half the share of pairs that fall into one bin. The interval is DeLong's on the binned scores, with
+    the bound added on both sides.
+
+    Source: DeLong, DeLong and Clarke-Pearson (1988); Hanley and McNeil (1982) for the area as a share of pairs.
+
+    >>> found, bound = binned_auc(np.array([0, 1, 3]), np.array([2, 1, 0]))
+    >>> round(found.value, 4), round(bound, 4)
+    (0.9583, 0.0417)
+    """
+    m, n = int(positive.sum()), int(negative.sum())
+    if m == 0 or n == 0:
+        return undefined(f"ROC AUC needs both classes: {m} positive and {n} negative rows", m + n), 0.0
+    v10 = (np.cumsum(negative) - negative / 2.0) / n
+    v01 = 1.0 - (np.cumsum(positive) - positive / 2.0) / m
+    area = float((positive * v10).sum()) / m
+    bound = float((positive / m * (negative / n)).sum()) / 2.0
+    if m < 2 or n < 2:
+        return Estimate(area, m + n, None, "a class with one row gives no interval"), bound
+    spread = [
+        float((rows * (placed - area) ** 2).sum()) / (size - 1) / size
+        for rows, placed, size in ((positive, v10, m), (negative, v01, n))
+    ]
+    inner = logit_bounds(area, sum(spread), m + n, float(min(m, n)), "delong-logit-binned")
+
+    def bounds(level: float) -> Interval | None:
+        found = inner(level)
+        if found is None:
+            return None
+        return Interval(
+            low=max(found.low - bound, 0.0), high=min(found.high + bound, 1.0), level=level, method=found.method
+        )
+
+    return Estimate(area, m + n, bounds), bound
+
+
+def binned_roc(positive: IntArray, negative: IntArray, points: int) -> tuple[FloatArray, FloatArray]:
+    """False and true positive rates at thresholds between bins, from (0, 0) to (1, 1), at most ``points`` of them."""
+    tpr = np.concatenate([[0.0], np.cumsum(positive[::-1]) / positive.sum()])
+    fpr = np.concatenate([[0.0], np.cumsum(negative[::-1]) / negative.sum()])
+    keep = np.unique(np.searchsorted(fpr + tpr, np.linspace(0.0, 2.0, points)).clip(max=len(fpr) - 1))
+    return fpr[keep], tpr[keep]
