@@ -135,7 +135,7 @@ def test_parts_are_the_derivatives_of_sklearns_metric(kind):
         cells = classification.confusion(y, decided, 4)
         mass = {"recall": cells.sum(1), "precision": cells.sum(0), "f1": cells.sum(1) + cells.sum(0)}[kind]
         each = np.diag(cells) / mass * (2 if kind == "f1" else 1)
-        parts = classification._macro_parts(y, decided, each, mass, kind)
+        parts = classification.class_parts(y, decided, each, mass, kind)
 
         def theirs(w):
             score = getattr(sk, f"{kind}_score")
