@@ -18,7 +18,8 @@ def hidden_lines(
     """Names that lines of withheld groups may have.
 
     The steps and the interval of a line give the rows behind it. So a group keeps its line only where all its
-    measurements keep theirs, and a group that has lines but no measurement (too few rows for one) loses them.
+    measurements keep theirs, and a group that has lines but no measurement (too few rows for one) loses them. A value
+    that was undefined from the start tells nothing.
 
     Args:
         small: Groups with too few rows.
@@ -28,7 +29,8 @@ def hidden_lines(
     """
     groups = set(small)
     for one, other in zip(before, after, strict=True):
-        if one.slice and (other.value is None or (one.n is not None and other.n is None)):
+        gone = (one.value is not None and other.value is None) or (one.n is not None and other.n is None)
+        if one.slice and gone:
             groups.add(tuple(sorted(one.slice.items())))
     measured = {tuple(sorted(one.slice.items())) for one in before}
     groups |= {((column, name),) for column, names in sensitive.items() for name in names} - measured

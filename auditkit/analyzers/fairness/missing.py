@@ -111,11 +111,11 @@ def _bounds(
     yield Table(
         name=f"fairness.missing_bounds.{column}",
         title=f"What gaps between groups of {column} can be, whatever the missing values are",
-        columns=("rate", "difference", "ratio", "rows without a group", "rows"),
+        columns=("rate", "difference", "ratio", "rows", "of"),
         rows=tuple(rows),
         note=(
-            "From the least to the most uneven filling-in, without sampling error. Nothing is assumed about why values "
-            "are missing; every row is taken to belong to one of the groups that are seen."
+            "From the least to the most uneven filling-in of the rows without a group, without sampling error. Nothing "
+            "is assumed about why values are missing; every row is taken to belong to one of the groups that are seen."
         ),
     )
 
