@@ -190,3 +190,20 @@ def test_empty_crossings_are_told():
 def test_an_unknown_metric_is_refused():
     with pytest.raises(ValueError, match=r"unknown metrics \['tpr'\]"):
         ANALYZER.params(metrics=("tpr",))
+
+
+def test_small_groups_are_called_insufficient_shown_and_never_dropped():
+    s = subject(n=300)
+    outcome = run(s)
+    told = next(note for note in outcome.notes if note.startswith("race: insufficient, with fewer than 30 rows"))
+    assert "(missing)" in told
+    rows = int((s.test.sensitive["race"] == "(missing)").sum())
+    shown = next(
+        m
+        for m in outcome.measurements
+        if m.name == "fairness.selection_rate" and dict(m.slice) == {"race": "(missing)"}
+    )
+    assert shown.n == rows < 30
+    assert str(rows) not in told.split(": ", 2)[2].split(".")[0]
+    assert shown.interval.high - shown.interval.low > 0.15
+    assert not any("insufficient" in note for note in run(s, sufficient=1).notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,7 @@ class GroupsParams(Params):
         None, description="A sensitive column within whose groups the others are compared too (conditional parity)."
     )
     max_groups: int = Field(200, ge=2, description="Columns or crossings with more groups give counts only.")
+    sufficient: int = Field(30, ge=1, description="Groups with fewer rows are called insufficient; none is dropped.")
     cross_check: bool = Field(True, description="Recompute on a sample of rows through fairlearn, if installed.")
     cross_check_rows: int = Field(2000, ge=1, description="Rows of that sample.")
 
@@ -287,13 +289,19 @@ def _cross_check(subject: Subject, context: Context, params: GroupsParams) -> tu
 def _crossing_notes(counts: Sequence[Counts], params: GroupsParams) -> Iterator[Note]:
     for part in counts:
         label = " x ".join(part.over)
+        sizes = [sum(map(sum, block)) for block in part.n]
+        # Names without their rows: a note may be shared, and a small group's size may not.
+        few = [" x ".join(group) for group, n in zip(part.groups, sizes, strict=True) if n < params.sufficient]
+        if part.over and few and len(part.groups) <= params.max_groups:
+            more = f" and {len(few) - 8} more" if len(few) > 8 else ""
+            yield Note(
+                f"{label}: insufficient, with fewer than {params.sufficient} rows: {'; '.join(few[:8])}{more}. "
+                "Their rates are shown with intervals as wide as that makes them; none is dropped."
+            )
         if len(part.groups) > params.max_groups:
             yield Note(f"{label}: {len(part.groups)} groups, more than max_groups = {params.max_groups}; counts only.")
         if len(part.over) > 1:
-            sizes = [len({group[i] for group in part.groups}) for i in range(len(part.over))]
-            full = 1
-            for size in sizes:
-                full *= size
+            full = math.prod(len({group[i] for group in part.groups}) for i in range(len(part.over)))
             if full > len(part.groups):
                 yield Note(f"{label}: {full - len(part.groups)} of {full} combinations have no rows.")
 

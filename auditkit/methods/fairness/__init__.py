@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from auditkit.methods.fairness.bootstrap import bootstrap_metrics as bootstrap_metrics
     from auditkit.methods.fairness.counts import count_groups as count_groups
     from auditkit.methods.fairness.group_counts import GroupCounts as GroupCounts
+    from auditkit.methods.fairness.probable import probable_disparity as probable_disparity
     from auditkit.methods.fairness.table import disparity as disparity
     from auditkit.methods.fairness.table import group_metrics as group_metrics
 
@@ -18,9 +19,10 @@ _PLACES = {
     "count_groups": "counts",
     "disparity": "table",
     "group_metrics": "table",
+    "probable_disparity": "probable",
 }
 
-__all__ = ["GroupCounts", "bootstrap_metrics", "count_groups", "disparity", "group_metrics"]
+__all__ = ["GroupCounts", "bootstrap_metrics", "count_groups", "disparity", "group_metrics", "probable_disparity"]
 
 
 def __getattr__(name: str) -> Any:
