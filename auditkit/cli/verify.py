@@ -166,6 +166,8 @@ def _recomputed(counts: Counts, m: Measurement, levels: set[float]) -> tuple[obj
         if int(rates.rows.sum()) != m.n:
             return None  # cells were withheld from this copy
         gap = simultaneous_gap(rates, "difference" if kind == "difference" else "ratio", level)
+        if m.interval and gap.interval and m.interval.method != gap.interval.method:
+            return None
         return (gap.value, gap.interval.low, gap.interval.high) if gap.interval else (gap.value, None, None)
     group = tuple(m.slice[column] for column in counts.over)
     if group not in rates.groups:
@@ -174,6 +176,8 @@ def _recomputed(counts: Counts, m: Measurement, levels: set[float]) -> tuple[obj
     if int(rates.rows[index]) != m.n:
         return None
     interval = rates.interval(index, level)
+    if m.interval and interval and m.interval.method != interval.method:
+        return None  # made by a release that worked out intervals in another way
     return (float(rates.value[index]), interval.low, interval.high) if interval else (rates.value[index], None, None)
 
 

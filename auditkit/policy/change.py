@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from auditkit.core.evidence import Evidence
-from auditkit.methods.fairness.gaps import disparities, disparity_limits
+from auditkit.methods.fairness.gaps import disparities, disparity_limits, mover_limits
 from auditkit.methods.fairness.metrics import Rates
 from auditkit.policy.baseline import Baseline
 from auditkit.policy.families import Family, FloatArray, Measured
@@ -21,6 +22,8 @@ from auditkit.policy.model import Policy
 from auditkit.policy.resolve import resolve
 
 _SIGNS = (1.0, -1.0)
+# MOVER's limits of a sum of four rates err too often where one of them rests on fewer rows.
+_FEW = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,23 +47,39 @@ class Change(Family):
         change = now - then
         return np.abs(change) if self.kind == "value" and self.direction == "neutral" else change
 
-    def bounds(self, level: float, factor: FloatArray | float = 1.0) -> tuple[FloatArray, FloatArray]:
-        """Limits of the worsening at two-sided ``level``, as if today's groups had ``factor`` times their rows.
+    def bounds(self, level: float) -> tuple[FloatArray, FloatArray]:
+        """Limits of the worsening at two-sided ``level``.
 
-        A value: MOVER. A gap is ``|g| = max over s of s g`` with ``s = +1, -1``, so the change of two gaps is
-        ``max_s min_t (s g_now - t g_then)``: the maximum needs no correction (intersection-union), the minimum half
-        the error for each of its two parts. A ratio: today's bound against the baseline's, half the error each.
+        A value: exact limits of two rates, MOVER for all else. A gap is ``|g| = max over s of s g`` with
+        ``s = +1, -1``, so the change of two gaps is ``max_s min_t (s g_now - t g_then)``: the maximum needs no
+        correction (intersection-union), the minimum half the error for each of its two parts. A ratio, and a gap with a
+        rate on few rows: today's bound against the baseline's, half the error each.
 
-        Source: Zou and Donner (2008), Statistics in Medicine 27 (MOVER); Berger (1982) (intersection-union).
+        Source: Fay, Proschan and Brittain (2015), Biometrics 71; Zou and Donner (2008), Statistics in Medicine 27
+        (MOVER); Berger (1982) (intersection-union).
         """
         if self.kind == "value":
-            return self._value_bounds(level, factor)
+            return self._worsened(*self._value_change(level))
         half = 1.0 - (1.0 - level) / 2.0
-        now, then = self.estimates.limits(half, factor), self.base.limits(half)
+        near = disparity_limits(self.estimates, self.left, self.right, self.kind, half)
+        far = disparity_limits(self.base, self.left, self.right, self.kind, half)
+        if self.kind == "ratio":
+            return far[0] - near[1], far[1] - near[0]
+        low, high = self._gap_bounds(self.estimates.limits(half), self.base.limits(half))
+        few = self._few()
+        return np.where(few, near[0] - far[1], low), np.where(few, near[1] - far[0], high)
+
+    def rough_bounds(self, level: float, factor: FloatArray | float) -> tuple[FloatArray, FloatArray]:
+        """Approximate limits if today's groups had ``factor`` times their rows; the baseline keeps its own."""
+        if self.kind == "value":
+            now, then = self.estimates.rough_limits(level, factor), self.base.rough_limits(level, 1.0)
+            return self._worsened(*self._mover_change(now, then))
+        half = 1.0 - (1.0 - level) / 2.0
+        now, then = self.estimates.rough_limits(half, factor), self.base.rough_limits(half, 1.0)
         if self.kind == "difference":
             return self._gap_bounds(now, then)
-        near = disparity_limits(self.estimates.value, now, self.left, self.right, "ratio")
-        far = disparity_limits(self.base.value, then, self.left, self.right, "ratio")
+        near = mover_limits(self.estimates.value, now, self.left, self.right, "ratio")
+        far = mover_limits(self.base.value, then, self.left, self.right, "ratio")
         return far[0] - near[1], far[1] - near[0]
 
     def only(self, index: int) -> Change:
@@ -79,7 +98,11 @@ class Change(Family):
 
     def method(self) -> str:
         """How the interval is made."""
-        return {"value": "mover", "difference": "mover-union", "ratio": "bonferroni-mover"}[self.kind]
+        exact = isinstance(self.estimates, Rates) and self.estimates.parts.shape[1] == 1
+        name = "melded" if exact else "mover"
+        if self.kind == "difference":
+            return "bonferroni-melded" if exact and bool(self._few().all()) else "mover-union"
+        return name if self.kind == "value" else f"bonferroni-{name}"
 
     def hopeless(self) -> str:
         """Why no number of rows today would settle it."""
@@ -88,12 +111,34 @@ class Change(Family):
     def _points(self, value: FloatArray) -> FloatArray:
         return value[self.left] if self.kind == "value" else disparities(value, self.left, self.right, self.kind)
 
-    def _value_bounds(self, level: float, factor: FloatArray | float) -> tuple[FloatArray, FloatArray]:
-        now, then = self.estimates.value, self.base.value
-        (low, high), (base_low, base_high) = self.estimates.limits(level, factor), self.base.limits(level)
-        change = now - then
-        bottom = (change - np.hypot(now - low, base_high - then))[self.left]
-        top = (change + np.hypot(high - now, then - base_low))[self.left]
+    def _few(self) -> npt.NDArray[np.bool_]:
+        """``(m,)`` whether one of the four rates rests on so few rows that MOVER is not to be relied upon."""
+        sizes = [
+            part.effective.min(axis=1) if isinstance(part, Rates) else part.rows for part in (self.estimates, self.base)
+        ]
+        fewest = np.minimum(*sizes)
+        return np.asarray(np.minimum(fewest[self.left], fewest[self.right]) < _FEW)
+
+    def _value_change(self, level: float) -> tuple[FloatArray, FloatArray]:
+        """Limits ``(m,), (m,)`` of today's value less the baseline's."""
+        if isinstance(self.estimates, Rates) and isinstance(self.base, Rates):
+            both, count = self.estimates.joined(self.base), len(self.estimates.value)
+            found = both.directed_limits(self.left, self.left + count, "difference", level)
+            if found is not None:
+                return found
+        return self._mover_change(self.estimates.limits(level), self.base.limits(level))
+
+    def _mover_change(
+        self, now: tuple[FloatArray, FloatArray], then: tuple[FloatArray, FloatArray]
+    ) -> tuple[FloatArray, FloatArray]:
+        value, base = self.estimates.value, self.base.value
+        change = value - base
+        bottom = change - np.hypot(value - now[0], then[1] - base)
+        top = change + np.hypot(now[1] - value, base - then[0])
+        return bottom[self.left], top[self.left]
+
+    def _worsened(self, bottom: FloatArray, top: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Limits of the worsening from those of the change."""
         if self.direction == "lower":
             return bottom, top
         if self.direction == "higher":

@@ -85,13 +85,13 @@ class _Looked:
 
 def decide(families: Sequence[Family], settings: Settings) -> list[Decision]:
     """Every comparison of a rule with its state, the worst first."""
-    limit = limit_of(settings.rule)
-    failing, fail_level = _holm(families, limit, settings.confidence)
+    limit, level = limit_of(settings.rule), settings.confidence
+    bounds = [family.bounds(level) for family in families]
+    failing, fail_level = _holm(families, bounds, limit, level)
     made: list[Decision] = []
     places: list[tuple[Family, int]] = []
-    for family, part in zip(families, failing, strict=True):
-        level = settings.confidence
-        looked = _Looked(family, family.values(), *family.bounds(level), *family.estimates.limits(level), part)
+    for family, ends, part in zip(families, bounds, failing, strict=True):
+        looked = _Looked(family, family.values(), *ends, *family.estimates.limits(level), part)
         made += [_one(looked, index, limit, settings) for index in range(len(family.left))]
         places += [(family, index) for index in range(len(family.left))]
     made = _sized(places, made, (settings.confidence, fail_level), limit, settings.min_n)
@@ -103,26 +103,36 @@ def limit_of(rule: Rule) -> Limit:
     return Limit(rule.min, rule.max) if rule.baseline is None else Limit(None, rule.max_increase)
 
 
-def _holm(families: Sequence[Family], limit: Limit, confidence: float) -> tuple[list[BoolArray], float]:
+def _holm(
+    families: Sequence[Family], bounds: Sequence[tuple[FloatArray, FloatArray]], limit: Limit, confidence: float
+) -> tuple[list[BoolArray], float]:
     """Which comparisons lie beyond the limit after Holm, and the two-sided level of the next step.
 
-    Holm's step-down is a Bonferroni test repeated over the comparisons not yet rejected until none is added.
+    Holm's step-down is a Bonferroni test repeated over the comparisons not yet rejected until none is added. Only
+    what lies beyond the limit by its own ``bounds``, at ``confidence``, can lie beyond it after a correction.
     """
     total = max(sum(family.tests for family in families), 1)
     failing = [np.zeros(len(family.left), dtype=np.bool_) for family in families]
+    waiting = [_beyond(limit, *ends) for ends in bounds]
     while True:
         remaining = max(total - sum(int(part.sum()) for part in failing), 1)
         level = 1.0 - (1.0 - confidence) / remaining
         added = False
-        for part, family in zip(failing, families, strict=True):
-            low, high = family.bounds(level)
-            ends = zip(low.tolist(), high.tolist(), strict=True)
-            beyond = np.array([limit.outside(a, b) for a, b in ends], dtype=np.bool_)
-            fresh = beyond & ~part & np.isfinite(low) & np.isfinite(high)
-            added = added or bool(fresh.any())
-            part |= fresh
+        for part, open_, family in zip(failing, waiting, families, strict=True):
+            if open_.any():
+                fresh = np.flatnonzero(open_)[_beyond(limit, *family.part(open_).bounds(level))]
+                added = added or len(fresh) > 0
+                part[fresh] = True
+                open_[fresh] = False
         if not added:
             return failing, level
+
+
+def _beyond(limit: Limit, low: FloatArray, high: FloatArray) -> BoolArray:
+    """Whether all of each interval lies beyond the limit."""
+    ends = zip(low.tolist(), high.tolist(), strict=True)
+    beyond = np.array([limit.outside(a, b) for a, b in ends], dtype=np.bool_)
+    return np.asarray(beyond & np.isfinite(low) & np.isfinite(high))
 
 
 def _one(looked: _Looked, index: int, limit: Limit, settings: Settings) -> Decision:
@@ -197,7 +207,9 @@ def _sized(
     for position in unsettled[:_MOST_SIZED]:
         family, index = places[position]
         comparison = made[position].comparison
-        needed = rows_needed(family, index, limit.inside, limit.outside, levels=levels)
+        shown = comparison.interval
+        found = (shown.low, shown.high) if shown else (math.nan, math.nan)
+        needed = rows_needed(family, index, limit.inside, limit.outside, levels=levels, found=found)
         if needed is None:
             told = f"; {family.hopeless()}"
         else:
@@ -215,7 +227,7 @@ def _side(looked: _Looked, end: int, level: float) -> Side:
     defined = math.isfinite(value)
     interval = None
     if defined and math.isfinite(low) and math.isfinite(high) and not family.exact:
-        method = "as measured" if isinstance(family.estimates, Measured) else "wilson"
+        method = "as measured" if isinstance(family.estimates, Measured) else family.estimates.method
         interval = Interval(low=min(low, value), high=max(high, value), level=level, method=method)
     rows = int(family.estimates.rows[end])
     return Side(group=family.names[end], value=value if defined else None, n=rows, interval=interval)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Measurement
-from auditkit.methods.fairness.gaps import Estimates, disparities, disparity_limits, pairs
+from auditkit.methods.fairness.gaps import Estimates, disparities, disparity_limits, mover_limits, pair_method, pairs
 from auditkit.methods.fairness.metrics import Rates
 from auditkit.policy.model import Compare
 from auditkit.stats.intervals import z_value
@@ -59,12 +59,23 @@ class Family:
         value = self.estimates.value
         return value[self.left] if self.kind == "value" else disparities(value, self.left, self.right, self.kind)
 
-    def bounds(self, level: float, factor: FloatArray | float = 1.0) -> tuple[FloatArray, FloatArray]:
+    def bounds(self, level: float) -> tuple[FloatArray, FloatArray]:
         """``(m,), (m,)`` interval limits of each comparison at two-sided ``level``."""
-        limits = self.estimates.limits(level, factor)
+        if self.kind == "value":
+            low, high = self.estimates.limits(level)
+            return low[self.left], high[self.left]
+        return disparity_limits(self.estimates, self.left, self.right, self.kind, level)
+
+    def rough_bounds(self, level: float, factor: FloatArray | float) -> tuple[FloatArray, FloatArray]:
+        """Approximate limits if today's groups had ``factor`` times their rows: fast, for planning alone."""
+        limits = self.estimates.rough_limits(level, factor)
         if self.kind == "value":
             return limits[0][self.left], limits[1][self.left]
-        return disparity_limits(self.estimates.value, limits, self.left, self.right, self.kind)
+        return mover_limits(self.estimates.value, limits, self.left, self.right, self.kind)
+
+    def part(self, chosen: npt.NDArray[np.bool_]) -> Family:
+        """The same with the chosen ``(m,)`` comparisons alone."""
+        return replace(self, left=self.left[chosen], right=self.right[chosen])
 
     def only(self, index: int) -> Family:
         """The family of comparison ``index`` alone, with no more groups than it needs."""
@@ -90,7 +101,7 @@ class Family:
         """How the intervals of the comparisons are made."""
         if isinstance(self.estimates, Measured):
             return "as measured" if self.kind == "value" else "mover"
-        return {"value": "wilson", "difference": "newcombe", "ratio": "mover-wilson"}[self.kind]
+        return self.estimates.method if self.kind == "value" else pair_method(self.estimates)
 
     def hopeless(self) -> str:
         """Why no number of rows would settle a comparison."""
@@ -121,7 +132,11 @@ class Measured:
         """The same for some of the groups."""
         return Measured(measurements=tuple(self.measurements[group] for group in groups))
 
-    def limits(self, level: float, factor: FloatArray | float = 1.0) -> tuple[FloatArray, FloatArray]:
+    def limits(self, level: float) -> tuple[FloatArray, FloatArray]:
+        """Limits at ``level``; NaN without an interval."""
+        return self.rough_limits(level, 1.0)
+
+    def rough_limits(self, level: float, factor: FloatArray | float) -> tuple[FloatArray, FloatArray]:
         """Limits at ``level`` with arms shrunk by the square root of ``factor``; NaN without an interval."""
         low, high = np.full(len(self.measurements), np.nan), np.full(len(self.measurements), np.nan)
         shrink = 1.0 / np.sqrt(np.broadcast_to(np.asarray(factor, dtype=np.float64), low.shape))

@@ -41,6 +41,7 @@ def rows_needed(
     outside: Callable[[float, float], bool],
     *,
     levels: tuple[float, float],
+    found: tuple[float, float],
 ) -> int | None:
     """Rows in each group at which comparison ``index`` of ``family`` would be settled, at the rates seen.
 
@@ -56,6 +57,8 @@ def rows_needed(
         inside: Whether limits ``(low, high)`` lie inside the rule's limit.
         outside: Whether they lie beyond it.
         levels: Two-sided levels of passing and of failing (the latter corrected for many comparisons).
+        found: The limits of the comparison at the level of passing, as they are today; approximate limits say how
+            they shrink with more rows.
 
     Source: Chow, Shao and Wang (2008), Sample Size Calculations in Clinical Research, section 3.2.
 
@@ -71,8 +74,15 @@ def rows_needed(
     level = levels[0] if passing else levels[1]
     share = POWER_Z / z_value(level)
 
+    today = [float(end[0]) - point for end in pair.rough_bounds(levels[0], 1.0)]
+    shown = [
+        (end - point) / arm if arm != 0.0 and math.isfinite(end - point) else 1.0
+        for end, arm in zip(found, today, strict=True)
+    ]
+
     def ends(n: float) -> tuple[float, ...]:
-        return tuple(float(end[0]) for end in pair.bounds(level, np.maximum(1.0, n / rows)))
+        rough = pair.rough_bounds(level, np.maximum(1.0, n / rows))
+        return tuple(point + (float(end[0]) - point) * part for end, part in zip(rough, shown, strict=True))
 
     fixed = ends(float(MOST_ROWS))
 
@@ -84,8 +94,8 @@ def rows_needed(
         )
         return math.isfinite(low) and math.isfinite(high) and (inside if passing else outside)(low, high)
 
-    found = smallest_rows(settled, start=int(rows.min()))
-    if found is None:
+    needed = smallest_rows(settled, start=int(rows.min()))
+    if needed is None:
         return None
     counted = rows / np.maximum(pair.totals, rows)
-    return max(math.ceil(found / float(part)) for part in counted)
+    return max(math.ceil(needed / float(part)) for part in counted)

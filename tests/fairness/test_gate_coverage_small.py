@@ -1,4 +1,4 @@
-"""The simulations of benchmarks/gate_coverage.py in small."""
+"""The enumerations and simulations of benchmarks/gate_coverage.py in small."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.fixture
-def simulation(monkeypatch):
+def coverage(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     import gate_coverage
 
@@ -18,22 +18,41 @@ def simulation(monkeypatch):
     sys.modules.pop("gate_coverage")
 
 
-def test_intervals_of_rates_and_pairs_cover_the_truth(simulation):
-    found = list(
-        simulation.coverage(
-            np.random.default_rng(0), 600, rates=(0.1, 0.5), sizes=(100, 5000), gaps=(0.0, 0.3), many=()
-        )
-    )
-    assert len(found) == 4 + 2 * 2 * 2 * 2 * 2
-    assert not [part for part in found if part.share < 0.94 - 3 * part.sd]
-    assert np.mean([part.share for part in found]) > 0.945
+def test_limits_of_one_rate_hold_exactly_where_wilsons_do_not(coverage):
+    found = list(coverage.single(sizes=(5, 30, 500)))
+    assert min(part.share for part in found if part.method == "ours") >= 0.95
+    assert min(part.share for part in found if part.method == "Wilson") < 0.93
 
 
-def test_a_worst_gap_over_groups_is_covered_where_its_percentile_bootstrap_is_not(simulation):
-    found = list(simulation.coverage(np.random.default_rng(0), 400, rates=(0.3,), sizes=(100,), gaps=(0.0,), many=(6,)))
-    worst = [part for part in found if part.what.startswith("worst")]
-    assert len(worst) == 2
-    assert min(part.share for part in worst) >= 0.94
+def test_differences_and_ratios_hold_exactly_where_approximations_do_not(coverage):
+    found = list(coverage.pair_coverage(rates=(0.02, 0.1, 0.5, 0.95), sizes=(3, 12, 25)))
+    ours = [part for part in found if part.method == "ours"]
+    held = [part for part in ours if part.what in ("difference", "ratio")]
+    assert len(held) > 150
+    assert min(part.share for part in held) >= 0.95
+    # Each error of the gate with the truth at the limit, too, and not only both together.
+    wrong = [part for part in ours if part.what.startswith("false")]
+    assert {part.what for part in wrong} == {"false pass, two groups", "false fail, two groups"}
+    assert max(part.share for part in wrong) <= 0.025 * (1 + 1e-4)
+    others = [part for part in found if part.method != "ours" and part.what == "difference"]
+    assert {part.method for part in others} == {"Newcombe / MOVER", "Miettinen-Nurminen"}
+    assert min(part.share for part in others) < 0.92
+
+
+def test_miettinen_and_nurminens_limits_are_where_statsmodels_score_test_is_at_its_level(coverage):
+    test = pytest.importorskip("statsmodels.stats.proportion").test_proportions_2indep
+    for a, n, b, m in ((30, 100, 45, 90), (2, 40, 25, 50), (7, 15, 1, 18)):
+        near, far = coverage.miettinen_nurminen(np.array([a / n]), n, np.array([b / m]), m)
+        sign = 1 if a / n > b / m else -1
+        for end in (near[0], far[0]):
+            found = test(a, n, b, m, value=sign * end, method="score", compare="diff", correction=True)
+            assert found.pvalue == pytest.approx(0.05, abs=1e-6)
+
+
+def test_a_worst_gap_over_groups_is_covered_where_its_percentile_bootstrap_is_not(coverage):
+    found = list(coverage.worst(np.random.default_rng(0), 60, rates=(0.3,), sizes=(100,), gaps=(0.0,), many=(6,)))
+    assert len(found) == 2
+    assert min(part.share for part in found) >= 0.94
     # The same gap by the percentile bootstrap of the maximum: the truth, 0, is never held.
     rng = np.random.default_rng(1)
     rates = rng.binomial(100, 0.3, 6) / 100
@@ -41,15 +60,15 @@ def test_a_worst_gap_over_groups_is_covered_where_its_percentile_bootstrap_is_no
     assert np.quantile(gaps, 0.025) > 0.0
 
 
-def test_the_whole_gate_at_its_limit_is_wrong_no_more_often_than_it_says(simulation):
-    found = list(simulation.gate(np.random.default_rng(0), 60, rates=(0.5,), sizes=(1000,), many=(2,)))
-    assert {part.what for part in found} == {"false pass", "false fail"}
+def test_the_whole_gate_at_its_limit_is_wrong_no_more_often_than_it_says(coverage):
+    found = list(coverage.gate(np.random.default_rng(0), 60, rates=(0.5,), sizes=(1000,), many=(2,)))
+    assert {part.what for part in found} == {"false pass, many groups", "false fail, many groups"}
     assert not [part for part in found if part.share > 0.025 + 3 * part.sd]
 
 
-def test_the_report_tells_what_is_below(simulation):
-    low = simulation.Found("rate", "p=0.5, n=30", 0.80, 0.01)
-    gate = [simulation.Found(what, "x", 0.5, 0.01) for what in ("false pass", "false fail")]
-    text = simulation.summary([low, *gate], 100)
-    assert "| rate | 1 | 0.800 | 0.800 (p=0.5, n=30) | 1 | 1 |" in text
-    assert "| false pass | 1 | 0.500 | 0.500 (x) | 1 |" in text
+def test_the_report_tells_what_is_below(coverage):
+    low = coverage.Found("rate", "ours", "p=0.5, n=30", 0.80)
+    gate = [coverage.Found(what, "ours", "x", 0.5) for what in ("false pass", "false fail")]
+    text = coverage.summary([low, *gate], 100)
+    assert "| rate | ours | 1 | 0.8000 | 0.8000 (p=0.5, n=30) | 1 |" in text
+    assert "| false pass | ours | 1 | 0.5000 | 0.5000 (x) | 1 |" in text

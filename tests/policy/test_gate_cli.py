@@ -41,7 +41,7 @@ def test_state_on_stdout_table_on_stderr_and_the_exit_code(files):
     assert (bad.returncode, bad.stdout) == (1, "fail\n")
     assert "FAIL  r: ratio of fairness.selection_rate >= 0.8" in bad.stderr
     assert "F 0.250 (n=4,000)" in bad.stderr
-    assert "0.500 [0.47" in bad.stderr
+    assert "0.500 [0.469, 0.532]" in bad.stderr
     assert max(map(len, bad.stderr.splitlines())) <= 80
     assert "\x1b" not in bad.stderr
 

@@ -25,7 +25,7 @@ def run(subject: Subject, context: Context, params: ScoringParams) -> Iterator[P
     """The scoring rate of every group and crossing. The median is that of all rows, taken as known."""
     import numpy as np
 
-    from auditkit.stats.intervals import wilson
+    from auditkit.stats.intervals import clopper_pearson
 
     data = subject.test
     if data.weights is not None:
@@ -53,7 +53,7 @@ def run(subject: Subject, context: Context, params: ScoringParams) -> Iterator[P
                     name="fairness.scoring_rate",
                     value=count / n,
                     n=int(n),
-                    interval=None if clustered else wilson(count / n, n, params.level),
+                    interval=None if clustered else clopper_pearson(round(count), n, params.level),
                     slice=dict(zip(over, group, strict=True)),
                     bounds=(0.0, 1.0),
                     reason="rows of one cluster are not independent, so there is no interval" if clustered else None,

@@ -18,6 +18,7 @@ from auditkit.methods.fairness.gaps import (
     disparities,
     disparity_limits,
     largest_gap,
+    pair_method,
     pairs,
     simultaneous_gap,
 )
@@ -105,14 +106,15 @@ def mean_gap(rates: Sequence[Rates], level: float) -> Gap:
     shared, m = (1 - level) / len(rates), len(left)
 
     def limits(error: float) -> tuple[FloatArray, FloatArray]:
-        found = [disparity_limits(p.value, p.limits(1 - error), left, right, "difference") for p in rates]
+        found = [disparity_limits(p, left, right, "difference", 1 - error) for p in rates]
         return np.mean([low for low, _ in found], axis=0), np.mean([high for _, high in found], axis=0)
 
     low, high = float(limits(shared / (2 * m))[0].max()), float(limits(shared)[1].max())
     point, pair = float(each[worst]), (int(left[worst]), int(right[worst]))
     if not (math.isfinite(low) and math.isfinite(high)):
         return Gap(point, None, pair, "a group has too few rows or clusters for an interval")
-    interval = Interval(low=min(low, point), high=max(min(high, 1.0), point), level=level, method="mover-bonferroni")
+    method = pair_method(rates[0], "bonferroni")
+    interval = Interval(low=min(low, point), high=max(min(high, 1.0), point), level=level, method=method)
     return Gap(point, interval, pair)
 
 
@@ -128,7 +130,6 @@ def _smallest_ratio(gaps: Callable[[float], list[Gap]], level: float) -> Gap:
     near = [gap.interval.high for gap in strict if gap.interval is not None]
     if len(far) < len(found) or len(near) < len(found) or worst.value is None:
         return Gap(worst.value, None, worst.pair, "a group has too few rows or clusters for an interval")
-    interval = Interval(
-        low=min(min(far), worst.value), high=max(min(near), worst.value), level=level, method="mover-simultaneous"
-    )
+    method = worst.interval.method if worst.interval else "melded-simultaneous"
+    interval = Interval(low=min(min(far), worst.value), high=max(min(near), worst.value), level=level, method=method)
     return Gap(worst.value, interval, worst.pair)

@@ -1,8 +1,8 @@
 """Disparities between groups: absolute gaps and min/max ratios, with pairwise and simultaneous intervals.
 
-A disparity is computed from the values of the groups and their interval limits alone (MOVER: the method of
-variance estimates recovery), so counts, means and any other independent estimates share this file. For
-proportions with Wilson limits the difference is Newcombe's hybrid score interval.
+Rates of counts know the limits of their own differences and ratios, which are exact (``directed_limits``). All other
+independent estimates, such as means, give theirs from the limits of the groups alone (MOVER: the method of variance
+estimates recovery).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from auditkit.core.evidence import Interval
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Kind = Literal["difference", "ratio"]
+# MOVER's limits lie within a fifth of their distance to the value from the exact ones.
+_SLACK = 0.2
 REFERENCES = ("pairwise", "best", "largest", "overall")
 
 
@@ -37,8 +39,8 @@ class Estimates(Protocol):
         """``(G,)`` rows behind each."""
         ...
 
-    def limits(self, level: float, factor: FloatArray | float = 1.0) -> tuple[FloatArray, FloatArray]:
-        """Interval limits at two-sided ``level``, as if each group had ``factor`` times its rows."""
+    def limits(self, level: float) -> tuple[FloatArray, FloatArray]:
+        """Interval limits at two-sided ``level``."""
         ...
 
 
@@ -99,26 +101,115 @@ def disparities(value: FloatArray, left: IntArray, right: IntArray, kind: Kind) 
 
 
 def disparity_limits(
-    value: FloatArray, limits: tuple[FloatArray, FloatArray], left: IntArray, right: IntArray, kind: Kind
+    estimates: Estimates, left: IntArray, right: IntArray, kind: Kind, level: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Limits ``(m,), (m,)`` of the disparity of each pair, at the level of the groups' ``limits``.
+    """Limits ``(m,), (m,)`` of the disparity of each pair at two-sided ``level``.
 
     Each limit is a one-sided bound at half the error. NaN where a group has no value or no interval.
 
+    Source: Fay, Proschan and Brittain (2015) for rates; Zou and Donner (2008) and Donner and Zou (2012), section 3, for
+    all else.
+    """
+    value = estimates.value
+    small, large = _ordered(value, left, right, kind)
+    own = getattr(estimates, "directed_limits", None)
+    found = own(small, large, kind, level) if own is not None else None
+    if found is None:
+        return mover_limits(value, estimates.limits(level), left, right, kind)
+    return _folded(*_defined(value, small, large, kind, *found), kind)
+
+
+def mover_limits(
+    value: FloatArray, limits: tuple[FloatArray, FloatArray], left: IntArray, right: IntArray, kind: Kind
+) -> tuple[FloatArray, FloatArray]:
+    """Limits ``(m,), (m,)`` of the disparity of each pair from the groups' ``limits``, at their level (MOVER).
+
     Source: Newcombe (1998), method 10; Donner and Zou (2012), section 3, for the ratio.
     """
-    low, high = limits
+    small, large = _ordered(value, left, right, kind)
+    return _folded(*_mover(value, limits, small, large, kind), kind)
+
+
+def _ordered(value: FloatArray, left: IntArray, right: IntArray, kind: Kind) -> tuple[IntArray, IntArray]:
+    """The pairs with the smaller value of a ratio above the line."""
     if kind == "difference":
-        bottom, top = _difference(value, low, high, left, right)
-        crosses = (bottom <= 0) & (top >= 0)
-        near = np.where(crosses, 0.0, np.minimum(np.abs(bottom), np.abs(top)))
-        return near, np.maximum(np.abs(bottom), np.abs(top))
+        return left, right
     swap = value[left] > value[right]
-    small, large = np.where(swap, right, left), np.where(swap, left, right)
-    bottom, top = _ratio(value, low, high, small, large)
+    return np.where(swap, right, left), np.where(swap, left, right)
+
+
+def _mover(
+    value: FloatArray, limits: tuple[FloatArray, FloatArray], left: IntArray, right: IntArray, kind: Kind
+) -> tuple[FloatArray, FloatArray]:
+    if kind == "difference":
+        return _difference(value, *limits, left, right)
+    return _ratio(value, *limits, left, right)
+
+
+def _defined(
+    value: FloatArray, small: IntArray, large: IntArray, kind: Kind, low: FloatArray, high: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Limits with NaN where the disparity itself is undefined."""
+    known = np.isfinite(value[small]) & np.isfinite(value[large])
+    known &= (value[large] > 0) if kind == "ratio" else True
+    return np.where(known, low, np.nan), np.where(known, high, np.nan)
+
+
+def _folded(low: FloatArray, high: FloatArray, kind: Kind) -> tuple[FloatArray, FloatArray]:
+    """Limits of the absolute difference, or of the ratio of the lower to the higher, from those with a direction."""
+    if kind == "difference":
+        near = np.where((low <= 0) & (high >= 0), 0.0, np.minimum(np.abs(low), np.abs(high)))
+        return near, np.maximum(np.abs(low), np.abs(high))
     with np.errstate(divide="ignore"):
-        folded = np.minimum(bottom, np.where(top > 0, 1.0 / top, np.inf))
-    return np.clip(folded, 0.0, 1.0), np.minimum(top, 1.0)
+        folded = np.minimum(low, np.where(high > 0, 1.0 / high, np.inf))
+    return np.clip(folded, 0.0, 1.0), np.minimum(high, 1.0)
+
+
+def extreme_limits(
+    estimates: Estimates, left: IntArray, right: IntArray, kind: Kind, level: float, tests: int
+) -> tuple[float, float]:
+    """Limits of the worst of the pairs: far ones as they are, near ones corrected for ``tests`` directed pairs.
+
+    Exact limits are worked out only for pairs which, by MOVER's, can be the extreme ones.
+    """
+    value, strict = estimates.value, 1 - (1 - level) / tests
+    ends = []
+    for far, at in ((True, level), (False, strict)):
+        one, two = left, right
+        if hasattr(estimates, "directed_limits") and len(left) > 1:
+            chosen = _contenders(value, estimates.limits(at), left, right, kind, far)
+            one, two = left[chosen], right[chosen]
+        low, high = disparity_limits(estimates, one, two, kind, at)
+        if kind == "difference":
+            ends.append(float(high.max() if far else low.max(initial=0.0)))
+        else:
+            ends.append(float(low.min() if far else high.min(initial=1.0)))
+    return (ends[1], ends[0]) if kind == "difference" else (ends[0], ends[1])
+
+
+def _contenders(
+    value: FloatArray,
+    limits: tuple[FloatArray, FloatArray],
+    left: IntArray,
+    right: IntArray,
+    kind: Kind,
+    far: bool,
+) -> IntArray:
+    """Pairs whose limit is the most extreme one, or may be when each is off by a fifth of its distance."""
+    small, large = _ordered(value, left, right, kind)
+    low, high = _mover(value, limits, small, large, kind)
+    if not (np.isfinite(low) & ~np.isnan(high)).all():
+        return np.arange(len(left), dtype=np.int64)
+    if kind == "difference":
+        gap = value[small] - value[large]
+        end = np.maximum(high, -low) if far else np.maximum(low, -high)
+        slack = _SLACK * np.maximum(high - gap, gap - low)
+        return np.flatnonzero(end + slack >= max(float((end - slack).max()), -1.0 if far else 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = value[small] / value[large]
+        end = np.minimum(low, 1.0 / high) if far else np.minimum(high, 2.0)
+    slack = _SLACK * np.abs(end - ratio)
+    return np.flatnonzero(end - slack <= min(float(np.min(end + slack)), 1.0))
 
 
 def signed_limits(
@@ -162,12 +253,7 @@ def simultaneous_gap(
     left, right, each = left[known], right[known], each[known]
     worst = int(np.argmax(each) if kind == "difference" else np.argmin(each))
     pair = (int(left[worst]), int(right[worst]))
-    wide = disparity_limits(value, estimates.limits(level), left, right, kind)
-    strict = disparity_limits(value, estimates.limits(1 - (1 - level) / (2 * m)), left, right, kind)
-    if kind == "difference":
-        low, high = strict[0].max(), wide[1].max()
-    else:
-        low, high = wide[0].min(), strict[1].min()
+    low, high = extreme_limits(estimates, left, right, kind, level, 2 * m)
     if not (math.isfinite(low) and math.isfinite(high)):
         return Gap(float(each[worst]), None, pair, "a group has too few rows or clusters for an interval")
     point = float(each[worst])
@@ -176,9 +262,16 @@ def simultaneous_gap(
         low=min(max(float(low), bounds[0]), point),
         high=max(min(float(high), top), point),
         level=level,
-        method="mover-simultaneous",
+        method=pair_method(estimates, "simultaneous"),
     )
     return Gap(point, interval, pair)
+
+
+def pair_method(estimates: Estimates, suffix: str = "") -> str:
+    """How the limits of disparities of ``estimates`` are made."""
+    parts = getattr(estimates, "parts", None)
+    name = "melded" if parts is not None and parts.shape[1] == 1 else "mover"
+    return f"{name}-{suffix}" if suffix else name
 
 
 def largest_gap(gaps: Sequence[Gap], recompute: Callable[[float], Sequence[Gap]], level: float) -> Gap:
@@ -202,7 +295,7 @@ def largest_gap(gaps: Sequence[Gap], recompute: Callable[[float], Sequence[Gap]]
         low=max(part.low for part in near),
         high=max(part.high for part in known),
         level=level,
-        method="mover-simultaneous",
+        method=known[0].method,
     )
     return Gap(worst.value, interval, worst.pair)
 

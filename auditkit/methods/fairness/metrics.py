@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Counts, Interval
 from auditkit.stats.intervals import z_value
+from auditkit.stats.melded import exact_limits, melded_limits
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -138,6 +139,7 @@ class Rates:
         effective: ``(G, J)`` effective rows of each part.
         freedom: ``(G,)`` degrees of freedom of the variance; infinite without clusters.
         undefined: Why the value of a group is undefined, or ``None``.
+        plain: Whether effective rows are rows: neither weights nor clusters.
     """
 
     metric: str
@@ -148,13 +150,49 @@ class Rates:
     effective: FloatArray
     freedom: FloatArray
     undefined: tuple[str | None, ...]
+    plain: bool = True
 
-    def limits(self, level: float, factor: FloatArray | float = 1.0) -> tuple[FloatArray, FloatArray]:
-        """Interval limits ``(G,), (G,)`` at two-sided ``level`` if each group had ``factor`` times its rows.
+    @property
+    def method(self) -> str:
+        """How :meth:`limits` are made."""
+        name = "clopper-pearson" if self.plain else "korn-graubard"
+        return name if self.parts.shape[1] == 1 else f"mover-{name}"
 
-        NaN where the value is undefined or has no interval.
+    def sizes(self, level: float) -> FloatArray:
+        """``(G, J)`` effective rows for limits at ``level``: with clusters, scaled by ``(z / t)^2`` for Student's t."""
+        return self.effective * _t_correction(self.freedom, z_value(level))[:, None]
+
+    def limits(self, level: float) -> tuple[FloatArray, FloatArray]:
+        """Interval limits ``(G,), (G,)`` at two-sided ``level``; NaN where there is no value or interval."""
+        return rate_limits(self, level)
+
+    def directed_limits(
+        self, left: IntArray, right: IntArray, kind: Literal["difference", "ratio"], level: float
+    ) -> tuple[FloatArray, FloatArray] | None:
+        """Exact limits ``(m,), (m,)`` of ``left - right`` or ``left / right``, or ``None`` for a mean of rates.
+
+        Source: Fay, Proschan and Brittain (2015), Biometrics 71.
         """
-        return rate_limits(self, level, factor)
+        if self.parts.shape[1] > 1:
+            return None
+        return melded_limits(self.parts[:, 0], self.sizes(level)[:, 0], left, right, kind, level)
+
+    def rough_limits(self, level: float, factor: FloatArray | float) -> tuple[FloatArray, FloatArray]:
+        """Wilson's limits ``(G,), (G,)`` if each group had ``factor`` times its rows: fast, for planning."""
+        scale = np.broadcast_to(np.asarray(factor, dtype=np.float64), self.value.shape)
+        return _combined(self, *wilson_limits(self.parts, self.sizes(level) * scale[:, None], z_value(level)))
+
+    def joined(self, other: Rates) -> Rates:
+        """The groups of both, as if they were one table."""
+        fields = ("value", "rows", "parts", "effective", "freedom")
+        arrays: dict[str, Any] = {n: np.concatenate([getattr(self, n), getattr(other, n)]) for n in fields}
+        return replace(
+            self,
+            groups=(*self.groups, *other.groups),
+            undefined=(*self.undefined, *other.undefined),
+            plain=self.plain and other.plain,
+            **arrays,
+        )
 
     def take(self, groups: Sequence[int]) -> Rates:
         """The same for some of the groups."""
@@ -175,10 +213,7 @@ class Rates:
         low, high = self.limits(level)
         if not (math.isfinite(low[group]) and math.isfinite(high[group])):
             return None
-        method = "wilson" if self.parts.shape[1] == 1 else "mover-wilson"
-        if np.isfinite(self.freedom[group]):
-            method += "-clustered"
-        return Interval(low=float(low[group]), high=float(high[group]), level=level, method=method)
+        return Interval(low=float(low[group]), high=float(high[group]), level=level, method=self.method)
 
 
 def group_rates(counts: Counts, metric: str, class_code: int | None = None) -> Rates:
@@ -226,20 +261,21 @@ def group_rates(counts: Counts, metric: str, class_code: int | None = None) -> R
         effective=effective,
         freedom=freedom,
         undefined=tuple(None if good else _why_undefined(spec) for good in defined),
+        plain=counts.weight is None and counts.moment is None,
     )
 
 
-def rate_limits(rates: Rates, level: float, factor: FloatArray | float = 1.0) -> tuple[FloatArray, FloatArray]:
-    """Wilson limits of each part on its effective rows, combined for a mean of parts by MOVER.
+def rate_limits(rates: Rates, level: float) -> tuple[FloatArray, FloatArray]:
+    """Clopper and Pearson's exact limits of each part on its effective rows, combined for a mean of parts by MOVER.
 
-    Clustered rows use Student's t in place of the normal: effective rows are scaled by ``(z / t)^2``.
-
-    Source: Wilson (1927); Korn and Graubard (1998); Zou and Donner (2008) for the combination.
+    Source: Clopper and Pearson (1934); on effective rows: Korn and Graubard (1998); Zou and Donner (2008) for the
+    combination.
     """
-    z = z_value(level)
-    scale = np.asarray(factor, dtype=np.float64) * _t_correction(rates.freedom, z)
-    effective = rates.effective * np.broadcast_to(scale, rates.value.shape)[:, None]
-    low, high = wilson_limits(rates.parts, effective, z)
+    return _combined(rates, *exact_limits(rates.parts, rates.sizes(level), level))
+
+
+def _combined(rates: Rates, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Limits of the mean of the parts, whose limits are ``low (G, J)`` and ``high (G, J)``."""
     count = rates.parts.shape[1]
     below = np.sqrt(((rates.parts - low) ** 2).sum(axis=1)) / count
     above = np.sqrt(((high - rates.parts) ** 2).sum(axis=1)) / count

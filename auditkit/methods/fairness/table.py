@@ -14,7 +14,16 @@ import numpy.typing as npt
 from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Counts, Interval
 from auditkit.methods.fairness.composites import COMPOSITE_SPECS, composite_gap
-from auditkit.methods.fairness.gaps import Gap, Kind, disparities, disparity_limits, pairs, simultaneous_gap
+from auditkit.methods.fairness.gaps import (
+    Gap,
+    Kind,
+    disparities,
+    disparity_limits,
+    extreme_limits,
+    pair_method,
+    pairs,
+    simultaneous_gap,
+)
 from auditkit.methods.fairness.group_counts import GroupCounts
 from auditkit.methods.fairness.metrics import METRICS, Rates, group_rates, metric_vectors
 
@@ -223,21 +232,19 @@ def _worst_of(rates: Rates, left: IntArray, right: IntArray, compare: Kind, leve
     if undefined or not np.isfinite(each).all():
         return Gap(None, None, None, undefined or "the ratio of two rates that are both 0 is undefined")
     worst = int(np.argmax(each) if compare == "difference" else np.argmin(each))
-    wide = disparity_limits(value, rates.limits(level), left, right, compare)
-    strict = disparity_limits(value, rates.limits(1 - (1 - level) / (2 * len(left))), left, right, compare)
-    low, high = (strict[0].max(), wide[1].max()) if compare == "difference" else (wide[0].min(), strict[1].min())
+    low, high = extreme_limits(rates, left, right, compare, level, 2 * len(left))
     point, pair = float(each[worst]), (int(left[worst]), int(right[worst]))
     if not (math.isfinite(low) and math.isfinite(high)):
         return Gap(point, None, pair, "a group has too few rows or clusters for an interval")
     ends = {"low": min(max(float(low), 0.0), point), "high": max(min(float(high), 1.0), point)}
-    return Gap(point, Interval(**ends, level=level, method="mover-simultaneous"), pair)
+    return Gap(point, Interval(**ends, level=level, method=pair_method(rates, "simultaneous")), pair)
 
 
 def _pairs(
     rates: Rates, names: Sequence[str], left: IntArray, right: IntArray, compare: Kind, level: float
 ) -> tuple[Pair, ...]:
     each = disparities(rates.value, left, right, compare)
-    low, high = disparity_limits(rates.value, rates.limits(level), left, right, compare)
+    low, high = disparity_limits(rates, left, right, compare, level)
 
     def plain(value: Any) -> float | None:
         return float(value) if math.isfinite(value) else None
@@ -247,7 +254,9 @@ def _pairs(
         value, ends = plain(each[index]), (plain(low[index]), plain(high[index]))
         interval = None
         if value is not None and ends[0] is not None and ends[1] is not None:
-            interval = Interval(low=min(ends[0], value), high=max(ends[1], value), level=level, method="mover-wilson")
+            interval = Interval(
+                low=min(ends[0], value), high=max(ends[1], value), level=level, method=pair_method(rates)
+            )
         found.append(
             Pair(
                 group=names[a],
