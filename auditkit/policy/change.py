@@ -22,8 +22,8 @@ from auditkit.policy.model import Policy
 from auditkit.policy.resolve import resolve
 
 _SIGNS = (1.0, -1.0)
-# MOVER's limits of a sum of four rates err too often where one of them rests on fewer rows.
-_FEW = 30
+# MOVER's limits of a sum of four rates (on Wilson's limits) err too often where one of them rests on fewer rows.
+_FEW = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +61,18 @@ class Change(Family):
         if self.kind == "value":
             return self._worsened(*self._value_change(level))
         half = 1.0 - (1.0 - level) / 2.0
-        near = disparity_limits(self.estimates, self.left, self.right, self.kind, half)
-        far = disparity_limits(self.base, self.left, self.right, self.kind, half)
-        if self.kind == "ratio":
-            return far[0] - near[1], far[1] - near[0]
-        low, high = self._gap_bounds(self.estimates.limits(half), self.base.limits(half))
-        few = self._few()
-        return np.where(few, near[0] - far[1], low), np.where(few, near[1] - far[0], high)
+        low, high = np.empty(len(self.left)), np.empty(len(self.left))
+        apart = self._few() if self.kind == "difference" else np.ones(len(self.left), dtype=np.bool_)
+        if not apart.all():
+            low, high = self._gap_bounds(self.estimates.rough_limits(half, 1.0), self.base.rough_limits(half, 1.0))
+        if apart.any():
+            left, right = self.left[apart], self.right[apart]
+            near = disparity_limits(self.estimates, left, right, self.kind, half)
+            far = disparity_limits(self.base, left, right, self.kind, half)
+            fall = self.kind == "ratio"
+            low[apart] = far[0] - near[1] if fall else near[0] - far[1]
+            high[apart] = far[1] - near[0] if fall else near[1] - far[0]
+        return low, high
 
     def rough_bounds(self, level: float, factor: FloatArray | float) -> tuple[FloatArray, FloatArray]:
         """Approximate limits if today's groups had ``factor`` times their rows; the baseline keeps its own."""
