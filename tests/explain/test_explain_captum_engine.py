@@ -8,12 +8,8 @@ import torch
 from torch import nn
 
 from auditkit.core.errors import NotApplicable, UsageError
-from auditkit.methods.explain.captum_engine import (
-    Differentiated,
-    find_embedding,
-    gradient_attribution,
-    integrated_gradients,
-)
+from auditkit.methods.explain.captum_engine import gradient_attribution, integrated_gradients
+from auditkit.methods.explain.differentiable import Differentiated, find_embedding
 from auditkit.methods.explain.randomisation import randomise_parameters
 
 

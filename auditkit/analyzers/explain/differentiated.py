@@ -113,7 +113,8 @@ def gradient_inputs(subject: Subject, context: Context, max_rows: int, max_backg
 
 def attribute(model: Any, inputs: GradientInputs, method: str, tolerance: float, max_steps: int) -> Attribution:
     """One method's attributions of ``model`` (the subject's, or a randomised copy of it)."""
-    from auditkit.methods.explain.captum_engine import Differentiated, gradient_attribution, integrated_gradients
+    from auditkit.methods.explain.captum_engine import gradient_attribution, integrated_gradients
+    from auditkit.methods.explain.differentiable import Differentiated
 
     layer = None if inputs.embedding is None else model.module.get_submodule(inputs.embedding)
     positive = inputs.positive
@@ -242,7 +243,7 @@ def _ranked(attribution: Attribution, inputs: GradientInputs, method: str) -> Fl
 
 
 def _embedding_of(module: Any) -> tuple[str, int | None]:
-    from auditkit.methods.explain.captum_engine import find_embedding
+    from auditkit.methods.explain.differentiable import find_embedding
 
     layer = find_embedding(module)
     if layer is None:

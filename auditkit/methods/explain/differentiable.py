@@ -1,0 +1,183 @@
+"""What explanations by derivatives differentiate, and how the user's module is borrowed for it.
+
+The module is put in eval mode and given back exactly as it was: train/eval flags, gradients, ``requires_grad``,
+buffers, hooks, attributes and global generators.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch  # noqa: TID253 - this module drives torch
+
+from auditkit.core.attribution import Attribution, AttributionStatus
+from auditkit.core.errors import AuditkitError, NotApplicable
+from auditkit.core.subject import FloatArray, IntArray
+from auditkit.methods.explain.quiet import quiet
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
+
+ROUNDING = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Differentiated:
+    """What is differentiated.
+
+    Attributes:
+        module: The user's own module; ``forward`` runs it.
+        forward: Tensor ``(n, ...)`` -> outputs ``(n, k)`` with the graph attached.
+        targets: ``(n,)`` output explained for each row.
+        embedding: For token ids: the embedding layer that the gradients are taken at.
+    """
+
+    module: torch.nn.Module
+    forward: Forward
+    targets: IntArray
+    embedding: torch.nn.Module | None = None
+
+
+@contextlib.contextmanager
+def untouched(module: torch.nn.Module) -> Iterator[None]:
+    """Eval mode inside; flags, gradients, ``requires_grad``, buffers, hooks and generators as before afterwards.
+
+    On a GPU, recurrent layers in eval mode refuse the backward pass of cuDNN, so cuDNN is off inside.
+    """
+    parts = list(module.modules())
+    modes = [(part, part.training) for part in parts]
+    hooks = [[(table, dict(table)) for table in _hook_tables(part)] for part in parts]
+    names = [set(vars(part)) for part in parts]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+    wants = [(parameter, parameter.requires_grad, parameter.grad) for parameter in module.parameters()]
+    kept = [None if gradient is None else gradient.detach().clone() for _, _, gradient in wants]
+    recurrent = any(isinstance(part, torch.nn.RNNBase) for part in parts)
+    cudnn = torch.backends.cudnn.flags(enabled=False) if recurrent else contextlib.nullcontext()
+    try:
+        module.eval()
+        with quiet(), torch.enable_grad(), cudnn:
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training
+        for part, tables, known in zip(parts, hooks, names, strict=True):
+            for table, entries in tables:
+                table.clear()
+                table.update(entries)
+            for name in set(vars(part)) - known:
+                delattr(part, name)
+        for buffer, before in buffers:
+            if not torch.equal(buffer, before):
+                buffer.detach().copy_(before)
+        for (parameter, wanted, gradient), copy in zip(wants, kept, strict=True):
+            parameter.requires_grad_(wanted)
+            parameter.grad = gradient
+            if gradient is not None and copy is not None:
+                gradient.detach().copy_(copy)
+
+
+def _hook_tables(part: torch.nn.Module) -> list[dict[Any, Any]]:
+    """The tables of hooks of one module: libraries that fail half way leave theirs behind."""
+    return [value for name, value in vars(part).items() if "hook" in name and isinstance(value, dict)]
+
+
+def find_embedding(module: torch.nn.Module) -> torch.nn.Module | None:
+    """The embedding of the largest vocabulary: the token embedding rather than that of positions."""
+    found = [part for part in module.modules() if isinstance(part, torch.nn.Embedding | torch.nn.EmbeddingBag)]
+    plain = [part for part in found if isinstance(part, torch.nn.Embedding)]
+    return max(plain, key=lambda part: part.num_embeddings, default=None)
+
+
+def completeness_status(delta: float, limit: float, size: float) -> tuple[AttributionStatus, str | None]:
+    """``exact`` (gap at rounding of outputs of ``size``), ``estimated`` (within ``limit``) or ``failed``."""
+    if not delta <= limit:
+        return "failed", f"attributions miss the change of the output by {delta:.3g} (limit {limit:.3g})"
+    return ("exact" if delta <= ROUNDING * size else "estimated"), None
+
+
+def not_differentiable(error: Exception) -> AuditkitError:
+    """What a failed backward pass means for the user."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return AuditkitError("AK482", "memory ran out in the backward pass", fix="explain fewer rows, or use the cpu")
+    first = str(error).strip().splitlines()
+    return NotApplicable(
+        "AK510",
+        "the model's output does not depend differentiably on its input",
+        why=f"{type(error).__name__}: {first[0][:200] if first else 'no message'}",
+        fix="use explain.shap, which only evaluates the model",
+    )
+
+
+def leaf(inputs: torch.Tensor) -> torch.Tensor:
+    """A copy that starts a graph of its own."""
+    return inputs.detach().clone().requires_grad_(True)
+
+
+def target_outputs(subject: Differentiated, inputs: torch.Tensor, targets: IntArray) -> FloatArray:
+    """Outputs ``(n,)`` of one batch at each row's target."""
+    with torch.no_grad():
+        outputs = subject.forward(inputs)
+    return to_numpy(outputs)[np.arange(len(targets)), targets]
+
+
+def all_outputs(subject: Differentiated, inputs: torch.Tensor, batch_size: int) -> FloatArray:
+    """Outputs ``(n,)`` at each row's target, in batches."""
+    parts = [target_outputs(subject, inputs[rows], subject.targets[rows]) for rows in batches(len(inputs), batch_size)]
+    return np.concatenate(parts)
+
+
+def baseline_outputs(
+    subject: Differentiated, inputs: torch.Tensor, baseline: torch.Tensor, batch_size: int
+) -> FloatArray:
+    """Outputs where the path starts. For tokens only the embedding's output is that of the baseline: the ids
+    themselves, and with them any padding mask, stay those of the row, as they do along the path."""
+    if subject.embedding is None:
+        return all_outputs(subject, baseline, batch_size)
+    layer = subject.embedding
+    parts = []
+    for rows in batches(len(inputs), batch_size):
+        with torch.no_grad():
+            start = layer(baseline[rows])
+        handle = layer.register_forward_hook(lambda _module, _args, _output, start=start: start)
+        try:
+            parts.append(target_outputs(subject, inputs[rows], subject.targets[rows]))
+        finally:
+            handle.remove()
+    return np.concatenate(parts)
+
+
+def batches(n: int, size: int) -> list[slice]:
+    """Slices of at most ``size`` of ``n`` rows."""
+    return [slice(start, min(start + size, n)) for start in range(0, n, max(1, size))]
+
+
+def to_numpy(tensor: Any) -> FloatArray:
+    """A tensor as a float64 array."""
+    return np.asarray(tensor.detach().to("cpu", torch.float64).numpy(), dtype=np.float64)
+
+
+def attribution_of(
+    method: str,
+    values: FloatArray,
+    prediction: FloatArray,
+    *,
+    status: AttributionStatus,
+    reason: str | None,
+    n_evals: int,
+) -> Attribution:
+    """One output's values ``(n, *features)`` as an :class:`Attribution`; ``failed`` where they are not finite."""
+    if not np.isfinite(values).all():
+        status, reason = "failed", "the gradients hold values that are not finite"
+    return Attribution(
+        values=values[..., None],
+        prediction=prediction[:, None],
+        method=method,
+        output_space="logit",
+        output_names=("target",),
+        status=status,
+        reason=reason,
+        n_evals=n_evals,
+    )

@@ -1,0 +1,271 @@
+"""Explanations that need hooks inside the module, through captum: GradCAM, guided GradCAM, DeepLift.
+
+Hooks see modules only. A rectifier that is called as a function, works in place or is used twice escapes them or breaks
+them; that is found out and told, never passed over.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch  # noqa: TID253 - this module drives torch through captum
+
+from auditkit.core.attribution import Attribution
+from auditkit.core.errors import AuditkitError, NotApplicable
+from auditkit.core.subject import FloatArray
+from auditkit.methods.explain.differentiable import (
+    ROUNDING,
+    Differentiated,
+    all_outputs,
+    attribution_of,
+    batches,
+    completeness_status,
+    leaf,
+    not_differentiable,
+    target_outputs,
+    to_numpy,
+    untouched,
+)
+
+_NO_SUM = "a map of a layer has no sum that could be compared with the model's output"
+
+
+class _Whole(torch.nn.Module):
+    """The explained outputs as one module, for engines that take nothing else."""
+
+    def __init__(self, subject: Differentiated) -> None:
+        super().__init__()
+        self.inner = subject.module
+        self.run = subject.forward
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.run(inputs)
+
+
+def find_convolution(module: torch.nn.Module) -> torch.nn.Module | None:
+    """The last two-dimensional convolution that the module registers, or ``None``."""
+    found = [part for part in module.modules() if isinstance(part, torch.nn.Conv2d)]
+    return found[-1] if found else None
+
+
+def grad_cam(
+    subject: Differentiated, inputs: torch.Tensor, layer: torch.nn.Module, *, batch_size: int = 256
+) -> Attribution:
+    """GradCAM at ``layer``, rectified and enlarged (bilinear) to the images' height and width.
+
+    Args:
+        subject: What is differentiated.
+        inputs: ``(n, c, h, w)``.
+        layer: A layer whose output is ``(n, channels, h', w')``, usually the last convolution.
+        batch_size: Images a pass.
+
+    Returns:
+        ``values (n, h, w, 1) >= 0``, ``unverified``.
+
+    Raises:
+        NotApplicable: AK510 no gradient reaches the layer; AK481 the hook was refused.
+
+    Source: Selvaraju et al. (2017), section 3.
+    """
+    from captum.attr import LayerAttribution, LayerGradCam
+
+    def one(some: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        coarse = LayerGradCam(subject.forward, layer).attribute(leaf(some), target=target, relu_attributions=True)
+        fine: torch.Tensor = LayerAttribution.interpolate(coarse, tuple(some.shape[-2:]), interpolate_mode="bilinear")
+        return fine[:, 0]
+
+    return _mapped("grad_cam", subject, inputs, one, batch_size)
+
+
+def guided_grad_cam(
+    subject: Differentiated, inputs: torch.Tensor, layer: torch.nn.Module, *, batch_size: int = 256
+) -> Attribution:
+    """Guided GradCAM: guided backpropagation times GradCAM at ``layer``.
+
+    Args:
+        subject: What is differentiated.
+        inputs: ``(n, c, h, w)``.
+        layer: As for :func:`grad_cam`.
+        batch_size: Images a pass.
+
+    Returns:
+        ``values (n, c, h, w, 1)``, ``unverified``; ``failed`` where a rectifier is called as a function, which guided
+        backpropagation cannot guide.
+
+    Raises:
+        NotApplicable: AK510 no gradient; AK481 in-place or reused rectifiers, which refuse the hooks.
+
+    Source: Selvaraju et al. (2017), section 3.2; Springenberg et al. (2015), section 3.4.
+    """
+    from captum.attr import GuidedGradCam
+
+    refuse_in_place(subject.module)
+    whole = _Whole(subject)
+
+    def one(some: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = GuidedGradCam(whole, layer).attribute(
+            leaf(some), target=target, interpolate_mode="bilinear"
+        )
+        return found
+
+    attribution = _mapped("guided_grad_cam", subject, inputs, one, batch_size)
+    with untouched(subject.module):
+        loose = functional_rectifiers(subject, inputs[:1])
+    if loose and attribution.status != "failed":
+        reason = f"{loose} rectifiers are called as functions, so that guided backpropagation passes them unguided"
+        return dataclasses.replace(attribution, status="failed", reason=reason)
+    return attribution
+
+
+def deep_lift(
+    subject: Differentiated,
+    inputs: torch.Tensor,
+    baseline: torch.Tensor,
+    *,
+    tolerance: float = 0.01,
+    batch_size: int = 256,
+) -> Attribution:
+    """DeepLift (rescale rule) from ``baseline``, checked for completeness.
+
+    Layers that its hooks do not know (rectifiers called as functions, GELU, attention ...) make it incomplete without
+    a word; here the sum is compared with the change of the user's model, and a gap makes the status ``failed``.
+
+    Args:
+        subject: What is differentiated.
+        inputs: ``(n, ...)`` float tensor.
+        baseline: ``(1, ...)`` or ``(n, ...)``.
+        tolerance: Largest completeness gap accepted, as a share of the mean absolute change explained.
+        batch_size: Rows a pass.
+
+    Returns:
+        ``values (n, *features, 1)``, ``base_values``, diagnostics ``completeness_delta`` and ``completeness_limit``;
+        status ``exact``, ``estimated`` or ``failed``.
+
+    Raises:
+        NotApplicable: AK510 no gradient; AK481 in-place or reused rectifiers, which refuse the hooks.
+
+    Source: Shrikumar, Greenside and Kundaje (2017), section 3.
+    """
+    from captum.attr import DeepLift
+
+    refuse_in_place(subject.module)
+    baseline = baseline.expand(inputs.shape) if baseline.shape != inputs.shape else baseline
+    whole = _Whole(subject)
+    parts = []
+    with untouched(subject.module):
+        prediction = all_outputs(subject, inputs, batch_size)
+        base = all_outputs(subject, baseline, batch_size)
+        for rows in batches(len(inputs), batch_size):
+            target = torch.as_tensor(subject.targets[rows], device=inputs.device)
+            try:
+                found = DeepLift(whole).attribute(leaf(inputs[rows]), baseline[rows].clone(), target=target)
+            except (RuntimeError, AssertionError, TypeError, ValueError, AttributeError) as error:
+                raise hooks_refused(error) from error
+            parts.append(to_numpy(found))
+    values = np.concatenate(parts)
+    change = prediction - base
+    delta = float(np.abs(values.reshape(len(values), -1).sum(axis=1) - change).max(initial=0.0))
+    size = float(np.abs(prediction).max(initial=0.0))
+    limit = tolerance * float(np.abs(change).mean()) + ROUNDING * size + 1e-9
+    status, reason = completeness_status(delta, limit, size)
+    if status == "failed":
+        reason = f"{reason}: DeepLift does not know every layer of this model"
+    attribution = attribution_of("deep_lift", values, prediction, status=status, reason=reason, n_evals=2 * len(inputs))
+    diagnostics = {"completeness_delta": delta, "completeness_limit": limit}
+    return dataclasses.replace(attribution, base_values=base[:, None], diagnostics=diagnostics)
+
+
+def refuse_in_place(module: torch.nn.Module) -> None:
+    """Refuse modules with layers that overwrite their input: hooks would read what is no longer there.
+
+    Raises:
+        NotApplicable: AK481.
+    """
+    found = [name for name, part in module.named_modules() if getattr(part, "inplace", False)]
+    if found:
+        raise NotApplicable(
+            "AK481",
+            "this method needs hooks that the model's layers refuse",
+            why=f"the layers {', '.join(map(repr, found[:5]))} work in place",
+            fix="build them with inplace=False, or use integrated gradients",
+        )
+
+
+def hooks_refused(error: Exception) -> AuditkitError:
+    """What a failure inside hooks means for the user."""
+    text = str(error).strip().splitlines()[0][:200] if str(error).strip() else "no message"
+    if isinstance(error, torch.OutOfMemoryError) or "not have been used" in text or "does not require grad" in text:
+        return not_differentiable(error)
+    return NotApplicable(
+        "AK481",
+        "this method needs hooks that the model's layers refuse",
+        why=f"{type(error).__name__}: {text}",
+        fix="use each activation layer once, and not in place; or use integrated gradients",
+    )
+
+
+class _Counter(torch.overrides.TorchFunctionMode):
+    """Counts calls of rectifiers, from modules or not."""
+
+    kinds = frozenset({torch.nn.functional.relu, torch.relu, torch.Tensor.relu, torch.Tensor.relu_, torch.relu_})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.calls += func in self.kinds
+        return func(*args, **(kwargs or {}))
+
+
+def functional_rectifiers(subject: Differentiated, inputs: torch.Tensor) -> int:
+    """How many rectifiers one forward calls as functions, outside ``torch.nn.ReLU`` modules."""
+    inside = 0
+
+    def count(_module: Any, _args: Any, _output: Any) -> None:
+        nonlocal inside
+        inside += 1
+
+    handles = [
+        part.register_forward_hook(count) for part in subject.module.modules() if isinstance(part, torch.nn.ReLU)
+    ]
+    try:
+        with torch.no_grad(), _Counter() as counter:
+            subject.forward(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return int(counter.calls) - inside
+
+
+def _mapped(
+    method: str,
+    subject: Differentiated,
+    inputs: torch.Tensor,
+    one: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    batch_size: int,
+) -> Attribution:
+    parts: list[FloatArray] = []
+    outputs: list[FloatArray] = []
+    with untouched(subject.module):
+        for rows in batches(len(inputs), batch_size):
+            target = torch.as_tensor(subject.targets[rows], device=inputs.device)
+            try:
+                found = one(inputs[rows], target)
+            except (RuntimeError, AssertionError, TypeError, ValueError, AttributeError) as error:
+                raise hooks_refused(error) from error
+            parts.append(to_numpy(found))
+            outputs.append(target_outputs(subject, inputs[rows], subject.targets[rows]))
+    return attribution_of(
+        method,
+        np.concatenate(parts),
+        np.concatenate(outputs),
+        status="unverified",
+        reason=_NO_SUM,
+        n_evals=len(inputs),
+    )
