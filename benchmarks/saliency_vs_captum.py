@@ -1,9 +1,9 @@
 """Integrated gradients and occlusion against captum's own settings, in one process.
 
 Integrated gradients: the same tolerance of completeness; captum takes one number of steps for all rows, the smallest
-power of two that makes every row complete, at its fastest internal_batch_size. Occlusion: one batch against
-perturbations_per_eval of 1, 32 and 128. Alternating rounds, best CPU time of each. With --write the figures are committed
-to benchmarks/results/saliency.md.
+power of two that makes every row complete, at its fastest internal_batch_size. Occlusion: windows of many rows in one
+batch against perturbations_per_eval of 1, 32 and 128. Alternating rounds, best CPU time of each. With --write the
+figures are committed to benchmarks/results/saliency.md.
 
 Usage: OMP_NUM_THREADS=1 python benchmarks/saliency_vs_captum.py [--write]
 """

@@ -15,6 +15,11 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator
 
+from auditkit.core.shown import ImageGrid as ImageGrid
+from auditkit.core.shown import Picture as Picture
+from auditkit.core.shown import TokenRow as TokenRow
+from auditkit.core.shown import TokenRows as TokenRows
+
 SCHEMA_ID = "auditkit-evidence/1"
 
 Scalar = str | int | float | bool | None
@@ -186,29 +191,6 @@ class Density:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """One grey or red-blue picture: ``pixels`` are base64 of ``height * width`` bytes, row by row."""
-
-    label: str
-    height: int
-    width: int
-    pixels: str
-    palette: Literal["grey", "signed"] = "grey"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageGrid:
-    """Pictures side by side; ``raw`` says that they show rows of the data (kept out of shared copies)."""
-
-    name: str
-    title: str
-    pictures: tuple[Picture, ...]
-    raw: bool = False
-    note: str = ""
-    kind: Literal["images"] = "images"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """Group x label x prediction cells: enough to recompute every count metric and its interval.
 
@@ -246,7 +228,7 @@ class Counts:
                 raise ValueError(f"counts {self.name}: group {group} does not match columns {self.over}")
 
 
-Artifact = Table | Curve | Density | ImageGrid | Counts
+Artifact = Table | Curve | Density | ImageGrid | TokenRows | Counts
 AnyArtifact = Annotated[Artifact, Discriminator("kind")]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from auditkit.core.evidence import Artifact, Counts, ImageGrid, Table
+from auditkit.core.evidence import Artifact, Counts, ImageGrid, Table, TokenRows
 
 # A table that begins with these columns is a text, token by token.
 TOKEN_COLUMNS = ("token", "attribution")
@@ -12,7 +12,7 @@ TOKEN_COLUMNS = ("token", "attribution")
 
 def shows_rows(artifact: Artifact) -> bool:
     """Whether an artifact holds what a row of the data holds: its picture, or its words."""
-    if isinstance(artifact, ImageGrid):
+    if isinstance(artifact, ImageGrid | TokenRows):
         return artifact.raw
     return isinstance(artifact, Table) and artifact.columns[:2] == TOKEN_COLUMNS
 

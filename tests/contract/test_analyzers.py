@@ -24,7 +24,7 @@ BUDGETS = {
     "fairness.scores": {"resamples": 40, "permutations": 19},
     "explain.shap": {"max_rows": 12, "max_background": 10},
     "explain.lime": {"max_rows": 4, "samples": 200, "seeds": 2},
-    "explain.saliency": {"max_rows": 12},
+    "explain.saliency": {"max_rows": 12, "draws": 2},
     "robustness.adversarial": {"max_rows": 12},
     "robustness.noise": {"max_rows": 60},
     "privacy.dp_training": {"epsilons": [8.0], "seeds": 2},

@@ -351,7 +351,8 @@ def test_images_give_mean_maps_that_point_at_the_class_evidence():
     assert outcome.status == "measured", outcome.reason
     (grid,) = outcome.artifacts
     assert grid.raw is False
-    assert len(grid.pictures) == 4
+    assert len(grid.pictures) == 8
+    assert grid.across == 4
     import base64
 
     pixels = np.frombuffer(base64.b64decode(grid.pictures[0].pixels), dtype=np.uint8).reshape(8, 8).astype(float)
@@ -387,6 +388,154 @@ def test_tokens_point_at_the_position_that_decides():
     (curve,) = outcome.artifacts
     series = next(s for s in curve.series if s.name == "integrated gradients")
     assert int(np.argmax(series.y)) == 2
+
+
+class Reviews:
+    """A tokenizer with padding, a start token, unknown words and words to show."""
+
+    words = ("<pad>", "<cls>", "<unk>", "good", "bad", "film", "very", "plot")
+    special_ids = (0, 1, 2)
+    unknown_id = 2
+
+    def __call__(self, texts):
+        rows = [[1, *(self.words.index(w) if w in self.words else 2 for w in t.split()[:5])] for t in texts]
+        return torch.tensor([row + [0] * (6 - len(row)) for row in rows], dtype=torch.long)
+
+    def tokens(self, text):
+        return text.split()[:5]
+
+
+class Mean(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(8, 8, padding_idx=0)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, ids):
+        return self.head(self.embedding(ids).sum(dim=1))
+
+
+@pytest.fixture(scope="module")
+def reviews():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 80)
+    texts = [" ".join([("bad", "good")[k], *rng.choice(["film", "very", "plot", "zzz"], size=3)]) for k in y]
+    texts[0], texts[1] = "", "zzz qqq"
+    tokenizer = Reviews()
+    module = trained(Mean(), tokenizer(texts), torch.from_numpy(y), steps=60)
+    return make_subject(module, texts, y, tokenizer=tokenizer, task="binary", positive=1)
+
+
+def test_texts_are_shown_only_when_asked_for_and_special_tokens_never(reviews):
+    quiet = outcome_of("explain.saliency", reviews, max_rows=80)
+    assert [artifact.kind for artifact in quiet.artifacts] == ["curve"]
+    assert not any(word in str(quiet) for word in ("film", "plot", "zzz"))
+    shown = outcome_of("explain.saliency", reviews, max_rows=80, show_rows=5)
+    texts, _ = shown.artifacts
+    assert texts.raw is True
+    assert len(texts.rows) == 5
+    by_token = {}
+    for row in texts.rows:
+        assert "<pad>" not in row.tokens
+        assert "<cls>" not in row.tokens
+        for token, value in zip(row.tokens, row.values, strict=True):
+            by_token.setdefault(token, []).append(value)
+    assert min(by_token["good"]) > max(by_token["bad"]) > -50
+    assert max(by_token["bad"]) < 0 < min(by_token["good"])
+    # The embeddings are summed, so the value of a token is the closed form of a linear model.
+    module = reviews.model.module
+    weight = (module.head.weight[1] - module.head.weight[0]).detach()
+    expected = float(module.embedding.weight[3] @ weight)
+    np.testing.assert_allclose(by_token["good"], expected, atol=1e-5)
+    assert any("2 of 80 rows hold no token that the model knows" in note for note in shown.notes)
+    agree = found(shown, "explain.method_agreement")
+    assert {(m.params["first"], m.params["second"]) for m in agree} == {
+        ("integrated gradients", "saliency"),
+        ("integrated gradients", "occlusion"),
+        ("saliency", "occlusion"),
+    }
+    exact = next(m for m in agree if m.params["second"] == "occlusion" and m.params["first"] != "saliency")
+    assert exact.value > 0.7  # occlusion moves to the unknown token, paths from padding
+
+
+def test_texts_without_a_known_token_do_not_apply(reviews):
+    inputs = ["zzz qqq", "", "xxx"] * 10
+    test = dataclasses.replace(reviews.test, inputs=inputs, y=reviews.test.y[:30])
+    outcome = outcome_of("explain.saliency", dataclasses.replace(reviews, test=test))
+    assert outcome.status == "not_applicable"
+    assert "AK484 no sampled text holds a token that the model knows" in outcome.reason
+
+
+def test_methods_that_do_not_fit_are_told_and_the_rest_goes_on(mlp_subject, reviews):
+    every = ["saliency", "input_x_gradient", "smooth_grad", "deep_lift", "grad_cam", "guided_grad_cam", "occlusion"]
+    table = outcome_of("explain.saliency", mlp_subject, methods=every, draws=0)
+    assert table.status == "measured", table.reason
+    assert any("GradCAM does not apply: the model has no two-dimensional convolution" in n for n in table.notes)
+    assert {m.params["method"] for m in found(table, "explain.completeness_delta")} == {
+        "integrated_gradients",
+        "deep_lift",
+    }
+    assert all(m.unreliable is None for m in found(table, "explain.completeness_delta"))
+    assert len(found(table, "explain.method_agreement")) == 15
+    text = outcome_of("explain.saliency", reviews, methods=["smooth_grad", "occlusion"], draws=0)
+    assert any("SmoothGrad does not apply: token ids have no values to disturb" in n for n in text.notes)
+    assert text.status == "measured"
+
+
+def test_a_silently_incomplete_deep_lift_is_shown_as_failed():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 1, 6, 6)).astype(np.float32)
+
+    class Loose(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.head = nn.Conv2d(1, 6, 3), nn.Linear(96, 2)
+
+        def forward(self, z):
+            return self.head(nn.functional.gelu(3.0 * self.conv(z)).flatten(1))
+
+    subject = make_subject(Loose(), x, np.arange(60) % 2, task="binary", positive=1)
+    outcome = outcome_of("explain.saliency", subject, methods=["deep_lift"], draws=0, show_rows=2)
+    (delta,) = found(outcome, "explain.completeness_delta", method="deep_lift")
+    assert "DeepLift does not know every layer" in delta.unreliable
+    assert any("The DeepLift attributions failed their check" in note for note in outcome.notes)
+    assert all("DeepLift" in m.unreliable for m in found(outcome, "explain.method_agreement"))
+    rows = next(a for a in outcome.artifacts if a.name == "explain.saliency.rows")
+    assert rows.pictures[2].label == "DeepLift (failed its check)"
+    honest = found(outcome, "explain.completeness_delta", method="integrated_gradients")[0]
+    assert honest.unreliable is None
+
+
+def test_images_are_shown_only_when_asked_for():
+    import base64
+
+    rng = np.random.default_rng(0)
+    x = rng.random((40, 8, 8, 3)).astype(np.float32)
+
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.act, self.head = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Linear(4, 2)
+
+        def forward(self, z):
+            return self.head(self.act(self.conv(z.permute(0, 3, 1, 2))).mean(dim=(2, 3)))
+
+    subject = make_subject(Last(), x, np.arange(40) % 2, task="binary", positive=1)
+    quiet = outcome_of("explain.saliency", subject, max_rows=40)
+    assert not any(getattr(artifact, "raw", False) for artifact in quiet.artifacts)
+    outcome = outcome_of("explain.saliency", subject, max_rows=40, show_rows=3, methods=["saliency", "occlusion"])
+    grid = next(a for a in outcome.artifacts if a.name == "explain.saliency.rows")
+    assert grid.raw
+    assert grid.across == 4
+    assert len(grid.pictures) == 12
+    pixels = np.frombuffer(base64.b64decode(grid.pictures[0].pixels), dtype=np.uint8).reshape(8, 8) / 255.0
+    row = int(grid.pictures[0].label.split()[1].strip(","))
+    plane = x[row].mean(axis=2)
+    np.testing.assert_allclose(pixels, (plane - plane.min()) / np.ptp(plane), atol=0.01)
+    assert [p.palette for p in grid.pictures[:4]] == ["grey", "overlay", "overlay", "overlay"]
 
 
 def test_a_model_without_gradients_at_its_input_says_so():

@@ -5,8 +5,8 @@ import copy
 import numpy as np
 import pytest
 import torch
-from captum.attr import Occlusion
-from test_explain_captum_engine import differentiated, same, state_of
+from captum.attr import IntegratedGradients, LayerIntegratedGradients, Occlusion
+from test_explain_captum_engine import Tokens, differentiated, same, state_of
 from torch import nn
 from torch.nn import functional
 
@@ -278,3 +278,30 @@ def test_only_incomplete_rows_take_more_steps():
     steps = found.diagnostics["steps"]
     assert steps > 16
     assert found.n_evals == 8 * 16 + sum(2**k for k in range(5, int(np.log2(steps)) + 1))
+
+
+@pytest.mark.parametrize("steps", [16, 64])
+def test_integrated_gradients_are_captums_with_the_same_nodes(images, steps):
+    module = Net().eval()
+    targets = np.arange(4) % 3
+    subject = type(differentiated(module, 4))(module=module, forward=module, targets=targets)
+    base = images.mean(dim=0, keepdim=True)
+    ours = integrated_gradients(subject, images, base, tolerance=1e-9, max_steps=steps)
+    theirs = IntegratedGradients(module).attribute(images, base, target=torch.from_numpy(targets), n_steps=steps)
+    rough = np.abs(ours.values.reshape(4, -1).sum(axis=1) + ours.base_values[:, 0] - ours.prediction[:, 0]) > 0
+    assert rough.any()
+    np.testing.assert_allclose(ours.values[..., 0], theirs.detach().numpy(), atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "transformer"])
+def test_token_paths_are_captums_layer_integrated_gradients(kind):
+    torch.manual_seed(1)
+    module = Tokens(kind).double().eval()
+    ids = torch.randint(1, 20, (5, 7))
+    ids[2, 4:] = 0
+    subject = differentiated(module, 5, target=1, embedding=module.embedding)
+    start = torch.zeros(1, 7, dtype=torch.long)
+    ours = integrated_gradients(subject, ids, start, tolerance=1e-12, max_steps=16)
+    engine = LayerIntegratedGradients(module, module.embedding)
+    theirs = engine.attribute(ids, start.expand(5, 7), target=1, n_steps=16).sum(dim=-1)
+    np.testing.assert_allclose(ours.values[..., 0], theirs.detach().numpy(), atol=1e-10)

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
+from auditkit.analyzers.explain.attributed import WORDS
+from auditkit.analyzers.explain.vocabulary import mask_id, special_ids, tokenizer_of, unknown_id
 from auditkit.core.analyzer import Context
 from auditkit.core.errors import NotApplicable
 from auditkit.core.evidence import Curve, ImageGrid, Picture, Scalar, Series, Table
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from auditkit.core.attribution import Attribution
+    from auditkit.methods.explain.differentiable import Differentiated
 
 _MIN_ROWS_A_MAP = 10
 _LARGEST_MAP = 64
@@ -48,7 +52,8 @@ class GradientInputs:
         targets: ``(n,)`` output column explained.
         positive: Positive class (binary): its log-odds are explained; else ``None``.
         embedding: Name of the embedding layer for token ids, else ``None``.
-        padding: Id of the padding token, if there is one.
+        special: Ids of tokens that stand for no word (padding and the like).
+        replacement: Id that stands for "no information" where a token is left out.
         names: Feature names for tables, else empty.
     """
 
@@ -58,23 +63,39 @@ class GradientInputs:
     targets: IntArray
     positive: int | None
     embedding: str | None
-    padding: int | None
+    special: tuple[int, ...]
+    replacement: int
     names: tuple[str, ...]
     notes: tuple[str, ...]
 
     def magnitude(self, attribution: Attribution) -> FloatArray:
-        """Absolute attributions ``(n, inputs)``; zero at padding."""
+        """Absolute attributions ``(n, inputs)``; zero at special tokens."""
         flat = np.abs(attribution.values[..., 0]).reshape(len(attribution.values), -1)
-        if self.embedding is not None and self.padding is not None:
-            flat = np.where(self.tensor.cpu().numpy() == self.padding, 0.0, flat)
+        if self.embedding is not None and self.special:
+            flat = np.where(self.present(), flat, 0.0)
         return np.asarray(flat, dtype=np.float64)
+
+    def magnitude_map(self, attribution: Attribution) -> FloatArray:
+        """Absolute attributions where methods of different shape can be compared: of images, summed over channels."""
+        values = np.abs(attribution.values[..., 0])
+        if self.embedding is None and values.ndim == 4:
+            axis = 3 if values.shape[3] in (1, 3, 4) and values.shape[1] not in (1, 3, 4) else 1
+            values = values.sum(axis=axis)
+        return np.asarray(values.reshape(len(values), -1), dtype=np.float64)
+
+    def present(self) -> npt.NDArray[np.bool_]:
+        """Where a row has an input of its own ``(n, places)``: everywhere, but for special tokens."""
+        if self.embedding is None:
+            places = int(np.prod(self.tensor.shape[-2:] if self.tensor.ndim > 2 else self.tensor.shape[1:]))
+            return np.ones((len(self.tensor), places), dtype=bool)
+        return ~np.isin(self.tensor.cpu().numpy(), self.special)
 
 
 def gradient_inputs(subject: Subject, context: Context, max_rows: int, max_background: int) -> GradientInputs:
     """Tensors of a sample of test rows, what is explained of each, and the baseline.
 
     Raises:
-        NotApplicable: AK510 token ids without an embedding layer; AK512 no complete row.
+        NotApplicable: AK510 token ids without an embedding layer; AK512 no complete row; AK484 no known token.
     """
     import torch
 
@@ -82,7 +103,9 @@ def gradient_inputs(subject: Subject, context: Context, max_rows: int, max_backg
     rows = context.sample_rows(subject.test.n, max_rows)
     tensor = model.tensor(take_rows(subject.test.inputs, rows))
     notes: list[str] = []
+    tokenizer = tokenizer_of(subject)
     name, padding = _embedding_of(model.module) if not tensor.is_floating_point() else (None, None)
+    special, replacement = special_ids(tokenizer, padding), padding or 0
     if tensor.is_floating_point():
         complete = torch.isfinite(tensor.reshape(len(tensor), -1)).all(dim=1).cpu().numpy()
         if not complete.any():
@@ -93,8 +116,21 @@ def gradient_inputs(subject: Subject, context: Context, max_rows: int, max_backg
         baseline, sentence = _mean_baseline(subject, context, max_background)
         notes.append(sentence)
     else:
-        baseline = torch.full_like(tensor[:1], padding or 0)
-        notes.append(f"Paths start from the embedding of token id {padding or 0} at every position.")
+        known = _has_words(tensor.cpu().numpy(), special, unknown_id(tokenizer))
+        if not known.any():
+            raise NotApplicable(
+                "AK484", "no sampled text holds a token that the model knows", fix="check the tokenizer"
+            )
+        if not known.all():
+            notes.append(f"{int((~known).sum())} of {len(rows)} rows hold no token that the model knows: left out.")
+        rows, tensor = rows[known], tensor[torch.from_numpy(known).to(tensor.device)]
+        baseline = torch.full_like(tensor[:1], replacement)
+        named = (mask_id(tokenizer), unknown_id(tokenizer))
+        replacement = next((one for one in named if one is not None), replacement)
+        notes.append(
+            f"Paths start from the embedding of token id {int(baseline[0, 0])} at every position; a token that is left "
+            f"out becomes id {replacement}."
+        )
     positive = _positive(subject)
     decided = subject.task == "multiclass"
     targets = context.decisions()[rows].astype(np.int64) if decided else np.zeros(len(rows), dtype=np.int64)
@@ -105,7 +141,8 @@ def gradient_inputs(subject: Subject, context: Context, max_rows: int, max_backg
         targets=targets,
         positive=positive,
         embedding=name,
-        padding=padding,
+        special=special,
+        replacement=replacement,
         names=_names(subject, tensor) if subject.test.modality == "tabular" and name is None else (),
         notes=tuple(notes),
     )
@@ -114,6 +151,15 @@ def gradient_inputs(subject: Subject, context: Context, max_rows: int, max_backg
 def attribute(model: Any, inputs: GradientInputs, method: str, tolerance: float, max_steps: int) -> Attribution:
     """One method's attributions of ``model`` (the subject's, or a randomised copy of it)."""
     from auditkit.methods.explain.captum_engine import gradient_attribution, integrated_gradients
+
+    subject = differentiated(model, inputs)
+    if method == "integrated_gradients":
+        return integrated_gradients(subject, inputs.tensor, inputs.baseline, tolerance=tolerance, max_steps=max_steps)
+    return gradient_attribution(subject, inputs.tensor, "saliency")
+
+
+def differentiated(model: Any, inputs: GradientInputs) -> Differentiated:
+    """The output explained, as the methods want it."""
     from auditkit.methods.explain.differentiable import Differentiated
 
     layer = None if inputs.embedding is None else model.module.get_submodule(inputs.embedding)
@@ -124,10 +170,7 @@ def attribute(model: Any, inputs: GradientInputs, method: str, tolerance: float,
         logits: torch.Tensor = model.logits(tensor.clone())
         return logits if positive is None else (logits[:, positive] - logits[:, 1 - positive])[:, None]
 
-    subject = Differentiated(module=model.module, forward=forward, targets=inputs.targets, embedding=layer)
-    if method == "integrated_gradients":
-        return integrated_gradients(subject, inputs.tensor, inputs.baseline, tolerance=tolerance, max_steps=max_steps)
-    return gradient_attribution(subject, inputs.tensor, "saliency")
+    return Differentiated(module=model.module, forward=forward, targets=inputs.targets, embedding=layer)
 
 
 def randomisation_similarities(
@@ -182,7 +225,7 @@ def feature_table(found: dict[str, Attribution], inputs: GradientInputs, limit: 
 def position_curve(found: dict[str, Attribution], inputs: GradientInputs) -> Curve:
     """Mean absolute attribution by token position, over the rows that have a token there."""
     ids = inputs.tensor.cpu().numpy()
-    present = np.ones(ids.shape, dtype=bool) if inputs.padding is None else ids != inputs.padding
+    present = inputs.present()
     count = present.sum(axis=0)
     series = []
     for method, attribution in found.items():
@@ -195,7 +238,7 @@ def position_curve(found: dict[str, Attribution], inputs: GradientInputs) -> Cur
         x_label="token position",
         y_label="mean |attribution|",
         series=tuple(series),
-        note=f"{len(inputs.rows)} rows; padding excluded; no token is shown.",
+        note=f"{len(inputs.rows)} rows; special tokens excluded; no token is shown.",
     )
 
 
@@ -212,8 +255,8 @@ def mean_maps(
             values = np.abs(attribution.values[inside, ..., 0])
             if values.ndim not in (3, 4) or not np.isfinite(values).all():
                 continue
-            plane = values.sum(axis=1).mean(axis=0) if values.ndim == 4 else values.mean(axis=0)
-            pictures.append(_picture(f"{name}: {method.replace('_', ' ')} ({int(inside.sum())} rows)", plane))
+            plane = inputs.magnitude_map(attribution)[inside].mean(axis=0).reshape(_plane_shape(values.shape))
+            pictures.append(_picture(f"{name}: {WORDS[method]} ({int(inside.sum())} rows)", plane))
     if not pictures:
         return None
     return ImageGrid(
@@ -221,8 +264,14 @@ def mean_maps(
         title="Mean saliency maps by decided class",
         pictures=tuple(pictures),
         raw=False,
+        across=len(found) if len(pictures) % len(found) == 0 else None,
         note="Averages over rows; white is the largest mean attribution of the map.",
     )
+
+
+def _plane_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    last = len(shape) == 4 and shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4)
+    return shape[1:3] if last else shape[-2:]
 
 
 def _picture(label: str, plane: FloatArray) -> Picture:
@@ -234,6 +283,12 @@ def _picture(label: str, plane: FloatArray) -> Picture:
     pixels = np.clip(np.rint(plane / top * 255.0), 0, 255).astype(np.uint8)
     content = base64.b64encode(pixels.tobytes()).decode("ascii")
     return Picture(label=label, height=pixels.shape[0], width=pixels.shape[1], pixels=content)
+
+
+def _has_words(ids: IntArray, special: tuple[int, ...], unknown: int | None) -> npt.NDArray[np.bool_]:
+    """Rows ``(n,)`` that hold a token which is neither special nor unknown."""
+    empty = special if unknown is None else (*special, unknown)
+    return np.asarray((~np.isin(ids, empty)).any(axis=1), dtype=bool)
 
 
 def _ranked(attribution: Attribution, inputs: GradientInputs, method: str) -> FloatArray:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
+from auditkit.analyzers.explain.attributed import WORDS, Method, agreement, attribute_all, methods_for
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.evidence import Measurement, Scalar
-from auditkit.core.subject import Dataset, FloatArray, IntArray, Subject
+from auditkit.core.subject import Dataset, FloatArray, Subject, take_rows
 from auditkit.methods.explain.additivity import rounding_of
 from auditkit.methods.explain.importance import importance
 from auditkit.stats.intervals import mean_interval
@@ -25,16 +26,22 @@ MEASURES = {
     "explain.mean_absolute_attribution": "Mean absolute attribution of a feature (tables).",
     "explain.attribution_share": "A feature's part of all absolute attributions (tables, integrated gradients).",
     "explain.attribution_concentration": "Share of the absolute attribution held by the top tenth of the inputs.",
+    "explain.method_agreement": "Mean rank correlation of two methods' absolute attributions of a row.",
     "explain.randomisation_similarity": "Rank correlation with explanations of n copies that have random weights.",
 }
 
-METHODS = ("integrated_gradients", "saliency")
 _NOTHING = "every attribution is zero: the output does not depend on the inputs here"
 
 
 class SaliencyParams(Params):
     """Settings of ``explain.saliency``."""
 
+    methods: tuple[Method, ...] | None = Field(
+        default=None, description="methods beside integrated gradients; by the kind of input when left out"
+    )
+    show_rows: int = Field(
+        default=0, ge=0, le=24, description="images or texts shown one by one with their explanations; raw rows of data"
+    )
     max_rows: int = Field(default=100, ge=1, description="most test rows explained")
     max_background: int = Field(default=500, ge=1, description="most rows behind the mean that paths start from")
     tolerance: float = Field(default=0.01, gt=0.0, lt=1.0, description="completeness gap accepted, as a share")
@@ -46,43 +53,42 @@ class SaliencyParams(Params):
 
 
 def run(subject: Subject, context: Context, params: SaliencyParams) -> Iterator[Produced]:
-    """Integrated gradients and saliency of a sample of rows, their summaries, and the randomisation check."""
-    from auditkit.analyzers.explain.differentiated import attribute, gradient_inputs
+    """Several explanations of a sample of rows, their summaries, their agreement, and the randomisation check."""
+    from auditkit.analyzers.explain.differentiated import gradient_inputs
 
     inputs = gradient_inputs(subject, context, params.max_rows, params.max_background)
     for sentence in inputs.notes:
         yield Note(sentence)
     data = subject.test.take(inputs.rows)
-    found: dict[str, Attribution] = {}
-    for done, method in enumerate(METHODS):
-        context.check_deadline()
-        found[method] = attribute(subject.model, inputs, method, params.tolerance, params.max_steps)
-        context.progress(done + 1, len(METHODS) + params.draws)
-    yield _completeness(found["integrated_gradients"], params)
+    methods = methods_for(params.methods, inputs)
+    found, notes = attribute_all(subject.model, context, inputs, methods, params.tolerance, params.max_steps)
+    yield from notes
     for method, attribution in found.items():
+        if "completeness_delta" in attribution.diagnostics:
+            yield _completeness(method, attribution, params)
         if attribution.status == "failed":
-            yield Note(f"The {method.replace('_', ' ')} attributions failed their check: {attribution.reason}.")
+            yield Note(f"The {WORDS[method]} attributions failed their check: {attribution.reason}.")
     for method, attribution in found.items():
         yield from _summaries(method, attribution, inputs, data, context, params)
-    yield from _artifacts(found, inputs, subject, context)
+    yield from agreement(found, inputs, data)
+    yield from _artifacts(found, inputs, subject, context, params)
     yield from _sanity(subject, context, params, inputs)
 
 
-def _completeness(attribution: Attribution, params: SaliencyParams) -> Measurement:
+def _completeness(method: str, attribution: Attribution, params: SaliencyParams) -> Measurement:
     delta = attribution.diagnostics["completeness_delta"]
     finite = np.isfinite(delta)
-    steps = int(attribution.diagnostics["steps"])
+    steps = attribution.diagnostics.get("steps")
+    at = f", at {int(steps)} steps at most" if steps is not None else ""
     return Measurement(
         name="explain.completeness_delta",
         value=delta if finite else None,
         n=len(attribution.values),
-        params={"method": "integrated_gradients", "relative_tolerance": params.tolerance},
+        params={"method": method, "relative_tolerance": params.tolerance},
         unit=attribution.output_space,
         direction="lower",
         bounds=(0.0, None),
-        reason=f"exact: the largest gap over the rows explained, at {steps} steps"
-        if finite
-        else "the attributions are not finite",
+        reason=f"exact: the largest gap over the rows explained{at}" if finite else "the attributions are not finite",
         unreliable=attribution.reason if attribution.status == "failed" else None,
     )
 
@@ -162,16 +168,28 @@ def _concentration(method: str, shares: FloatArray, unreliable: str | None) -> M
 
 
 def _artifacts(
-    found: dict[str, Attribution], inputs: GradientInputs, subject: Subject, context: Context
+    found: dict[str, Attribution], inputs: GradientInputs, subject: Subject, context: Context, params: SaliencyParams
 ) -> Iterator[Produced]:
     from auditkit.analyzers.explain.differentiated import feature_table, mean_maps, position_curve
+    from auditkit.analyzers.explain.shown_rows import image_rows, text_rows
+    from auditkit.analyzers.explain.vocabulary import token_words, tokenizer_of
 
+    decided = context.decisions()[inputs.rows]
     if inputs.names:
         yield feature_table(found, inputs)
     elif inputs.embedding is not None:
+        if params.show_rows and np.isfinite(found["integrated_gradients"].values).all():
+            ids = inputs.tensor.cpu().numpy()[: params.show_rows]
+            texts = take_rows(subject.test.inputs, inputs.rows[: len(ids)])
+            pairs = zip(ids, texts, strict=True)
+            words = tuple(token_words(tokenizer_of(subject), row, text, inputs.special) for row, text in pairs)
+            yield text_rows(found, inputs, subject, decided, words)
         yield position_curve(found, inputs)
-    elif subject.test.modality == "image" and subject.task != "regression":
-        decided: IntArray = context.decisions()[inputs.rows]
+    elif subject.test.modality == "image":
+        if params.show_rows:
+            yield image_rows(found, inputs, subject, decided, params.show_rows)
+        if subject.task == "regression":
+            return
         grid = mean_maps(found, inputs, decided, subject.classes)
         if grid is None:
             yield Note("No class has ten explained rows, so no mean saliency map is shown.")
@@ -211,9 +229,9 @@ def _sanity(subject: Subject, context: Context, params: SaliencyParams, inputs: 
 
 ANALYZER = Analyzer(
     name="explain.saliency",
-    version="1",
-    title="Saliency and integrated gradients",
-    summary="Gradient explanations, checked for completeness and against copies of the model with random weights.",
+    version="2",
+    title="Saliency, paths and occlusion",
+    summary="Gradient, path and occlusion explanations: complete, agreeing with one another, unlike random weights?",
     reference="Sundararajan, Taly and Yan (2017), Axiomatic Attribution for Deep Networks; Adebayo et al. (2018)",
     needs=frozenset({"gradients", "inputs", "scores"}),
     measures=MEASURES,

@@ -19,7 +19,7 @@ from auditkit.methods.explain.differentiable import (
     untouched,
 )
 
-_NUMBERS_A_PASS = 2**20  # of the altered inputs: 4 MB in single precision, which a core's cache still holds
+_NUMBERS_A_PASS = 2**17  # of the altered inputs; larger batches leave the cache of a core and are slower
 
 
 def occlusion(

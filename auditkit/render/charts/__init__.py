@@ -15,6 +15,7 @@ from auditkit.render.charts.pictures import Tile, overlay_grid, picture_grid
 from auditkit.render.charts.rows import Limit, Row, bar_chart, interval_chart
 from auditkit.render.charts.svg import Markup, element
 from auditkit.render.charts.swarm import beeswarm_chart, dependence_chart
+from auditkit.render.charts.token_lines import TokenLine, token_lines_chart
 from auditkit.render.charts.tokens import token_chart
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Markup",
     "Row",
     "Tile",
+    "TokenLine",
     "bar_chart",
     "beeswarm_chart",
     "confusion_matrix",
@@ -42,4 +44,5 @@ __all__ = [
     "reliability_chart",
     "roc_chart",
     "token_chart",
+    "token_lines_chart",
 ]

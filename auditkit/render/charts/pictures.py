@@ -14,6 +14,7 @@ from auditkit.render.charts.chart import Chart, Key
 from auditkit.render.charts.svg import Child, element
 from auditkit.render.text import clean
 
+_WIDEST_LINE = 8
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -28,13 +29,14 @@ class Tile:
     palette: Literal["grey", "signed", "overlay"] = "grey"
 
 
-def picture_grid(tiles: Sequence[Tile], title: str, *, note: str = "") -> Chart:
+def picture_grid(tiles: Sequence[Tile], title: str, *, note: str = "", across: int | None = None) -> Chart:
     """The pictures in a grid, each with its label.
 
     Args:
         tiles: The pictures.
         title: The finding, in one sentence.
         note: What a reader must know to read it.
+        across: How many stand in a line, where lines belong together; on narrow screens the lines scroll sideways.
     """
     figures: list[Child] = []
     for tile in tiles:
@@ -49,8 +51,12 @@ def picture_grid(tiles: Sequence[Tile], title: str, *, note: str = "") -> Chart:
         if signed
         else ()
     )
-    return Chart(title=clean(title), drawing=element("ul", *figures, class_="ak-pictures", role="list"), keys=keys,
-                 note=clean(note))  # fmt: skip
+    lined = across is not None and 1 <= across <= _WIDEST_LINE
+    style = f"ak-pictures ak-across-{across}" if lined else "ak-pictures"
+    grid = element("ul", *figures, class_=style, role="list")
+    if lined:
+        grid = element("div", grid, class_="ak-scroll", role="region", tabindex="0", aria_label=f"Pictures: {title}")
+    return Chart(title=clean(title), drawing=grid, keys=keys, note=clean(note))
 
 
 def overlay_grid(bases: Sequence[Tile], overlays: Sequence[Tile], title: str, *, note: str = "") -> Chart:
@@ -93,9 +99,10 @@ def tile_from_base64(label: str, height: int, width: int, pixels: str, palette: 
         return None
     if height < 1 or width < 1 or len(raw) != height * width:
         return None
-    return Tile(
-        label=label, height=height, width=width, pixels=raw, palette="signed" if palette == "signed" else "grey"
-    )
+    known: Literal["grey", "signed", "overlay"] = "grey"
+    if palette in ("signed", "overlay"):
+        known = palette  # type: ignore[assignment]
+    return Tile(label=label, height=height, width=width, pixels=raw, palette=known)
 
 
 def data_uri(tile: Tile) -> str:

@@ -38,7 +38,7 @@ def token_chart(tokens: Sequence[str], weights: Sequence[float | None], title: s
         title = f"{clean(tokens[place])} speaks most strongly, {side} the decision: {number(weights[place])}."
     parts: list[Child] = []
     for token, weight in list(zip(tokens, weights, strict=True))[:MOST]:
-        css = _css(weight, largest)
+        css = token_class(weight, largest)
         parts += [element("mark", clean(token), class_=css) if css else clean(token), SPACE]
     more = len(tokens) - MOST
     note = f"{note} The first {MOST} of {len(tokens)} tokens are drawn.".strip() if more > 0 else note
@@ -53,7 +53,8 @@ def token_chart(tokens: Sequence[str], weights: Sequence[float | None], title: s
     )  # fmt: skip
 
 
-def _css(weight: float | None, largest: float) -> str:
+def token_class(weight: float | None, largest: float) -> str:
+    """The style of a token whose attribution is ``weight``, where ``largest`` is the strongest of all; may be empty."""
     if weight is None or not largest:
         return ""
     level = sum(abs(weight) / largest >= step for step in _STEPS)

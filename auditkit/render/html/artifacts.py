@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from auditkit.core.evidence import Artifact, Counts, Curve, Density, ImageGrid, Measurement, Scalar, Table
+from auditkit.core.evidence import Artifact, Counts, Curve, Density, ImageGrid, Measurement, Scalar, Table, TokenRows
 from auditkit.render.charts import (
     Chart,
     Line,
+    TokenLine,
     confusion_matrix,
     density_chart,
     line_chart,
     picture_grid,
     token_chart,
+    token_lines_chart,
 )
 from auditkit.render.charts.pictures import tile_from_base64
 from auditkit.render.charts.tables import table_markup
@@ -34,6 +36,8 @@ def artifact_figures(artifact: Artifact, measurements: Sequence[Measurement] = (
         return [Figure(_density(artifact), artifact.name, "density")] if artifact.rows else []
     if isinstance(artifact, ImageGrid):
         return [Figure(chart, artifact.name, "pictures") for chart in _pictures(artifact)]
+    if isinstance(artifact, TokenRows):
+        return [Figure(_tokens(artifact), artifact.name, "pictures")] if artifact.rows else []
     if isinstance(artifact, Counts):
         if artifact.over:
             return [Figure(_group_cells(artifact), artifact.name, "table")] if artifact.groups else []
@@ -64,7 +68,13 @@ def _pictures(grid: ImageGrid) -> list[Chart]:
     good = [tile for tile in tiles if tile is not None]
     lost = len(tiles) - len(good)
     note = f"{grid.note} {lost} pictures could not be read." if lost else grid.note
-    return [picture_grid(good, grid.title, note=note)] if good else []
+    across = None if lost else grid.across
+    return [picture_grid(good, grid.title, note=note, across=across)] if good else []
+
+
+def _tokens(texts: TokenRows) -> Chart:
+    lines = [TokenLine(label=row.label, tokens=row.tokens, values=row.values) for row in texts.rows]
+    return token_lines_chart(lines, texts.title, unit=texts.unit, note=texts.note)
 
 
 def _counts(counts: Counts) -> list[Chart]:

@@ -59,6 +59,10 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "equalized_odds": ("equalized odds", "the larger of the gaps in true and in false positive rate"),
     "mean_absolute_attribution": ("mean |attribution|", "how much a feature moves the model's output, on average"),
     "attribution_share": ("attribution share", "a feature's part of all attribution"),
+    "method_agreement": (
+        "agreement of methods",
+        "how alike two methods rank the inputs of a row: 1 is the same order, 0 none in common",
+    ),
     "additivity_residual": ("additivity residual", "how far the attributions fail to add up to the output; 0 is exact"),
     "completeness_delta": ("completeness delta", "how far integrated gradients fail to add up; 0 is exact"),
     "local_fidelity_r2": ("local fidelity", "how well a simple local model follows the audited one (R²)"),
