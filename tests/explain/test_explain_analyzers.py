@@ -446,7 +446,7 @@ def test_texts_are_shown_only_when_asked_for_and_special_tokens_never(reviews):
     # The embeddings are summed, so the value of a token is the closed form of a linear model.
     module = reviews.model.module
     weight = (module.head.weight[1] - module.head.weight[0]).detach()
-    expected = float(module.embedding.weight[3] @ weight)
+    expected = float(module.embedding.weight[3].detach() @ weight)
     np.testing.assert_allclose(by_token["good"], expected, atol=1e-5)
     assert any("2 of 80 rows hold no token that the model knows" in note for note in shown.notes)
     agree = found(shown, "explain.method_agreement")

@@ -114,6 +114,7 @@ def _by_name(
 
 def _occluded(subject: Any, inputs: GradientInputs) -> Attribution:
     """Tokens by the padding or unknown token; pixels in squares of a seventh of the side; features one by one."""
+    from auditkit.analyzers.explain.differentiated import channels_last, plane_shape
     from auditkit.methods.explain.occlusion import occlusion, token_occlusion
 
     if inputs.embedding is not None:
@@ -121,10 +122,15 @@ def _occluded(subject: Any, inputs: GradientInputs) -> Attribution:
     shape = tuple(int(extent) for extent in inputs.tensor.shape[1:])
     if len(shape) == 1:
         return occlusion(subject, inputs.tensor, inputs.baseline, window=(1,), stride=(1,))
-    side = max(1, -(-max(shape[-2:]) // _CELLS_A_SIDE))
+    whole = tuple(inputs.tensor.shape)
+    side = max(1, -(-max(plane_shape(whole)) // _CELLS_A_SIDE))
     step = max(1, side // 2)
-    channels = shape[:-2]
-    window, stride = (*channels, side, side), (*channels, step, step)
+    window: tuple[int, ...]
+    stride: tuple[int, ...]
+    if channels_last(whole):
+        window, stride = (side, side, shape[2]), (step, step, shape[2])
+    else:
+        window, stride = (*shape[:-2], side, side), (*shape[:-2], step, step)
     return occlusion(subject, inputs.tensor, inputs.baseline, window=window, stride=stride)
 
 

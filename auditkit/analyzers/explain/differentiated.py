@@ -79,14 +79,14 @@ class GradientInputs:
         """Absolute attributions where methods of different shape can be compared: of images, summed over channels."""
         values = np.abs(attribution.values[..., 0])
         if self.embedding is None and values.ndim == 4:
-            axis = 3 if values.shape[3] in (1, 3, 4) and values.shape[1] not in (1, 3, 4) else 1
-            values = values.sum(axis=axis)
+            values = values.sum(axis=3 if channels_last(values.shape) else 1)
         return np.asarray(values.reshape(len(values), -1), dtype=np.float64)
 
     def present(self) -> npt.NDArray[np.bool_]:
         """Where a row has an input of its own ``(n, places)``: everywhere, but for special tokens."""
         if self.embedding is None:
-            places = int(np.prod(self.tensor.shape[-2:] if self.tensor.ndim > 2 else self.tensor.shape[1:]))
+            shape = tuple(self.tensor.shape)
+            places = int(np.prod(plane_shape(shape) if len(shape) > 2 else shape[1:]))
             return np.ones((len(self.tensor), places), dtype=bool)
         return ~np.isin(self.tensor.cpu().numpy(), self.special)
 
@@ -255,7 +255,7 @@ def mean_maps(
             values = np.abs(attribution.values[inside, ..., 0])
             if values.ndim not in (3, 4) or not np.isfinite(values).all():
                 continue
-            plane = inputs.magnitude_map(attribution)[inside].mean(axis=0).reshape(_plane_shape(values.shape))
+            plane = inputs.magnitude_map(attribution)[inside].mean(axis=0).reshape(plane_shape(values.shape))
             pictures.append(_picture(f"{name}: {WORDS[method]} ({int(inside.sum())} rows)", plane))
     if not pictures:
         return None
@@ -269,9 +269,14 @@ def mean_maps(
     )
 
 
-def _plane_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    last = len(shape) == 4 and shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4)
-    return shape[1:3] if last else shape[-2:]
+def channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether images of this shape ``(n, ...)`` hold their channels in the last of four axes."""
+    return len(shape) == 4 and shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4)
+
+
+def plane_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Height and width of images of this shape ``(n, ...)``."""
+    return shape[1:3] if channels_last(shape) else shape[-2:]
 
 
 def _picture(label: str, plane: FloatArray) -> Picture:

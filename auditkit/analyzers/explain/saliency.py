@@ -174,10 +174,11 @@ def _artifacts(
     from auditkit.analyzers.explain.shown_rows import image_rows, text_rows
     from auditkit.analyzers.explain.vocabulary import token_words, tokenizer_of
 
-    decided = context.decisions()[inputs.rows]
     if inputs.names:
         yield feature_table(found, inputs)
-    elif inputs.embedding is not None:
+        return
+    decided = context.decisions()[inputs.rows]
+    if inputs.embedding is not None:
         if params.show_rows and np.isfinite(found["integrated_gradients"].values).all():
             ids = inputs.tensor.cpu().numpy()[: params.show_rows]
             texts = take_rows(subject.test.inputs, inputs.rows[: len(ids)])
