@@ -43,7 +43,7 @@ def with_rows(**card):
 
 def test_tokens_carry_sign_and_strength_by_class_and_numbers_in_a_table():
     text = token_lines_chart([LINE], "What each token adds", unit="logit").figure().text
-    assert "so <mark class=\"ak-p1\">very</mark> <mark class=\"ak-m3\">good</mark> &lt;/s&gt;" in text
+    assert 'so <mark class="ak-p1">very</mark> <mark class="ak-m3">good</mark> &lt;/s&gt;' in text
     assert "raises the score explained" in text
     assert "value (logit)" in text
     assert "−2" in text

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auditkit.render.charts.chart import Chart, Key
-from auditkit.render.charts.svg import Child, element
+from auditkit.render.charts.svg import SPACE, Child, element
 from auditkit.render.charts.tokens import token_class
 from auditkit.render.numerals import number
 from auditkit.render.text import clean
@@ -43,7 +43,7 @@ def token_lines_chart(lines: Sequence[TokenLine], title: str, *, unit: str = "",
         words: list[Child] = []
         for place, (token, value) in enumerate(zip(line.tokens, line.values, strict=True)):
             shown, css = clean(token) or "·", token_class(value, largest)
-            words += [element("mark", shown, class_=css) if css else shown, " "]
+            words += [element("mark", shown, class_=css) if css else shown, SPACE]
             rows.append((clean(line.label), str(place + 1), shown, number(value)))
         head = element("b", clean(line.label), class_="ak-token-label")
         items.append(element("li", head, element("p", *words, class_="ak-tokens")))
