@@ -83,17 +83,17 @@ def test_rows_stay_private_unless_the_card_asks_for_them():
     kinds = [artifact.kind for artifact in redact(private).outcomes[-1].artifacts]
     assert kinds == []
     assert sum("is left out of shared copies" in note for note in redact(private).outcomes[-1].notes) == 2
-    asked = with_rows(raw=("explain.saliency.texts", "explain.saliency.rows"))
+    asked = with_rows(raw=["explain.saliency.texts", "explain.saliency.rows"])
     page = render_card(asked)
     assert "secretword" in page
     assert "ak-m3" in page
     assert "ak-across-2" in page
     assert len(re.findall(r"data:image/png", page)) >= 4
-    assert "secretword" not in render_card(with_rows(raw=("explain.saliency.rows",)))
+    assert "secretword" not in render_card(with_rows(raw=["explain.saliency.rows"]))
 
 
 def test_the_record_survives_json():
-    evidence = with_rows(raw=("explain.saliency.texts", "explain.saliency.rows"))
+    evidence = with_rows(raw=["explain.saliency.texts", "explain.saliency.rows"])
     assert loads(dumps(evidence)) == evidence
 
 
