@@ -75,7 +75,7 @@ try {
     for (const width of [1280, 375, 320]) {
       for (const scheme of ["light", "dark"]) results.push(await look(path, width, scheme, "screen"));
     }
-    for (const width of [1280, 375]) results.push(await look(path, width, "light", "print"));
+    results.push(await look(path, 1280, "light", "print"));
     for (const scheme of ["light", "dark"]) results.push(await look(path, 1280, scheme, "screen", true));
   }
 } finally {

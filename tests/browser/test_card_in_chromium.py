@@ -54,10 +54,11 @@ def faults(views, key):
 
 
 def test_every_view_was_looked_at(views):
-    assert len(views) == 2 * 7
-    assert {(v["width"], v["scheme"], v["media"]) for v in views} == {
-        *((width, scheme, "screen") for width in (1280, 375, 320) for scheme in ("light", "dark")),
-        (1280, "light", "print"),
+    assert len(views) == 2 * 9
+    assert {(v["width"], v["scheme"], v["media"], v["forced"]) for v in views} == {
+        *((width, scheme, "screen", False) for width in (1280, 375, 320) for scheme in ("light", "dark")),
+        (1280, "light", "print", False),
+        *((1280, scheme, "screen", True) for scheme in ("light", "dark")),
     }
 
 
