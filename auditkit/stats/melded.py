@@ -141,7 +141,7 @@ def _both(known: Curves, left: IntArray, right: IntArray, kind: Kind, tail: floa
     )
     if kind == "difference":
         return np.stack([low, -turned])
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         return np.stack([low, np.where(turned > 0, 1.0 / turned, np.inf)])
 
 

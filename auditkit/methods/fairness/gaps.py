@@ -160,7 +160,7 @@ def _folded(low: FloatArray, high: FloatArray, kind: Kind) -> tuple[FloatArray, 
     if kind == "difference":
         near = np.where((low <= 0) & (high >= 0), 0.0, np.minimum(np.abs(low), np.abs(high)))
         return near, np.maximum(np.abs(low), np.abs(high))
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         folded = np.minimum(low, np.where(high > 0, 1.0 / high, np.inf))
     return np.clip(folded, 0.0, 1.0), np.minimum(high, 1.0)
 
@@ -205,7 +205,7 @@ def _contenders(
         end = np.maximum(high, -low) if far else np.maximum(low, -high)
         slack = _SLACK * np.maximum(high - gap, gap - low)
         return np.flatnonzero(end + slack >= max(float((end - slack).max()), -1.0 if far else 0.0))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         ratio = value[small] / value[large]
         end = np.minimum(low, 1.0 / high) if far else np.minimum(high, 2.0)
     slack = _SLACK * np.abs(end - ratio)
