@@ -32,7 +32,6 @@ def lacks(metric, y, g):
     return any(not (y[g == code] == wanted).any() for code in np.unique(g))
 
 
-@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 @settings(max_examples=40, deadline=None)
 @given(rows=st.lists(ROW, min_size=2, max_size=60), weighted=st.booleans())
 def test_rates_differences_and_ratios_are_those_of_fairlearn(rows, weighted):

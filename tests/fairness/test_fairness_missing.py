@@ -80,7 +80,6 @@ def test_best_case_is_sharp_by_a_linear_programme(seed):
         assert not any(feasible(cells, t, t + best - 0.005) for t in grid if t + best - 0.005 < 0.999)
 
 
-@pytest.mark.xfail(strict=False, reason="the bounds still use the score interval of pairs, not the exact one")
 def test_nothing_missing_gives_the_usual_disparity_and_weights_count():
     from auditkit.methods.fairness import count_groups, disparity
     from auditkit.methods.fairness.gaps import mover_limits, pairs

@@ -263,7 +263,6 @@ def test_decorrelated_columns_have_no_linear_trace_and_missing_stays_missing():
     np.testing.assert_allclose(half, (after + columns) / 2, atol=1e-12)
 
 
-@pytest.mark.xfail(strict=False, reason="mitigation still uses the score interval of pairs, not the exact one")
 def test_expected_gap_is_the_mean_of_draws_and_of_plain_rules_the_usual_gap():
     rng = np.random.default_rng(7)
     chance, groups = rng.random(500), rng.integers(0, 3, 500)
