@@ -192,7 +192,9 @@ def _root(
         value = at + sign * moving if kind == "difference" else at * np.exp(sign * moving)
         z, slope = _scores(nodes, logits[open_], slopes[open_], value)
         mass = normal_cdf(sign * z) @ weights
-        moved = slope if kind == "difference" else slope * value
+        with np.errstate(divide="ignore", over="ignore"):
+            held = np.where(slope > 0.0, value, 0.5)
+            moved = slope / (1.0 - held) / (held if kind == "difference" else 1.0)
         rate = (np.exp(-(z**2) / 2.0) * moved) @ weights / math.sqrt(2.0 * math.pi)
         below[open_] = np.where(mass <= tail, now, below[open_])
         above[open_] = np.where(mass > tail, now, above[open_])
@@ -220,7 +222,7 @@ def _first(nodes: FloatArray, logits: FloatArray, points: FloatArray, kind: Kind
 def _scores(
     nodes: FloatArray, logits: FloatArray, slopes: FloatArray, value: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Normal scores of ``value (m, K)`` under the curves ``(m, K)``, and their change by the value.
+    """Normal scores of ``value (m, K)`` under the curves ``(m, K)``, and their change by its logit, 0 outside (0, 1).
 
     Cubic Hermite interpolation in the logit; straight lines beyond the ends.
     """
@@ -244,7 +246,7 @@ def _scores(
     z = np.where(before, base + d0 * (eta - x0), np.where(after, base + step + d1 * (eta - x1), z))
     slope = np.where(before, d0, np.where(after, d1, slope))
     scores = np.where(inside, np.clip(z, -30.0, 30.0), np.where(value <= 0.0, -30.0, 30.0))
-    return np.asarray(scores, dtype=np.float64), np.where(inside, slope / (held * (1.0 - held)), 0.0)
+    return np.asarray(scores, dtype=np.float64), np.where(inside, slope, 0.0)
 
 
 @lru_cache(maxsize=1)
