@@ -143,4 +143,4 @@ def test_what_needs_a_model_is_shown_as_not_applicable(folder):
 def test_doctor_names_the_pip_line_for_each_missing_extra(folder):
     done = auditkit(folder, "doctor")
     assert done.returncode == 0, done.stderr
-    assert 'pip install "auditkit[explain,fairness,privacy,robustness,sklearn,torch]"' in done.stdout
+    assert 'pip install "auditkit[explain,fairness,mlflow,privacy,robustness,sklearn,torch]"' in done.stdout
