@@ -70,6 +70,8 @@ class Transformer(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(VOCABULARY + 3, 48, padding_idx=0)
         self.places = nn.Embedding(LENGTH, 48)
+        nn.init.normal_(self.embedding.weight[1:], std=0.1)
+        nn.init.normal_(self.places.weight, std=0.1)
         layer = nn.TransformerEncoderLayer(48, 4, 96, dropout=0.3, batch_first=True)
         self.body = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
         self.drop = nn.Dropout(0.5)
@@ -125,7 +127,7 @@ def _trained(kind: type[nn.Module], epochs: int, rate: float) -> Any:
 
 def build_lstm() -> Any:
     """The trained LSTM."""
-    return _trained(Recurrent, epochs=5, rate=2e-3)
+    return _trained(Recurrent, epochs=8, rate=2e-3)
 
 
 def build_transformer() -> Any:

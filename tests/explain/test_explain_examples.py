@@ -43,9 +43,11 @@ def test_chest_xrays():
     outcome = explained(subject, methods=methods, show_rows=3, max_rows=40)
     grid = next(a for a in outcome.artifacts if a.name == "explain.saliency.rows")
     assert (len(grid.pictures), grid.across) == (21, 7)
-    deltas = [m for m in outcome.measurements if m.name == "explain.completeness_delta"]
-    assert len(deltas) == 2
-    assert all(m.unreliable is None for m in deltas)
+    gaps = {m.params["method"]: m for m in outcome.measurements if m.name == "explain.completeness_delta"}
+    assert gaps["integrated_gradients"].unreliable is None
+    # captum's rule for max pooling is not complete on this network: that must be told, and marked in the picture.
+    assert "DeepLift does not know every layer" in gaps["deep_lift"].unreliable
+    assert grid.pictures[5].label == "DeepLift (failed its check)"
 
 
 @pytest.mark.slow
@@ -60,7 +62,7 @@ def test_film_reviews(kind):
     )
     decided = subject.model.predict(list(test["text"]))
     assert (decided == subject.test.y).mean() > 0.7
-    outcome = explained(subject, show_rows=5, max_rows=60)
+    outcome = explained(subject, show_rows=5, max_rows=60, max_steps=4096)
     (delta,) = [m for m in outcome.measurements if m.name == "explain.completeness_delta"]
     assert delta.unreliable is None
     texts = next(a for a in outcome.artifacts if a.kind == "tokens")
