@@ -27,7 +27,8 @@ def hidden(cls, name, path=None, target=None):
     return None if name.split(".")[0] in HEAVY else found(cls, name, path, target)
 importlib.machinery.PathFinder.find_spec = classmethod(hidden)
 asked = importlib.metadata.distribution
-DISTRIBUTIONS = (*HEAVY, "scikit-learn", "adversarial-robustness-toolbox", "skops", "safetensors", "dp-accounting")
+DISTRIBUTIONS = (*HEAVY, "scikit-learn", "adversarial-robustness-toolbox", "skops", "safetensors", "dp-accounting",
+    "mlflow-skinny")
 def distribution(name):
     if name.lower().replace("_", "-") in DISTRIBUTIONS:
         raise importlib.metadata.PackageNotFoundError(name)
