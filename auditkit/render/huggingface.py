@@ -37,7 +37,7 @@ def render_huggingface(evidence: Evidence, verdict: Verdict | None = None) -> st
     """
     shared, _ = shared_copy(evidence, verdict)
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in _front(shared, verdict).items()]
-    return "\n".join(["---", *lines, "---", "", render_markdown(evidence, verdict)])
+    return "\n".join(["---", *lines, "---", "", render_markdown(shared, verdict)])
 
 
 def _front(evidence: Evidence, verdict: Verdict | None) -> dict[str, Any]:

@@ -20,15 +20,12 @@ def shared_copy(evidence: Evidence, verdict: Verdict | None = None) -> tuple[Evi
         evidence: The evidence, complete or redacted.
         verdict: What a policy says about it, if there is one.
     """
-    min_cell = smallest_cell(evidence)
-    shared = redact(evidence, min_cell)
-    if verdict is None:
-        return shared, None
-    return shared, redact_verdict(verdict, min_cell, withheld_disparities(shared))
+    shared = redact(evidence)
+    return shared, None if verdict is None else shared_verdict(shared, verdict)
 
 
 def shared_verdict(evidence: Evidence, verdict: Verdict) -> Verdict:
-    """``verdict`` as it may be shared."""
+    """``verdict`` as it may be shared; ``evidence`` is that which it judges, complete or redacted."""
     return redact_verdict(verdict, smallest_cell(evidence), withheld_disparities(redact(evidence)))
 
 

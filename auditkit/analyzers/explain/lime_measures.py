@@ -41,9 +41,7 @@ def fidelity(r2: FloatArray, data: Dataset, identity: Mapping[str, Scalar]) -> I
         params=identity,
         direction="higher",
         bounds=(None, 1.0),
-        reason="the model gives the same output to all samples, so there is nothing to fit"
-        if value is None
-        else reason,
+        reason=reason,
     )
 
 

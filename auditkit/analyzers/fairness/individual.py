@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
+from auditkit.analyzers.fairness.measured import measured
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.capability import missing
 from auditkit.core.evidence import MISSING_GROUP, Direction, Measurement
@@ -163,18 +164,15 @@ def _measured(  # noqa: PLR0913 - what a measurement says besides its estimate
     direction: Direction = "lower",
     top: float | None = None,
 ) -> Measurement:
-    interval = estimate.interval(level)
-    return Measurement(
-        name=name,
-        value=estimate.value,
-        n=estimate.n,
-        interval=interval,
+    return measured(
+        name,
+        estimate,
+        level,
         slice=dict(where or {}),
         over=over,
         params=dict(params or {}),
         direction=direction,
         bounds=(0.0, top),
-        reason=None if interval else estimate.reason or "these rows give no interval",
     )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from auditkit.analyzers.fairness.measured import measured
 from auditkit.analyzers.fairness.mitigation_arms import (
     AS_IS,
     DECORRELATED,
@@ -183,12 +183,12 @@ def _measured(
     right, right_before = (np.where(positive, c, 1.0 - c) for c in (arm.chance, base))
     about = {"params": {**tags, "column": column}, "n": n, "direction": "higher"}
     accuracy = expected_rate(right, design)
-    yield _one("fairness.mitigated_accuracy", accuracy, level, bounds=(0.0, 1.0), **about)
+    yield measured("fairness.mitigated_accuracy", accuracy, level, clip=True, bounds=(0.0, 1.0), **about)
     if arm.name != AS_IS:
         change = mean(right - right_before, design.weights, design.clusters)
         if not (right != right_before).any():
             change = Estimate(0.0, n, None, "no test row is decided differently, so the change has no interval")
-        yield _one("fairness.mitigated_accuracy_change", change, level, bounds=(-1.0, 1.0), **about)
+        yield measured("fairness.mitigated_accuracy_change", change, level, clip=True, bounds=(-1.0, 1.0), **about)
     for name, part in cells.items():
         gap = expected_gap(arm.chance, part, design, level)
         yield Measurement(
@@ -203,24 +203,16 @@ def _measured(
         )
         if arm.name != AS_IS:
             moved = gap_change(base, arm.chance, part, design, level)
-            yield _one(
+            yield measured(
                 f"fairness.mitigated_{name}_change.difference",
                 moved,
                 level,
+                clip=True,
                 bounds=(-1.0, 1.0),
                 over=(column,),
                 direction="lower",
                 **shared,
             )
-
-
-def _one(name: str, estimate: Estimate, level: float, **fields: Any) -> Measurement:
-    interval = estimate.interval(level)
-    low, high = fields["bounds"]
-    if interval is not None:
-        interval = replace(interval, low=max(interval.low, low), high=min(interval.high, high))
-    reason = None if interval else estimate.reason or "these rows give no interval"
-    return Measurement(name=name, value=estimate.value, interval=interval, reason=reason, **fields)
 
 
 def _setting(arm: Arm) -> str:

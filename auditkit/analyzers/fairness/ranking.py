@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
+from auditkit.analyzers.fairness.measured import measured
 from auditkit.analyzers.fairness.positive_scores import positive_scores
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.errors import NotApplicable
@@ -265,18 +266,10 @@ def _one(
     bounds: tuple[float | None, float | None] = (0.0, None),
     few: bool = False,
 ) -> Measurement:
-    interval = None if few else estimate.interval(level)
-    reason = "more rows than max_rows, so no ranking was resampled" if few and estimate.value is not None else None
-    return Measurement(
-        name=name,
-        value=estimate.value,
-        n=estimate.n,
-        interval=interval,
-        slice=where,
-        params=tags or {},
-        bounds=bounds,
-        reason=None if interval else reason or estimate.reason or "these rows give no interval",
-    )
+    found = measured(name, estimate, level, slice=where, params=tags or {}, bounds=bounds)
+    if few and estimate.value is not None:
+        return replace(found, interval=None, reason="more rows than max_rows, so no ranking was resampled")
+    return found
 
 
 def _gap(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
+from auditkit.analyzers.fairness.measured import measured
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.evidence import Direction, Measurement
 from auditkit.core.subject import FloatArray, IntArray, Subject
@@ -16,7 +17,6 @@ from auditkit.stats.linearised import Design
 if TYPE_CHECKING:
     from auditkit.methods.fairness.gaps import Gap
     from auditkit.methods.fairness.regression import Rows
-    from auditkit.stats.estimate import Estimate
 
 # Name -> direction, bounds, unit, sentence; then which disparities are published.
 _BY_GROUP: Mapping[str, tuple[Direction, tuple[float | None, float | None], str, str]] = {
@@ -68,7 +68,7 @@ def run(subject: Subject, context: Context, params: RegressionParams) -> Iterato
     rows = Rows(np.asarray(context.decisions(), dtype=np.float64), np.asarray(test.y, dtype=np.float64), design)
     if (rows.true > 0).all() and (rows.predicted >= 0).all():
         estimate = jain_index(rows.predicted / rows.true, design)
-        yield _one("fairness.jain_index", estimate, params.level, {}, ("higher", (0.0, 1.0), ""))
+        yield measured("fairness.jain_index", estimate, params.level, direction="higher", bounds=(0.0, 1.0))
     for done, (column, values) in enumerate(test.sensitive.items()):
         context.check_deadline()
         names, codes = encode_groups(values)
@@ -100,8 +100,9 @@ def _quantities(
         found = r.by_group(quantity, rows, codes, names)
         if name in _BY_GROUP:
             direction, bounds, unit, _ = _BY_GROUP[name]
+            about: dict[str, Any] = {"direction": direction, "bounds": bounds, "unit": unit}
             for group, estimate in found.items():
-                yield _one(f"fairness.{name}", estimate, level, {column: group}, (direction, bounds, unit))
+                yield measured(f"fairness.{name}", estimate, level, slice={column: group}, **about)
         cells = CellRates(tuple(found.values()))
         lacking = next((e.reason for e in found.values() if e.value is None), None)
         for kind in _KINDS[name]:
@@ -193,27 +194,6 @@ def _distances(  # a column's predictions in two scales: as they are, and as ran
             bounds=(0.0, 1.0),
             reason=found.reason,
         )
-
-
-def _one(
-    name: str,
-    estimate: Estimate,
-    level: float,
-    where: dict[str, str],
-    about: tuple[Direction, tuple[float | None, float | None], str],
-) -> Measurement:
-    interval = estimate.interval(level)
-    return Measurement(
-        name=name,
-        value=estimate.value,
-        n=estimate.n,
-        interval=interval,
-        slice=where,
-        direction=about[0],
-        bounds=about[1],
-        unit=about[2],
-        reason=None if interval else estimate.reason or "these rows give no interval",
-    )
 
 
 def _gap(

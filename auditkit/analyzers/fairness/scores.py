@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from auditkit.analyzers.fairness.measured import measured
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.evidence import Density, Direction, Measurement
 from auditkit.core.subject import FloatArray, IntArray, Subject
@@ -164,21 +165,9 @@ def _estimates(rows: _Rows, params: ScoresParams) -> dict[str, Estimate]:
 
 def _measured(found: Mapping[str, Estimate], where: Mapping[str, str], level: float) -> Iterator[Measurement]:
     for name, estimate in found.items():
-        direction, (least, most), _ = _BY_GROUP[name]
-        interval = estimate.interval(level)
-        if interval is not None:
-            low = interval.low if least is None else max(interval.low, least)
-            interval = replace(interval, low=low, high=interval.high if most is None else min(interval.high, most))
-        yield Measurement(
-            name=f"fairness.{name}",
-            value=estimate.value,
-            n=estimate.n,
-            interval=interval,
-            slice=dict(where),
-            direction=direction,
-            bounds=(least, most),
-            reason=None if interval else estimate.reason or "these rows give no interval",
-        )
+        direction, bounds, _ = _BY_GROUP[name]
+        about = {"slice": dict(where), "direction": direction, "bounds": bounds}
+        yield measured(f"fairness.{name}", estimate, level, clip=True, **about)
 
 
 def _column(

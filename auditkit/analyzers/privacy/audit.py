@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from auditkit.analyzers.privacy.audit_report import (
     chart,
@@ -32,6 +32,7 @@ from auditkit.analyzers.privacy.audit_trainings import (
     own_training,
     recipe_training,
 )
+from auditkit.analyzers.privacy.epsilons import Epsilons
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.errors import AuditkitError, UsageError
 from auditkit.core.evidence import Measurement
@@ -62,7 +63,7 @@ class AuditParams(Params):
 
     claimed_epsilon: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
     noise_multiplier: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
-    epsilons: tuple[float, ...] = Field(default=(8.0, 1.0), min_length=1)
+    epsilons: Epsilons = Field(default=(8.0, 1.0), min_length=1)
     delta: float | None = Field(default=None, gt=0.0, lt=1.0)
     audits: tuple[Kind, ...] = Field(default=("inputs", "weights", "gradients"), min_length=1)
     canaries: int = Field(default=200, ge=40)
@@ -72,13 +73,6 @@ class AuditParams(Params):
     dp_learning_rate: float | None = Field(default=None, gt=0.0)
     max_rows: int = Field(default=20_000, ge=2)
     level: float = Field(default=0.99, gt=0.5, lt=1.0)
-
-    @field_validator("epsilons")
-    @classmethod
-    def _epsilons(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if len(set(value)) != len(value) or not all(0.0 < item < float("inf") for item in value):
-            raise ValueError("epsilons must be finite, above 0 and each there once")
-        return value
 
     @model_validator(mode="after")
     def _noise_of_a_claim(self) -> AuditParams:

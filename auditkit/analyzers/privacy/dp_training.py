@@ -29,6 +29,7 @@ from auditkit.analyzers.privacy.dp_report import (
     slices,
     spent,
 )
+from auditkit.analyzers.privacy.epsilons import Epsilons
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.errors import DeadlineReached
 from auditkit.core.evidence import Measurement
@@ -50,7 +51,7 @@ class DpTrainingParams(Params):
         level: Confidence level of the intervals.
     """
 
-    epsilons: tuple[float, ...] = Field(default=(8.0, 3.0, 1.0), min_length=1)
+    epsilons: Epsilons = Field(default=(8.0, 3.0, 1.0), min_length=1)
     seeds: int = Field(default=3, ge=1)
     delta: float | None = Field(default=None, gt=0.0, lt=1.0)
     max_grad_norm: float = Field(default=1.0, gt=0.0)
@@ -59,13 +60,6 @@ class DpTrainingParams(Params):
     dp_batch_size: int | None = Field(default=None, ge=1)
     dp_learning_rate: float | None = Field(default=None, gt=0.0)
     level: float = Field(default=0.95, gt=0.5, lt=1.0)
-
-    @field_validator("epsilons")
-    @classmethod
-    def _epsilons(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if len(set(value)) != len(value) or not all(0.0 < item < float("inf") for item in value):
-            raise ValueError("epsilons must be finite, above 0 and each there once")
-        return value
 
     @field_validator("noise_multipliers")
     @classmethod

@@ -11,7 +11,7 @@ from pydantic import Field
 from auditkit.analyzers.privacy.columns import column, column_names
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.evidence import Measurement, Table
-from auditkit.core.subject import Dataset, Subject
+from auditkit.core.subject import Subject
 
 SHORTEST = 7
 LONG_TEXT = 40
@@ -60,7 +60,7 @@ def run(subject: Subject, context: Context, params: PersonalDataParams) -> Itera
     context.progress(len(looked), len(looked))
     if not looked:
         yield Note("There are no named columns and no texts to look at.")
-    yield _count(data, looked, found)
+    yield _count(looked, found)
     if found:
         yield Table(
             name="privacy.personal_data",
@@ -72,7 +72,7 @@ def run(subject: Subject, context: Context, params: PersonalDataParams) -> Itera
     yield Note("Names of people in running text, and kinds of numbers that have no check digits, are not found.")
 
 
-def _count(data: Dataset, looked: list[tuple[str, Any]], found: list[tuple[str, str, str]]) -> Measurement:
+def _count(looked: list[tuple[str, Any]], found: list[tuple[str, str, str]]) -> Measurement:
     return Measurement(
         name="privacy.personal_data_columns",
         value=float(len({name for name, _, _ in found})),

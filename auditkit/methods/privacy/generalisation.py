@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -161,8 +161,3 @@ def _state(hierarchies: Sequence[Hierarchy], chosen: Sequence[int], k: int) -> G
     columns = [h.levels[level].codes for h, level in zip(hierarchies, chosen, strict=True)]
     classes = equivalence_classes(columns)
     return Generalised(levels=tuple(chosen), classes=classes, suppressed=np.bincount(classes)[classes] < k)
-
-
-def take(hierarchy: Hierarchy, rows: IntArray) -> Hierarchy:
-    """The hierarchy of only these rows."""
-    return replace(hierarchy, levels=tuple(replace(level, codes=level.codes[rows]) for level in hierarchy.levels))

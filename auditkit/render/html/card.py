@@ -35,8 +35,8 @@ from auditkit.render.html.fit import cells_of, fitted
 from auditkit.render.html.judged import rule_views, verdict_view
 from auditkit.render.html.view import STATES, CardView
 from auditkit.render.numerals import count
-from auditkit.render.redact import redact, smallest_cell
-from auditkit.render.redact_verdict import redact_verdict, withheld_disparities
+from auditkit.render.redact import smallest_cell
+from auditkit.render.shared import shared_copy
 from auditkit.render.text import capitalised, clean
 
 EMBED_LIMIT = 1_000_000
@@ -89,8 +89,7 @@ def content_policy(style: str) -> str:
 def card_view(evidence: Evidence, verdict: Verdict | None) -> CardView:
     """Everything that the page says, as finished words and charts."""
     min_cell = smallest_cell(evidence)
-    shared = redact(evidence, min_cell)
-    judged = None if verdict is None else redact_verdict(verdict, min_cell, withheld_disparities(shared))
+    shared, judged = shared_copy(evidence, verdict)
     anchors = _rule_anchors(judged)
     cells = cells_of(shared)
     ruled = frozenset() if judged is None else frozenset(result.metric for result in judged.results)
