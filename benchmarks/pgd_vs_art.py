@@ -11,7 +11,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from auditkit.methods.robustness.art_engine import load
-from auditkit.methods.robustness.pgd import pgd
+from auditkit.methods.robustness.projected_gradient import pgd
 
 
 def trained(x, y):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from auditkit.core.errors import UsageError
-from auditkit.methods.robustness.pgd import pgd
+from auditkit.methods.robustness.projected_gradient import pgd
 from auditkit.methods.robustness.state import undisturbed
 
 WIDE = (-100.0, 100.0)
@@ -280,7 +280,7 @@ TWO = torch.nn.Linear(3, 2)
     [
         (lambda: pgd(TWO, X, Y, eps=-0.1), r"AK530 eps must be finite and 0 or more, got -0\.1"),
         (lambda: pgd(TWO, X, Y, eps=float("nan")), "AK530 eps must be finite"),
-        (lambda: pgd(TWO, X, Y, eps=0.1, norm="l7"), "AK530 norm must be 'linf' or 'l2', got 'l7'"),
+        (lambda: pgd(TWO, X, Y, eps=0.1, norm="l7"), "AK530 norm must be 'linf', 'l2' or 'l1', got 'l7'"),
         (lambda: pgd(TWO, X, Y, eps=0.1, restarts=0), "AK530 steps must be 0 or more"),
         (lambda: pgd(TWO, X, Y, eps=0.1, step_size=0.0), "AK530 step_size must be above 0"),
         (lambda: pgd(TWO, X, Y, eps=0.1, scale=-1.0), "AK530 scale must be finite"),

@@ -123,7 +123,7 @@ def _climb(arena: Arena, lens: Lens, model: Any, eps: float, budget: Budget, see
     """Both losses through the module, and a short run for comparison; points come back as matrix rows."""
     import torch
 
-    from auditkit.methods.robustness.pgd import pgd
+    from auditkit.methods.robustness.projected_gradient import pgd
 
     like = lens.tensor
     low, high = arena.grid.space.box(arena.x, None)

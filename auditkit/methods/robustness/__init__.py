@@ -1,1 +1,31 @@
-"""Robustness: pure functions on arrays."""
+"""Robustness: pure functions on arrays, and attacks on torch models."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from auditkit.methods.robustness.auto_pgd import apgd
+    from auditkit.methods.robustness.boundary_walk import fab
+    from auditkit.methods.robustness.ensemble import autoattack
+    from auditkit.methods.robustness.oracle import AttackResult
+    from auditkit.methods.robustness.projected_gradient import pgd
+    from auditkit.methods.robustness.window_search import square
+
+_HOMES = {
+    "AttackResult": "oracle",
+    "apgd": "auto_pgd",
+    "autoattack": "ensemble",
+    "fab": "boundary_walk",
+    "pgd": "projected_gradient",
+    "square": "window_search",
+}
+__all__ = ["AttackResult", "apgd", "autoattack", "fab", "pgd", "square"]
+
+
+def __getattr__(name: str) -> Any:
+    """Attacks are loaded when asked for; torch comes with them."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
