@@ -6,7 +6,7 @@ import importlib
 import inspect
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,11 @@ def _no_progress(done: int, total: int) -> None:
     """Silent by default."""
 
 
+def _each_time(key: Hashable, make: Callable[[], Any]) -> Any:
+    """Nothing is kept by default."""
+    return make()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """What an analyzer may use of the run.
@@ -81,6 +86,9 @@ class Context:
         deadline: ``time.monotonic()`` value after which work stops, or ``None``.
         progress: ``progress(done, total)``; cheap to call.
         predictions: The cached pass: ``predictions(split)`` gives ``(scores | None, decisions)``.
+        run_seed: The seed of the whole run, for what several analyzers share (and then with a stream of its own).
+        once: ``once(key, make)`` gives ``make()``, made once in the run for all analyzers that ask with this key; the
+            key must name everything that the result depends on.
     """
 
     sequence: np.random.SeedSequence
@@ -88,6 +96,8 @@ class Context:
     device: str = "cpu"
     deadline: float | None = None
     progress: Callable[[int, int], None] = _no_progress
+    run_seed: int = 0
+    once: Callable[[Hashable, Callable[[], Any]], Any] = _each_time
 
     @property
     def seed(self) -> int:

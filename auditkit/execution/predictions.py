@@ -1,7 +1,8 @@
-"""One prediction pass per split, checked once and shared by all analyzers."""
+"""One prediction pass per split, checked once, and what else analyzers of a run share."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,13 @@ class PredictionCache:
 
     subject: Subject
     _passes: dict[str, Pass | AuditkitError] = field(default_factory=dict, init=False, repr=False)
+    _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """``make()``, or what it gave to the first that asked with this key; what raised is tried again."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     def __call__(self, split: str) -> Pass:
         """Scores ``(n, k)`` and decisions ``(n,)`` of the ``test`` or ``train`` rows."""

@@ -119,9 +119,12 @@ def run_step(
     status, reason = _refused(subject, step, deadline)
     if status is None:
         advance = _advancer(sink, analyzer.name)
+        cache = predictions or PredictionCache(subject)
         context = Context(
             sequence=sequence,
-            predictions=predictions or PredictionCache(subject),
+            predictions=cache,
+            run_seed=seed,
+            once=cache.once,
             device=device,
             deadline=deadline,
             progress=advance,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from auditkit.analyzers.explain.explained import Explained, encoded_background, explained_outputs
-from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
+from auditkit.analyzers.explain.attributions import AttributedRows, AttributionParams, attributed_rows, least_budget
+from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.attribution import Attribution
 from auditkit.core.evidence import Measurement, Scalar, Table
-from auditkit.core.subject import Dataset, FloatArray, IntArray, Subject, take_rows
-from auditkit.methods.explain.additivity import checked, rounding_of
+from auditkit.core.subject import Dataset, FloatArray, IntArray, Subject
+from auditkit.methods.explain.additivity import rounding_of
 from auditkit.methods.explain.importance import Importance, attribution_density, importance
 
 MEASURES = {
@@ -28,87 +26,32 @@ NOTHING_MOVES = "every attribution is zero: no feature moves the model's score o
 _STRIPS = 15
 
 
-class ShapParams(Params):
+class ShapParams(AttributionParams):
     """Settings of ``explain.shap``."""
 
-    max_rows: int = Field(default=200, ge=1, description="most test rows explained")
-    max_background: int = Field(default=100, ge=1, description="most background rows; all of them are used")
-    budget: int = Field(default=2048, ge=8, description="model evaluations a row where values are sampled")
-    engine: Literal["auto", "shap", "shapley"] = Field(
-        default="auto", description="shap alone, auditkit's own Shapley values alone, or shap first and then ours"
-    )
-    space: Literal["score", "logit"] = Field(
-        default="score", description="what is explained: the scores or their logits"
-    )
     max_features: int = Field(default=50, ge=1, description="features reported, the largest first")
     max_group_features: int = Field(default=15, ge=0, description="features reported for each group")
 
 
 def run(subject: Subject, context: Context, params: ShapParams) -> Iterator[Produced]:
     """Explain a sample of test rows, check the sums, then summarise over features and groups."""
-    from auditkit.subjects.codec import make_codec
-
-    rows = context.sample_rows(subject.test.n, params.max_rows)
-    data = subject.test.take(rows)
-    codec = make_codec(subject.test, *([] if subject.train is None else [subject.train]))
-    background, sentence = encoded_background(subject, context, codec, params.max_background)
-    explained = explained_outputs(subject, context, codec, params.space, len(rows) * params.budget)
-    matrix = np.asarray(codec.encode(take_rows(subject.test.inputs, rows)), dtype=np.float64)
-    clean = explained.outputs(context.scores()[rows])
-    attribution = _attribute(subject, context, params, explained, matrix, background, clean)
-    names = tuple(codec.names)
-    yield from _notes(subject, attribution, explained, sentence, names, params.budget)
-    yield from _checks(attribution, explained)
-    magnitude = np.abs(attribution.values).mean(axis=2)
+    found = attributed_rows(subject, context, params)
+    data, names, attribution = found.data, found.names, found.attribution
+    yield from _notes(subject, found, params.budget)
+    yield from _checks(attribution, found.space)
+    magnitude = found.magnitude
     rounding = rounding_of(attribution.prediction)
     summary = importance(magnitude, context.rng, weights=data.weights, clusters=data.clusters, rounding=rounding)
     order = np.argsort(-summary.mean_absolute, kind="stable")[: params.max_features]
-    yield from _features(attribution, explained, summary, names, order)
+    yield from _features(attribution, found.space, summary, names, order)
     yield from _groups(context, data, magnitude, attribution, names, order[: params.max_group_features])
     yield _table(attribution, summary, names, order)
-    yield _density(attribution, explained, matrix, names, order[:_STRIPS])
+    yield _density(found, order[:_STRIPS])
 
 
-def _attribute(
-    subject: Subject,
-    context: Context,
-    params: ShapParams,
-    explained: Explained,
-    matrix: FloatArray,
-    background: FloatArray,
-    clean: FloatArray,
-) -> Attribution:
-    """Attributions checked against the cached scores of the original rows, so that encoding is checked too."""
-    from auditkit.methods.explain.game import make_game
-    from auditkit.methods.explain.shap_engine import explain_scores
-
-    game = make_game(explained.predict, matrix, background, [(j,) for j in range(matrix.shape[1])])
-    attribution = explain_scores(
-        game,
-        model=getattr(subject.model, "estimator", None),
-        space=explained.space,
-        column=explained.column,
-        budget=max(params.budget, least_budget(matrix.shape[1])),
-        seed=context.seed % 2**32,
-        engine=params.engine,
-    )
-    return checked(dataclasses.replace(attribution, prediction=clean))
-
-
-def least_budget(features: int) -> int:
-    """Model evaluations a row of two antithetic pairs of walks: the least that gives a standard error."""
-    return 4 * (features - 1)
-
-
-def _notes(
-    subject: Subject,
-    attribution: Attribution,
-    explained: Explained,
-    background: str,
-    names: tuple[str, ...],
-    budget: int,
-) -> Iterator[Note]:
-    yield Note(background)
+def _notes(subject: Subject, found: AttributedRows, budget: int) -> Iterator[Note]:
+    attribution, names = found.attribution, found.names
+    yield Note(found.background)
     engine = str(attribution.params["engine"])
     tried = str(attribution.params["tried"])
     text = f"Engine: {engine}; {attribution.params['background_use']}; {attribution.n_evals} model evaluations."
@@ -117,8 +60,8 @@ def _notes(
         yield Note(
             f"{len(names)} features need more than {budget} evaluations a row; {least_budget(len(names))} were used."
         )
-    if len(explained.names) > 1:
-        yield Note(f"Attributions are means over the {len(explained.names)} class scores.")
+    if len(found.outputs) > 1:
+        yield Note(f"Attributions are means over the {len(found.outputs)} class scores.")
     sensitive = [name for name in names if name in subject.test.sensitive]
     if sensitive:
         yield Note(f"Features that are sensitive columns themselves: {', '.join(sensitive)}.")
@@ -126,7 +69,7 @@ def _notes(
         yield Note(f"These attributions failed their check: {attribution.reason}.")
 
 
-def _checks(attribution: Attribution, explained: Explained) -> Iterator[Measurement]:
+def _checks(attribution: Attribution, space: str) -> Iterator[Measurement]:
     n = len(attribution.values)
     params: dict[str, Scalar] = {"method": "shap", "engine": str(attribution.params["engine"])}
     residual = attribution.diagnostics.get("additivity_residual")
@@ -135,7 +78,7 @@ def _checks(attribution: Attribution, explained: Explained) -> Iterator[Measurem
         value=residual,
         n=n,
         params=params,
-        unit=explained.space,
+        unit=space,
         direction="lower",
         bounds=(0.0, None),
         reason="exact: the largest gap over the rows explained, nothing is sampled"
@@ -163,7 +106,7 @@ def _unreliable(attribution: Attribution) -> str | None:
 
 
 def _features(
-    attribution: Attribution, explained: Explained, summary: Importance, names: tuple[str, ...], order: IntArray
+    attribution: Attribution, space: str, summary: Importance, names: tuple[str, ...], order: IntArray
 ) -> Iterator[Measurement]:
     n, unreliable = len(attribution.values), _unreliable(attribution)
     for j in order:
@@ -175,7 +118,7 @@ def _features(
             n=n,
             interval=interval,
             params=identity,
-            unit=explained.space,
+            unit=space,
             bounds=(0.0, None),
             reason=None if interval else "an interval needs two rows (or clusters) or more",
             unreliable=unreliable,
@@ -257,23 +200,22 @@ def _table(attribution: Attribution, summary: Importance, names: tuple[str, ...]
     )
 
 
-def _density(
-    attribution: Attribution, explained: Explained, matrix: FloatArray, names: tuple[str, ...], order: IntArray
-) -> Produced:
+def _density(found: AttributedRows, order: IntArray) -> Produced:
     # One strip a feature: the only output, or the one whose attributions vary most.
-    k = int(np.abs(attribution.values).sum(axis=(0, 1)).argmax())
+    values = found.attribution.values
+    k = int(np.abs(values).sum(axis=(0, 1)).argmax())
     return attribution_density(
         "explain.shap.density",
-        f"Attributions to the score of {explained.names[k]!r}",
-        np.nan_to_num(attribution.values[:, order, k]),
-        matrix[:, order],
-        tuple(names[j] for j in order),
+        f"Attributions to the score of {found.outputs[k]!r}",
+        np.nan_to_num(values[:, order, k]),
+        found.matrix[:, order],
+        tuple(found.names[j] for j in order),
     )
 
 
 ANALYZER = Analyzer(
     name="explain.shap",
-    version="1",
+    version="2",
     title="Shapley values",
     summary="How much each feature moves the model's score, checked to add up to the score itself.",
     reference="Lundberg and Lee (2017), A Unified Approach to Interpreting Model Predictions; Shapley (1953)",
