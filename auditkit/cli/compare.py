@@ -35,8 +35,11 @@ _WORDS = {
 @click.option("--confidence", type=click.FloatRange(0.5, 1.0, min_open=True, max_open=True), default=0.95,
               show_default=True, help="Two-sided confidence of the intervals.")  # fmt: skip
 @click.option("--allow-different-data", is_flag=True, help="Compare audits of different rows too.")
+@click.option("--html", "page", type=click.Path(path_type=Path), help="Write a page too, small groups withheld.")
 @click.option("--json", "as_json", is_flag=True, help="Every measurement as JSON on stdout, instead of one word.")
-def compare(base: Path, head: Path, confidence: float, allow_different_data: bool, as_json: bool) -> None:
+def compare(
+    base: Path, head: Path, confidence: float, allow_different_data: bool, page: Path | None, as_json: bool
+) -> None:
     """What moved from BASE to HEAD (two evidence.json) beyond its interval, measurement by measurement.
 
     A movement counts when its interval excludes 0 after Holm's correction for everything compared. stdout holds one
@@ -53,8 +56,24 @@ def compare(base: Path, head: Path, confidence: float, allow_different_data: boo
         found = moves(one, two, confidence=confidence, other_data=allow_different_data)
         if not is_quiet():
             _print(found, (one, two), people_console())
+    if page is not None:
+        _write_page(page, (one, two), confidence, allow_different_data)
     click.echo(_json(found) if as_json else overall(found))
     click.get_current_context().exit(1 if overall(found) == "worse" else 0)
+
+
+def _write_page(path: Path, pair: tuple[Evidence, Evidence], confidence: float, other_data: bool) -> None:
+    """The page of the shared copies: what is withheld in them takes no part."""
+    from auditkit.api import Report
+    from auditkit.core.schema import write_text
+    from auditkit.policy.moves import moves
+    from auditkit.render.html.compare import render_compare
+    from auditkit.render.shared import shared_copy
+
+    shared = [shared_copy(evidence, Report(evidence).verdict()) for evidence in pair]
+    base, head = shared[0][0], shared[1][0]
+    found = moves(base, head, confidence=confidence, other_data=other_data)
+    write_text(path, render_compare((base, head), found, (shared[0][1], shared[1][1])))
 
 
 def overall(found: Sequence[Move]) -> str:

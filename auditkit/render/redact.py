@@ -23,6 +23,7 @@ from auditkit.core.evidence import (
 )
 from auditkit.core.schema import from_document, plain, seal, to_document
 from auditkit.render.coarse import BY_SUBTRACTION, coarse, digits
+from auditkit.render.numerators import lines_of, rounded_gaps, small_numerators
 from auditkit.render.raw import asked_for, shows_rows, title_of
 from auditkit.render.redact_lines import hidden_lines, left_out
 from auditkit.render.suppression import hidden_cells
@@ -45,7 +46,8 @@ def redact(evidence: Evidence, min_cell: int | None = None) -> Evidence:
 
     Withheld: measurements over fewer than ``min_cell`` rows, counts cells from 1 to ``min_cell - 1``, group and
     label counts under ``min_cell``, pictures of rows of the data, times and machine facts; and whatever would
-    give one of these by subtraction. Where only the number of rows of a larger group would do that, its rows are
+    give one of these by subtraction. Shares of a group that stand for fewer than ``min_cell`` of its rows are rounded.
+    Where only the number of rows of a larger group would do that, its rows are
     withheld and its value is rounded so far that it does not tell them.
 
     Args:
@@ -170,6 +172,8 @@ def _redact_measurements(
         if 0 < left_out(wholes.get(family[:2]), (measurements[index].n for index in members)) < min_cell:
             companions |= set(sorted(set(members) - hidden, key=lambda index: measurements[index].n or 0)[:1])
     hidden |= _gaps(measurements, small, hidden)
+    companions |= small_numerators(measurements, hidden | companions, min_cell)
+    gaps = rounded_gaps(measurements, companions - hidden)
     out = []
     for index, measurement in enumerate(measurements):
         if index in hidden or (index in companions and measurement.name in _SIZES):
@@ -177,6 +181,8 @@ def _redact_measurements(
             out.append(dataclasses.replace(measurement, value=None, n=None, interval=None, reason=reason))
         elif index in companions:
             out.append(coarse(measurement, min_cell))
+        elif index in gaps:
+            out.append(coarse(dataclasses.replace(measurement, n=gaps[index]), min_cell))
         else:
             out.append(_six(measurement))
     return tuple(out)
@@ -212,14 +218,7 @@ def _companions(measurements: tuple[Measurement, ...], members: list[int], hidde
     if not inside or len(inside) == len(members):
         return set()
     sizes = [_size(measurements[index], index in hidden, min_cell) for index in members]
-    columns = sorted(measurements[members[0]].slice)
-    lines: list[list[int]] = [list(range(len(members)))]
-    for column in columns if len(columns) > 1 else ():
-        by_group: dict[str, list[int]] = defaultdict(list)
-        for position, index in enumerate(members):
-            by_group[measurements[index].slice[column]].append(position)
-        lines += by_group.values()
-    return {members[position] for position in hidden_cells(sizes, lines, min_cell)} - hidden
+    return {members[position] for position in hidden_cells(sizes, lines_of(measurements, members), min_cell)} - hidden
 
 
 def _few(measurement: Measurement, min_cell: int) -> bool:

@@ -10,6 +10,7 @@ from auditkit.render.coarse import coarse_interval, coarse_value
 from auditkit.render.redact import MIN_CELL, withheld_reason
 from auditkit.render.suppression import hidden_cells
 
+WHOLE = "all rows"
 _SAYS = {
     "pass": "it is inside the limit",
     "fail": "it is outside the limit",
@@ -58,13 +59,28 @@ def _result(result: RuleResult, min_cell: int, withheld: frozenset[str]) -> Rule
             sizes[comparison.label] = comparison.n
     names = list(sizes)
     small = {name for name in names if 0 < sizes[name] < min_cell}
-    if not small:
+    counted = _small_shares(result, min_cell) - small
+    if not small and not counted:
         return result
-    positions = hidden_cells([sizes[name] for name in names], [range(len(names))], min_cell)
+    shown = [min(sizes[name], min_cell - 1) if name in counted else sizes[name] for name in names]
+    positions = hidden_cells(shown, [range(len(names))], min_cell)
     coarse = {names[position] for position in positions} - small
     comparisons = tuple(_comparison(comparison, small, coarse, min_cell) for comparison in result.comparisons)
-    message = f"{_count_states(comparisons)}; numbers of groups with fewer than {min_cell} rows are withheld"
+    what = "are withheld" if small else "behind a rate are rounded"
+    message = f"{_count_states(comparisons)}; numbers of groups with fewer than {min_cell} rows {what}"
     return dataclasses.replace(result, comparisons=comparisons, message=message)
+
+
+def _small_shares(result: RuleResult, min_cell: int) -> set[str]:
+    """Groups whose rate, times their rows, gives a count from 1 to ``min_cell - 1``, of those in it or of the rest."""
+    found = set()
+    for side in (side for comparison in result.comparisons for side in comparison.sides):
+        if side.value is None or not side.n or side.group == WHOLE or not 0.0 <= side.value <= 1.0:
+            continue
+        times = side.value * side.n
+        if abs(times - round(times)) < 1e-6 and (0 < round(times) < min_cell or 0 < side.n - round(times) < min_cell):
+            found.add(side.group)
+    return found
 
 
 def _comparison(comparison: Comparison, small: set[str], coarse: set[str], min_cell: int) -> Comparison:

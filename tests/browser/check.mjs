@@ -1,5 +1,5 @@
 // Opens each page at each width in light, dark and print, and prints as one JSON document what went wrong.
-// Usage: node check.mjs CHROMIUM PAGE... [--shots FOLDER]
+// Usage: node check.mjs CHROMIUM PAGE... [--shots FOLDER] [--once]     (--once: one view, without axe)
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -14,6 +14,7 @@ const TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-prac
 const args = process.argv.slice(2);
 const at = args.indexOf("--shots");
 const shots = at < 0 ? null : args.splice(at, 2)[1];
+const once = args.includes("--once") ? args.splice(args.indexOf("--once"), 1).length > 0 : false;
 const [chromium, ...pages] = args;
 
 const profile = mkdtempSync(join(tmpdir(), "auditkit-chromium-"));
@@ -56,6 +57,16 @@ async function look(path, width, scheme, media, forced = false) {
     const name = `${basename(path, ".html")}-${width}-${scheme}-${media}${forced ? "-forced" : ""}.png`;
     await page.screenshot({ path: join(shots, name), clip: { x: 0, y: 0, width, height }, captureBeyondViewport: true });
   }
+  if (once) {
+    // Everything opened and every link's end visited: what is hidden might do what the rest does not.
+    await page.evaluate(() => { for (const d of document.querySelectorAll("details")) d.open = true; });
+    for (const hash of ["#rules", "#reading", "#provenance"]) await page.goto(url + hash).catch(() => null);
+    const ran = await page.evaluate(() => Object.prototype.hasOwnProperty.call(window, "auditkitRan"));
+    const openOverflow = await page.evaluate(() => document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth);
+    await page.close();
+    return { page: basename(path), width, scheme, media, forced, ...facts, ran: ran || facts.ran, openOverflow, messages, violations: [],
+      requests: requests.filter((r) => !r.startsWith(url) && !r.startsWith("data:")) };
+  }
   // axe is put in past the page's own policy, by the debugger; the page itself runs no script.
   await page.evaluate((source) => { for (const d of document.querySelectorAll("details")) d.open = true; (0, eval)(source); }, axeSource)
     .catch(async () => { await page.setBypassCSP(true); await page.reload({ waitUntil: "load" }); await page.evaluate((s) => { (0, eval)(s); }, axeSource); });
@@ -72,10 +83,11 @@ async function look(path, width, scheme, media, forced = false) {
 const results = [];
 try {
   for (const path of pages) {
+    if (once) { results.push(await look(path, 1280, "light", "screen")); continue; }
     for (const width of [1280, 375, 320]) {
       for (const scheme of ["light", "dark"]) results.push(await look(path, width, scheme, "screen"));
     }
-    results.push(await look(path, 1280, "light", "print"));
+    for (const width of [1280, 375, 320]) results.push(await look(path, width, "light", "print"));
     for (const scheme of ["light", "dark"]) results.push(await look(path, 1280, scheme, "screen", true));
   }
 } finally {

@@ -1,5 +1,7 @@
 """The card in a real Chromium: axe, widths, colour schemes, print, requests, console, and scripts that must not run."""
 
+import dataclasses
+import itertools
 import json
 import shutil
 import subprocess
@@ -14,7 +16,12 @@ sys.path.insert(0, str(HERE.parent / "render"))
 import hostile  # noqa: E402
 import sample  # noqa: E402
 
+from auditkit.policy.moves import Move  # noqa: E402
 from auditkit.render.html.card import render_card  # noqa: E402
+from auditkit.render.html.compare import WORDS, render_compare  # noqa: E402
+from auditkit.render.redact import redact  # noqa: E402
+
+REPORTS = HERE.parents[1] / "reports"
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NODE = shutil.which("node")
@@ -27,25 +34,37 @@ pytestmark = [
 ]
 
 
-def look(folder: Path, pages: dict[str, str]) -> list[dict]:
+def look(folder: Path, pages: dict[str, str], *more: str) -> list[dict]:
     paths = []
     for name, html in pages.items():
         path = folder / f"{name}.html"
         path.write_text(html, encoding="utf-8")
         paths.append(str(path))
-    done = subprocess.run(
-        [NODE, "check.mjs", CHROMIUM, *paths], cwd=HERE, capture_output=True, text=True, timeout=1100, check=False
-    )
+    command = [NODE, "check.mjs", CHROMIUM, *paths, *more]
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=1100, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
 
 
+def compared() -> str:
+    """The page of two audits between which everything moved."""
+    base = redact(sample.evidence())
+    head = dataclasses.replace(base, digest="other")
+    found = [
+        Move(key=m.key, state=state, base=m, head=m, change=0.1, interval=m.interval)
+        for m, state in zip(base.measurements(), itertools.cycle(WORDS), strict=False)
+    ]
+    return render_compare((base, head), found, (sample.failing(), sample.verdict()))
+
+
 @pytest.fixture(scope="module")
 def views(tmp_path_factory):
-    """The sample card and a poisoned one, each at three widths in light and dark, and printed."""
+    """The sample card, a poisoned one, the committed cards and a comparison, each at three widths in light and dark,
+    printed, and with forced colours."""
     take = hostile.Taker()
     poisoned = render_card(hostile.poison(sample.evidence(), take), hostile.poison(sample.verdict(), take))
-    pages = {"sample": render_card(sample.evidence(), sample.failing()), "poisoned": poisoned}
+    pages = {"sample": render_card(sample.evidence(), sample.failing()), "poisoned": poisoned, "compared": compared()}
+    pages |= {path.parent.name: path.read_text(encoding="utf-8") for path in sorted(REPORTS.glob("*/model-card.html"))}
     return look(tmp_path_factory.mktemp("pages"), pages)
 
 
@@ -54,12 +73,35 @@ def faults(views, key):
 
 
 def test_every_view_was_looked_at(views):
-    assert len(views) == 2 * 9
+    assert len(views) == len({v["page"] for v in views}) * 11
+    assert len({v["page"] for v in views}) == 7
     assert {(v["width"], v["scheme"], v["media"], v["forced"]) for v in views} == {
         *((width, scheme, "screen", False) for width in (1280, 375, 320) for scheme in ("light", "dark")),
-        (1280, "light", "print", False),
+        *((width, "light", "print", False) for width in (1280, 375, 320)),
         *((1280, scheme, "screen", True) for scheme in ("light", "dark")),
     }
+    # The browser was in the state that the view is named for: else dark and forced colours are never looked at.
+    assert all(v["dark"] == (v["scheme"] == "dark") and v["seenForced"] == v["forced"] for v in views)
+
+
+def test_every_page_is_light(views):
+    assert [(v["page"], v["nodes"]) for v in views if v["nodes"] > 2000] == []
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_the_whole_corpus_in_every_field_runs_nothing_and_asks_for_nothing(tmp_path, part):
+    """Each field of evidence and verdict meets another string of the corpus on each page."""
+    pages = {}
+    for start in range(part * 6, part * 6 + 6):
+        take = hostile.Taker(start * 10)
+        poisoned = hostile.poison(sample.evidence(), take), hostile.poison(sample.verdict(), take)
+        assert take.given == set(hostile.FOR_EVIDENCE)
+        pages[f"poison-{start}"] = render_card(*poisoned)
+    views = look(tmp_path, pages, "--once")
+    assert len(views) == 6
+    for key in ("ran", "requests", "messages", "openOverflow", "wide"):
+        assert faults(views, key) == []
+    assert all(v["title"].endswith("(auditkit model card)") for v in views)
 
 
 def test_axe_finds_nothing(views):

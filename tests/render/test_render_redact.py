@@ -221,7 +221,8 @@ def test_the_copy_is_sealed_and_redacting_twice_changes_nothing():
 def test_the_card_chooses_the_smallest_cell():
     evidence = seal(dataclasses.replace(small_group_evidence(), card={"min_cell": 3}))
     assert redact(evidence) == dataclasses.replace(redact(evidence, 3))
-    assert next(m for m in redact(evidence).measurements() if m.slice == {"sex": "X"}).value == 0.2
+    few = next(m for m in redact(evidence).measurements() if m.slice == {"sex": "X"})
+    assert "fewer than" not in few.reason  # its five rows may be shown; the one row behind its rate may not
 
 
 def small_verdict():

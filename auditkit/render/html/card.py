@@ -56,13 +56,14 @@ def render_card(evidence: Evidence, verdict: Verdict | None = None) -> str:
     Returns:
         HTML that needs no other file, no network and no script.
     """
+    return fitted(card_view(evidence, verdict), lambda view: page_of("card.html", card=view)).rstrip("\n") + "\n"
+
+
+def page_of(template: str, **views: object) -> str:
+    """A page of one of the templates, with the style sheet and the policy that allows just this sheet."""
     style = f"{style_sheet()}\n{_card_style()}"
-    template = _environment().get_template("card.html")
-
-    def page(view: CardView) -> str:
-        return template.render(card=view, csp=Markup(content_policy(style)), style=Markup(style))
-
-    return _unique_regions(fitted(card_view(evidence, verdict), page)).rstrip("\n") + "\n"
+    page = _environment().get_template(template)
+    return _unique_regions(page.render(csp=Markup(content_policy(style)), style=Markup(style), **views))
 
 
 def _unique_regions(page: str) -> str:

@@ -1,0 +1,56 @@
+"""What a page may weigh, and that its bytes depend on nothing but the evidence."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from auditkit.api import load_report
+from auditkit.render.html.fit import NODES, SIZE, elements
+
+ROOT = Path(__file__).parents[2]
+CARDS = sorted((ROOT / "reports").glob("*/model-card.html"))
+CODE = (
+    "import sys, hashlib; from auditkit.api import load_report;"
+    "print(hashlib.sha256(load_report(sys.argv[1]).to_html().encode()).hexdigest())"
+)
+
+
+@pytest.mark.parametrize("path", CARDS, ids=lambda path: path.parent.name)
+def test_every_sample_card_is_light_and_leaves_no_number_out(path):
+    html = path.read_text(encoding="utf-8")
+    assert len(html.encode()) <= SIZE < 500_000
+    assert elements(html) <= NODES < 2_000
+    shown = re.sub(r"(?s)<script.*?</script>", "", html)
+    evidence = load_report(path.with_name("evidence.json")).evidence
+    wanted = {outcome.analyzer: len(outcome.measurements) for outcome in evidence.outcomes if outcome.measurements}
+    assert len(re.findall(r", all \d+ numbers</summary>", shown)) == len(wanted)
+    assert sorted(map(int, re.findall(r", all (\d+) numbers</summary>", shown))) == sorted(wanted.values())
+
+
+def pythons():
+    """This interpreter, and others on the path that can import what the core needs."""
+    found = [sys.executable]
+    for minor in range(11, 16):
+        other = shutil.which(f"python3.{minor}")
+        needs = [other, "-c", "import jinja2, numpy, pydantic"]
+        ready = other and subprocess.run(needs, capture_output=True, check=False).returncode == 0
+        if ready and os.path.realpath(other) != os.path.realpath(sys.executable):
+            found.append(other)
+    return found
+
+
+@pytest.mark.parametrize("python", pythons())
+def test_same_bytes_for_hash_seeds_zones_locales_and_interpreters(python):
+    path = ROOT / "reports" / "digits" / "evidence.json"
+    want = hashlib.sha256(load_report(path).to_html().encode()).hexdigest()
+    settings = (("1", "Asia/Kathmandu", "C"), ("4242", "America/St_Johns", "C.UTF-8"), ("77", "UTC", "POSIX"))
+    for seed, zone, locale in settings:
+        env = {**os.environ, "PYTHONHASHSEED": seed, "TZ": zone, "LC_ALL": locale, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([python, "-c", CODE, str(path)], capture_output=True, text=True, env=env, check=True)
+        assert done.stdout.strip() == want, (seed, zone, locale)
