@@ -109,7 +109,7 @@ def test_what_it_says_is_about_the_recipe(outcome):
     assert [curve.name for curve in curves] == ["privacy.dp_frontier", "privacy.dp_frontier.group"]
     assert curves[0].series[0].x == (1.0, 8.0)
     assert {line.name for line in curves[1].series} >= {"group=few", "group=many"}
-    (arms,) = [artifact for artifact in outcome.artifacts if isinstance(artifact, Table)]
+    (arms,) = [artifact for artifact in outcome.artifacts if artifact.name == "privacy.dp_arms"]
     assert len(arms.rows) == 4 * 3
 
 
@@ -226,3 +226,56 @@ def test_batch_norm_and_three_classes():
     assert any("batch norm layer(s) were replaced" in note for note in outcome.notes)
     assert not any(m.name == "privacy.dp_selection_rate" for m in outcome.measurements)
     assert pick(outcome, "privacy.dp_accuracy", arm="non-private").value > 0.6
+
+
+def test_every_arm_has_its_robustness_and_its_leakage(outcome):
+    for name in ("privacy.dp_robust_accuracy", "privacy.dp_membership_auc"):
+        arms = {(m.params["arm"], m.params["epsilon"]): m for m in outcome.measurements if m.name == name}
+        assert set(arms) == {("non-private", "inf"), ("clip-only", "inf"), ("private", 8.0), ("private", 1.0)}
+        assert all(m.interval.low <= m.value <= m.interval.high for m in arms.values())
+        for (arm, target), m in arms.items():
+            clean = pick(outcome, "privacy.dp_accuracy", arm=arm, epsilon=target).value
+            assert name != "privacy.dp_robust_accuracy" or m.value < clean
+
+
+def test_overfitting_leaks_and_privacy_stops_it():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(120, 40)).astype(np.float32), rng.integers(0, 2, 120)
+    wide = lambda k: torch.nn.Sequential(torch.nn.Linear(40, 64), torch.nn.ReLU(), torch.nn.Linear(64, k))  # noqa: E731
+    overfit = recipe(build=wide, epochs=60, batch_size=30, learning_rate=0.5)
+    made = make_subject(wide(2), x[60:], y[60:], train=(x[:60], y[:60]), recipe=overfit)
+    found = run(made, epsilons=(1.0,), noise_multipliers={"1": 40.0})
+    assert pick(found, "privacy.dp_membership_auc", arm="non-private").value > 0.9
+    assert pick(found, "privacy.dp_membership_auc", arm="private").interval.low < 0.5
+
+
+def test_attack_is_as_strong_as_the_closed_form_of_a_linear_model():
+    from auditkit.analyzers.privacy.dp_arms import Data, codes_under_attack
+
+    torch.manual_seed(0)
+    module, x, y = torch.nn.Linear(5, 2), torch.randn(300, 5), torch.randint(0, 2, (300,))
+    data = Data(x=x, y=y, x_test=x, y_test=y, n_classes=2)
+    toward = (module.weight[1] - module.weight[0]) * (2 * y - 1)[:, None]
+    margin = (module(x)[:, 1] - module(x)[:, 0]) * (2 * y - 1) - 0.1 * toward.abs().sum(dim=1)
+    right = torch.from_numpy(codes_under_attack(module, data, 0.1)) == y
+    assert float((right == (margin > 0)).float().mean()) > 0.99
+
+
+def test_advice_on_batch_size_is_less_noise_for_the_same_epsilon(outcome):
+    (advised,) = [a for a in outcome.artifacts if isinstance(a, Table) and a.name == "privacy.dp_advice"]
+    sizes, noises = [row[0] for row in advised.rows], [row[4] for row in advised.rows]
+    assert sizes == [100, 200]
+    assert noises[1] < noises[0]
+    for size, steps, noise, rate, total in advised.rows:
+        assert epsilon(noise, size / 1000, steps, 1e-5) < 1.0
+        assert rate == pytest.approx(size / 100)
+        assert total == pytest.approx(noise / (size * steps**0.5))
+    assert any(note.startswith("The recipe as used: 10 passes, batches of 100 rows") for note in outcome.notes)
+
+
+def test_without_the_clipping_arm_nothing_is_said_of_groups(outcome):
+    from auditkit.analyzers.privacy.dp_report import findings
+
+    kept = [m for m in outcome.measurements if m.params.get("arm") != "clip-only"]
+    (said,) = findings(kept, ("group",))
+    assert said.text.startswith("No statement on what privacy costs by group")

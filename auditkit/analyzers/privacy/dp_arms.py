@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from auditkit.methods.privacy.accounting import Guarantee
     from auditkit.methods.privacy.dp_training import Settings
 
+ATTACKED_ROWS, LEAK_ROWS = 500, 4096
 NON_PRIVATE, CLIP_ONLY, PRIVATE, RECIPE = "non-private", "clip-only", "private", "recipe"
 
 
@@ -31,10 +32,18 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """An arm's decisions on the test rows, ``(seeds, n)`` class codes; ``None`` with why there are none."""
+    """What an arm's trainings did; ``decisions`` of ``None`` with why there are none.
+
+    Attributes:
+        decisions: ``(seeds, n)`` class codes of the test rows.
+        attacked: ``(seeds, k)`` codes of the first test rows under attack; ``None`` for token ids.
+        leaks: For each seed the area under the membership attack's curve, with bounds.
+    """
 
     arm: Arm
     decisions: IntArray | None
+    attacked: IntArray | None = None
+    leaks: tuple[tuple[float, float, float], ...] = ()
     failed: str | None = None
     gradient_gap: float | None = None
     notes: tuple[str, ...] = ()
@@ -42,11 +51,12 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Prepared tensors on the device: training inputs and codes, test inputs."""
+    """Prepared tensors on the device: training inputs and codes, test inputs and codes."""
 
     x: Any
     y: Any
     x_test: Any
+    y_test: Any
     n_classes: int
 
     @property
@@ -95,7 +105,8 @@ def prepared_data(subject: Subject, context: Context, max_rows: int) -> Data:
                 )
         tensors.append(tensor)
     y = torch.as_tensor(np.ascontiguousarray(train.y[rows]), dtype=torch.int64, device=context.device)
-    return Data(x=tensors[0], y=y, x_test=tensors[1], n_classes=len(subject.classes))
+    y_test = torch.as_tensor(np.ascontiguousarray(subject.test.y), dtype=torch.int64, device=context.device)
+    return Data(x=tensors[0], y=y, x_test=tensors[1], y_test=y_test, n_classes=len(subject.classes))
 
 
 def make_arms(recipe: TorchTrainingRecipe, choices: Choices, n: int) -> tuple[Arm, ...]:
@@ -167,7 +178,7 @@ def _noise(target: float, choices: Choices, steps: int, n: int) -> float:
 
 
 def train_arms(
-    recipe: TorchTrainingRecipe, arms: tuple[Arm, ...], data: Data, context: Context, seeds: int
+    recipe: TorchTrainingRecipe, arms: tuple[Arm, ...], data: Data, context: Context, seeds: int, radius: float
 ) -> Iterator[Trial]:
     """Train every arm ``seeds`` times; the same seeds, hence the same weights and batches, in each arm."""
     from auditkit.methods.privacy.dp_training import dp_train, predict_codes
@@ -175,6 +186,8 @@ def train_arms(
     own = [int(seed) for seed in context.rng.integers(0, 2**62, seeds)]
     for index, arm in enumerate(arms):
         decisions: list[IntArray] = []
+        attacked: list[IntArray] = []
+        leaks: list[tuple[float, float, float]] = []
         failures: list[str] = []
         gap: float | None = None
         notes: tuple[str, ...] = ()
@@ -194,10 +207,63 @@ def train_arms(
                 failures.append(trained.failed)
             else:
                 decisions.append(predict_codes(trained.module, data.x_test, data.n_classes))
+                if data.x_test.is_floating_point():
+                    attacked.append(codes_under_attack(trained.module, data, radius))
+                leaks.append(leak(trained.module, data))
             context.progress(index * seeds + position + 1, len(arms) * seeds)
-        failed = f"{len(failures)} of {seeds} trainings failed: {failures[0]}" if failures else None
-        stacked = None if failed else np.stack(decisions)
-        yield Trial(arm=arm, decisions=stacked, failed=failed, gradient_gap=gap, notes=notes)
+        if failures:
+            failed = f"{len(failures)} of {seeds} trainings failed: {failures[0]}"
+            yield Trial(arm=arm, decisions=None, failed=failed, gradient_gap=gap, notes=notes)
+            continue
+        yield Trial(
+            arm=arm,
+            decisions=np.stack(decisions),
+            attacked=np.stack(attacked) if attacked else None,
+            leaks=tuple(leaks),
+            gradient_gap=gap,
+            notes=notes,
+        )
+
+
+def codes_under_attack(module: Any, data: Data, radius: float) -> IntArray:
+    """Decisions on the first test rows after ten steps of projected gradient ascent within ``radius``, ``(k,)``.
+
+    The radius is in the units of the prepared inputs (standard deviations, for a table prepared by default).
+    """
+    from auditkit.methods.privacy.dp_gradient import class_logits
+    from auditkit.methods.privacy.dp_training import predict_codes
+    from auditkit.methods.robustness.pgd import pgd
+
+    x, y = data.x_test[:ATTACKED_ROWS], data.y_test[:ATTACKED_ROWS]
+    low, high = x.min() - radius, x.max() + radius
+    result = pgd(
+        lambda points: class_logits(module(points), data.n_classes),
+        x,
+        y,
+        eps=radius,
+        steps=10,
+        bounds=(float(low), float(high)),
+    )
+    return predict_codes(module, result.adversarial, data.n_classes)
+
+
+def leak(module: Any, data: Data) -> tuple[float, float, float]:
+    """How well the loss tells training rows from test rows: area under the curve, and bounds of it."""
+    import torch
+
+    from auditkit.methods.privacy.canaries import log_odds
+    from auditkit.methods.privacy.dp_gradient import class_logits
+    from auditkit.methods.privacy.membership import membership_auc
+
+    scores = []
+    with torch.no_grad():
+        for x, y in ((data.x, data.y), (data.x_test, data.y_test)):
+            parts = zip(torch.split(x[:LEAK_ROWS], 4096), torch.split(y[:LEAK_ROWS], 4096), strict=True)
+            scores += [log_odds(class_logits(module(a), data.n_classes), b).double().cpu().numpy() for a, b in parts]
+    together = np.concatenate(scores)
+    member = np.arange(len(together)) < min(len(data.x), LEAK_ROWS)
+    area, interval = membership_auc(together, member)
+    return (area, 0.0, 1.0) if interval is None else (area, interval.low, interval.high)
 
 
 def correct(trial: Trial, y: IntArray) -> FloatArray:

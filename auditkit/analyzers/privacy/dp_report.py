@@ -8,10 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from auditkit.analyzers.privacy.dp_arms import CLIP_ONLY, NON_PRIVATE, PRIVATE, RECIPE, Arm, Trial, correct
+from auditkit.analyzers.privacy.dp_arms import (
+    ATTACKED_ROWS,
+    CLIP_ONLY,
+    NON_PRIVATE,
+    PRIVATE,
+    RECIPE,
+    Arm,
+    Choices,
+    Trial,
+    correct,
+)
 from auditkit.core.analyzer import Note
-from auditkit.core.evidence import OVERALL, Curve, Measurement, Scalar, Series, Table
-from auditkit.core.subject import Dataset, FloatArray, IntArray
+from auditkit.core.evidence import OVERALL, Curve, Interval, Measurement, Scalar, Series, Table
+from auditkit.core.subject import Dataset, FloatArray, IntArray, TorchTrainingRecipe
 
 BoolArray = npt.NDArray[np.bool_]
 EXACT = "computed from the training's settings, not estimated from data"
@@ -75,6 +85,50 @@ def selection_rate(
     chosen = None if trial.decisions is None else (trial.decisions == positive).astype(np.float64)
     for part in where:
         yield _rate("privacy.dp_selection_rate", trial, chosen, part, test, level)
+
+
+def robustness(trial: Trial, test: Dataset, radius: float, level: float) -> Iterator[Measurement]:
+    """Accuracy of an arm on the first test rows under attack."""
+    from auditkit.methods.privacy.replication import replicated_rate
+
+    value, interval, n = None, None, ATTACKED_ROWS
+    if trial.attacked is not None:
+        n = trial.attacked.shape[1]
+        rows = np.arange(test.n) < n
+        right = (trial.attacked == test.y[:n][None, :]).astype(np.float64)
+        value, interval = replicated_rate(right, *_design(test, rows), level=level)
+    yield Measurement(
+        name="privacy.dp_robust_accuracy",
+        value=value,
+        n=n,
+        interval=interval,
+        params={**_params(trial.arm), "eps": radius},
+        direction="higher",
+        bounds=(0.0, 1.0),
+        reason=None if value is not None else trial.failed or "token ids are not perturbed",
+    )
+
+
+def leakage(trial: Trial, n: int, clustered: bool) -> Iterator[Measurement]:
+    """Area under the curve of the loss attack on an arm's models, averaged over its trainings."""
+    value, interval = None, None
+    reason = trial.failed
+    if trial.leaks:
+        value, low, high = (float(part) for part in np.mean(trial.leaks, axis=0))
+        reason = "rows of one cluster are alike, which the interval would not know" if clustered else None
+        if not clustered:
+            # Trainings share their rows: averaging the bounds takes them as entirely dependent.
+            interval = Interval(low=min(low, value), high=max(high, value), method="delong, mean over trainings")
+    yield Measurement(
+        name="privacy.dp_membership_auc",
+        value=value,
+        n=n,
+        interval=interval,
+        params=_params(trial.arm),
+        direction="lower",
+        bounds=(0.0, 1.0),
+        reason=reason,
+    )
 
 
 def cost(base: Trial, trial: Trial, test: Dataset, where: Sequence[Where], level: float) -> Iterator[Measurement]:
@@ -186,7 +240,8 @@ def arms_table(measured: Sequence[Measurement], arms: Sequence[Arm], seeds: int)
         bounds = (m.interval.low, m.interval.high) if m.interval else (None, None)
         ledger = (promise.epsilon, promise.second_opinion, promise.loose) if promise else (None, None, None)
         noise = promise.noise_multiplier if promise else None
-        rows.append((m.params["arm"], m.params["epsilon"], group, m.value, *bounds, m.n, *ledger, noise))
+        others = [None, None] if m.slice else [_of(measured, name, m) for name in _BESIDES]
+        rows.append((m.params["arm"], m.params["epsilon"], group, m.value, *bounds, m.n, *others, *ledger, noise))
     columns = (
         "arm",
         "epsilon",
@@ -195,6 +250,8 @@ def arms_table(measured: Sequence[Measurement], arms: Sequence[Arm], seeds: int)
         "low",
         "high",
         "n",
+        "accuracy under attack",
+        "membership AUC",
         "spent (PRV)",
         "spent (PLD)",
         "spent (RDP, loose)",
@@ -205,6 +262,17 @@ def arms_table(measured: Sequence[Measurement], arms: Sequence[Arm], seeds: int)
         columns=(*columns, "noise multiplier"),
         rows=tuple(rows),
         note=f"Each arm trained {seeds} times with the same seeds. RDP is valid but loose: for comparison only.",
+    )
+
+
+_BESIDES = ("privacy.dp_robust_accuracy", "privacy.dp_membership_auc")
+
+
+def _of(measured: Sequence[Measurement], name: str, like: Measurement) -> float | None:
+    """The value of ``name`` in the arm of ``like``."""
+    keys = ("arm", "epsilon")
+    return next(
+        (m.value for m in measured if m.name == name and all(m.params[k] == like.params[k] for k in keys)), None
     )
 
 
@@ -220,13 +288,46 @@ def findings(measured: Sequence[Measurement], columns: Sequence[str]) -> Iterato
         smallest = min(float(m.params["epsilon"] or 0) for m in mine)
         worst = max((m for m in mine if m.params["epsilon"] == smallest), key=lambda m: m.value or 0.0)
         clipped = next((m.value for m in costs if m.params["arm"] == CLIP_ONLY and m.slice == worst.slice), None)
+        if clipped is None:
+            yield Note(f"No statement on what privacy costs by {column}: the arm that only clips gave no model.")
+            continue
         assert worst.interval is not None
         low, high = worst.interval.low, worst.interval.high
-        share = "" if clipped is None else f"; clipping alone costs {clipped:+.3f}, the noise the rest"
+        share = f"; clipping alone costs {clipped:+.3f}, the noise the rest"
         yield Note(
             f"By {column}, epsilon {smallest:g} costs most accuracy for {worst.slice[column]}: {worst.value:+.3f} "
             f"({low:+.3f} to {high:+.3f}) against the same training without privacy"
             f"{', which may be no cost at all' if low <= 0.0 <= high else ''}{share}."
+        )
+
+
+def advice(recipe: TorchTrainingRecipe, choices: Choices, n: int) -> Iterator[Table | Note]:
+    """What other batch sizes would do to the noise at the smallest epsilon."""
+    from auditkit.methods.privacy.dp_advice import batch_options
+
+    target = min(choices.epsilons)
+    options = batch_options(
+        target,
+        n=n,
+        delta=choices.delta,
+        epochs=recipe.epochs,
+        batch_size=choices.batch_size,
+        learning_rate=choices.learning_rate,
+    )
+    yield Table(
+        name="privacy.dp_advice",
+        title=f"Batch sizes for epsilon {target:g}",
+        columns=("batch size", "steps", "noise multiplier", "learning rate", "noise of all steps"),
+        rows=tuple((o.batch_size, o.steps, o.noise_multiplier, o.learning_rate, o.noise) for o in options),
+        note="Same passes and same epsilon. The last column is the noise in each weight over the furthest that clipped "
+        "gradients can move it: smaller is better. Learning rates are scaled with the batch.",
+    )
+    now, best = options[0], min(options, key=lambda option: option.noise)
+    if best.noise < 0.8 * now.noise:
+        yield Note(
+            f"At epsilon {target:g} batches of {best.batch_size} rows (dp_batch_size) with learning rate "
+            f"{best.learning_rate:g} (dp_learning_rate) would have {best.noise / now.noise:.2f} times the noise of "
+            f"{now.batch_size}; for more gain, try a smaller max_grad_norm with the learning rate raised as much."
         )
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from auditkit.analyzers.privacy.dp_arms import (
     CLIP_ONLY,
+    LEAK_ROWS,
     NON_PRIVATE,
     PRIVATE,
     Arm,
@@ -21,10 +22,13 @@ from auditkit.analyzers.privacy.dp_arms import (
 from auditkit.analyzers.privacy.dp_report import (
     BASELINES,
     accuracy,
+    advice,
     arms_table,
     cost,
     findings,
     frontier,
+    leakage,
+    robustness,
     selection_rate,
     slices,
     spent,
@@ -48,10 +52,11 @@ class DpTrainingParams(Params):
         max_rows: At most this many training rows.
         dp_batch_size: Expected batch size; ``None`` for the recipe's.
         dp_learning_rate: ``None`` for the recipe's.
+        robustness_eps: Largest change of a prepared input under attack (standard deviations, for tables).
         level: Confidence level of the intervals.
     """
 
-    epsilons: Epsilons = Field(default=(8.0, 3.0, 1.0), min_length=1)
+    epsilons: Epsilons = Field(default=(8.0, 3.0, 1.0, 0.5), min_length=1)
     seeds: int = Field(default=3, ge=1)
     delta: float | None = Field(default=None, gt=0.0, lt=1.0)
     max_grad_norm: float = Field(default=1.0, gt=0.0)
@@ -59,6 +64,7 @@ class DpTrainingParams(Params):
     max_rows: int = Field(default=20_000, ge=2)
     dp_batch_size: int | None = Field(default=None, ge=1)
     dp_learning_rate: float | None = Field(default=None, gt=0.0)
+    robustness_eps: float = Field(default=0.1, gt=0.0, allow_inf_nan=False)
     level: float = Field(default=0.95, gt=0.5, lt=1.0)
 
     @field_validator("noise_multipliers")
@@ -84,6 +90,7 @@ def run(subject: Subject, context: Context, params: DpTrainingParams) -> Iterato
         if arm.guarantee is not None:
             yield from spent(arm)
     yield from _statements(subject, recipe, arms, data, params)
+    yield from advice(recipe, choices, data.n)
     measured: list[Measurement] = []
     try:
         for item in _measure(subject, context, params, arms, data):
@@ -125,8 +132,11 @@ def _measure(
     assert isinstance(recipe, TorchTrainingRecipe)
     bases: list[Trial] = []
     told: set[str] = set()
-    for trial in train_arms(recipe, arms, data, context, params.seeds):
+    clustered = test.clusters is not None or (subject.train is not None and subject.train.clusters is not None)
+    for trial in train_arms(recipe, arms, data, context, params.seeds, params.robustness_eps):
         yield from accuracy(trial, test, where, params.level)
+        yield from robustness(trial, test, params.robustness_eps, params.level)
+        yield from leakage(trial, min(data.n, LEAK_ROWS) + min(test.n, LEAK_ROWS), clustered)
         if subject.task == "binary" and subject.positive is not None:
             yield from selection_rate(trial, test, subject.positive, where, params.level)
         for base in bases:
@@ -166,6 +176,12 @@ def _statements(
         f"times each, with Poisson-sampled batches; the audited model ({subject.model.kind}) is not measured here, "
         "and no epsilon is claimed for it."
     )
+    used = arms[0].settings
+    yield Note(
+        f"The recipe as used: {used.epochs:g} passes, batches of {used.batch_size:g} rows expected, plain SGD with "
+        f"learning rate {used.learning_rate:g} and momentum {used.momentum:g}, gradients clipped to "
+        f"{params.max_grad_norm:g}, cross-entropy loss."
+    )
     for arm in arms:
         if arm.guarantee is not None:
             yield Note(f"Epsilon {arm.epsilon:g}: {arm.guarantee.sentence()}")
@@ -182,7 +198,7 @@ def _statements(
 
 ANALYZER = Analyzer(
     name="privacy.dp_training",
-    version="1",
+    version="3",
     title="Differentially private training",
     summary="Accuracy of the training recipe with differential privacy and without, overall and by group.",
     reference="Abadi et al. (2016), Deep learning with differential privacy; Gopi et al. (2021) for the accountant",
@@ -190,6 +206,9 @@ ANALYZER = Analyzer(
     measures={
         "privacy.dp_accuracy": "Accuracy on the test rows of models trained afresh by the recipe at this epsilon.",
         "privacy.dp_accuracy_cost": "Accuracy without privacy minus accuracy with it, on the same test rows and seeds.",
+        "privacy.dp_robust_accuracy": "Accuracy on the first test rows when each prepared input is changed by at most "
+        "eps against the model.",
+        "privacy.dp_membership_auc": "Chance that the loss ranks a training row above a test row; 0.5 is blind.",
         "privacy.dp_selection_rate": "Share of test rows that the freshly trained models decide as the positive class.",
         "privacy.epsilon": "Epsilon that the training spends, from the accountant; the one in params was asked for.",
         "privacy.noise_multiplier": "Standard deviation of the noise over the clipping norm.",
