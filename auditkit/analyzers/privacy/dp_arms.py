@@ -232,7 +232,7 @@ def codes_under_attack(module: Any, data: Data, radius: float) -> IntArray:
     """
     from auditkit.methods.privacy.dp_gradient import class_logits
     from auditkit.methods.privacy.dp_training import predict_codes
-    from auditkit.methods.robustness.pgd import pgd
+    from auditkit.methods.robustness import pgd
 
     x, y = data.x_test[:ATTACKED_ROWS], data.y_test[:ATTACKED_ROWS]
     low, high = x.min() - radius, x.max() + radius
