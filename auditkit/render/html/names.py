@@ -59,6 +59,18 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "equalized_odds": ("equalized odds", "the larger of the gaps in true and in false positive rate"),
     "mean_absolute_attribution": ("mean |attribution|", "how much a feature moves the model's output, on average"),
     "attribution_share": ("attribution share", "a feature's part of all attribution"),
+    "share_at_equal_score": (
+        "share at equal score",
+        "a feature's part of a row's attributions, among rows of equal score",
+    ),
+    "attribution_at_equal_score": (
+        "attribution at equal score",
+        "how far a feature moves the output, up or down, among rows of equal score",
+    ),
+    "disparity_p_value": (
+        "p-value of other reasons",
+        "the chance of such gaps if groups of equal score were exchangeable; small says that reasons differ",
+    ),
     "method_agreement": (
         "agreement of methods",
         "how alike two methods rank the inputs of a row: 1 is the same order, 0 none in common",
