@@ -157,15 +157,15 @@ def test_a_model_that_is_not_a_function_is_unreliable_everywhere(clean):
     assert any("failed their check" in note for note in outcome.notes)
 
 
-def test_forest_on_an_array_uses_tree_shap_and_regression_and_margins_work():
+def test_forest_on_an_array_uses_its_trees_and_regression_and_margins_work():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(200, 4))
     y = (x[:, 0] + x[:, 1] > 0).astype(int)
     cases = [
-        (RandomForestClassifier(10, max_depth=4, random_state=0).fit(x, y), y, "shap.TreeExplainer"),
+        (RandomForestClassifier(10, max_depth=4, random_state=0).fit(x, y), y, "shapley.trees"),
         (LinearSVC().fit(x, y), y, "shap.LinearExplainer"),
         (LinearRegression().fit(x, x[:, 0] * 2), x[:, 0] * 2, "shap.LinearExplainer"),
-        (RandomForestClassifier(10, max_depth=4, random_state=0).fit(x, y + (x[:, 2] > 0)), y, "shap.TreeExplainer"),
+        (RandomForestClassifier(10, max_depth=4, random_state=0).fit(x, y + (x[:, 2] > 0)), y, "shapley.trees"),
     ]
     for model, target, engine in cases:
         outcome = outcome_of("explain.shap", make_subject(model, x, target))

@@ -59,7 +59,9 @@ def exact(predict, x):
 def test_tree_shap_equals_enumeration_on_probabilities(model, table):
     x, y = table
     model.fit(x, y)
-    result = explain_scores(game_of(proba(model), x), model=model, space="probability", column=1, budget=512)
+    result = explain_scores(
+        game_of(proba(model), x), model=model, space="probability", column=1, budget=512, engine="shap"
+    )
     assert result.params["engine"] == "shap.TreeExplainer"
     assert result.status == "exact"
     np.testing.assert_allclose(result.values, exact(proba(model), x), atol=1e-6)
@@ -74,7 +76,7 @@ def test_boosted_trees_in_log_odds_for_either_class(table, column, sign):
     x, y = table
     model = GradientBoostingClassifier(n_estimators=15, random_state=0).fit(x, y)
     predict = log_odds(model, sign)
-    result = explain_scores(game_of(predict, x), model=model, space="logit", column=column, budget=512)
+    result = explain_scores(game_of(predict, x), model=model, space="logit", column=column, budget=512, engine="shap")
     assert result.params["engine"] == "shap.TreeExplainer"
     np.testing.assert_allclose(result.values, exact(predict, x), atol=1e-6)
 
@@ -95,7 +97,9 @@ def test_boosted_probabilities_get_their_own_shapley_values_not_rescaled_margins
 def test_a_forest_explains_either_class(table):
     x, y = table
     model = RandomForestClassifier(10, max_depth=4, random_state=0).fit(x, y)
-    result = explain_scores(game_of(proba(model, 0), x), model=model, space="probability", column=0, budget=512)
+    result = explain_scores(
+        game_of(proba(model, 0), x), model=model, space="probability", column=0, budget=512, engine="shap"
+    )
     assert result.params["engine"] == "shap.TreeExplainer"
     np.testing.assert_allclose(result.values, exact(proba(model, 0), x), atol=1e-6)
 
@@ -104,7 +108,12 @@ def test_linear_models_equal_the_closed_form(table):
     x, y = table
     model = LogisticRegression().fit(x, y)
     result = explain_scores(
-        game_of(lambda m: model.decision_function(m)[:, None], x), model=model, space="logit", column=1, budget=512
+        game_of(lambda m: model.decision_function(m)[:, None], x),
+        model=model,
+        space="logit",
+        column=1,
+        budget=512,
+        engine="shap",
     )
     assert result.params["engine"] == "shap.LinearExplainer"
     closed = (x[:8] - x[200:225].mean(axis=0)) * model.coef_[0]
@@ -122,7 +131,7 @@ def test_regression_trees_and_lines():
         def predict(matrix, model=model):
             return model.predict(matrix)[:, None]
 
-        result = explain_scores(game_of(predict, x), model=model, space="value", column=None, budget=512)
+        result = explain_scores(game_of(predict, x), model=model, space="value", column=None, budget=512, engine="shap")
         assert result.params["engine"] == engine
         np.testing.assert_allclose(result.values, exact(predict, x), rtol=1e-5, atol=1e-4)
 
@@ -138,7 +147,7 @@ def test_rows_next_to_a_threshold_take_the_models_own_branch():
         return model.predict(matrix)[:, None]
 
     game = make_game(predict, x[300:400], x[:100], [(j,) for j in range(x.shape[1])])
-    result = explain_scores(game, model=model, space="value", column=None, budget=512)
+    result = explain_scores(game, model=model, space="value", column=None, budget=512, engine="shap")
     assert result.params["engine"] == "shap.TreeExplainer"
     assert result.diagnostics["additivity_residual"] < 1e-5
     plain = shap.TreeExplainer(model, x[:100])
@@ -172,8 +181,10 @@ def test_histogram_boosting_where_shap_misses_falls_back_and_sums_match(space):
         )
 
     result = explain_scores(game_of(predict, x), model=model, space=space, column=1, budget=4000)
-    assert result.params["engine"].startswith("shapley.")
-    assert "shap.TreeExplainer" in result.params["tried"]
+    assert result.params["engine"] == ("shapley.exact" if space == "probability" else "shapley.trees")
+    assert ("is not a sum over the trees" in result.params["tried"]) == (space == "probability")
+    theirs = explain_scores(game_of(predict, x), model=model, space=space, column=1, budget=512, engine="shap")
+    assert theirs.status == "failed"
     np.testing.assert_allclose(result.base_values + result.values.sum(axis=1), predict(x[:8]), atol=1e-10)
     np.testing.assert_allclose(result.values, exact(predict, x), atol=1e-10)
 
@@ -191,20 +202,20 @@ def test_shap_alone_on_interventional_histogram_boosting_is_shown_as_failed(tabl
 
 
 @pytest.mark.parametrize(
-    "model",
+    ("model", "engine"),
     [
-        AdaBoostClassifier(n_estimators=5, random_state=0),
-        BaggingClassifier(n_estimators=4, random_state=0),
-        make_pipeline(StandardScaler(), RandomForestClassifier(5, random_state=0)),
-        LogisticRegression(),
+        (AdaBoostClassifier(n_estimators=5, random_state=0), "shapley.exact"),
+        (BaggingClassifier(n_estimators=4, random_state=0), "shapley.trees"),
+        (make_pipeline(StandardScaler(), RandomForestClassifier(5, random_state=0)), "shapley.trees"),
+        (LogisticRegression(), "shapley.exact"),
     ],
-    ids=lambda model: type(model).__name__,
+    ids=lambda value: type(value).__name__,
 )
-def test_models_that_shap_refuses_are_evaluated_directly(model, table):
+def test_models_that_shap_refuses_have_exact_values(model, engine, table):
     x, y = table
     model.fit(x, y)
     result = explain_scores(game_of(proba(model), x), model=model, space="probability", column=1, budget=4000)
-    assert result.params["engine"] == "shapley.exact"
+    assert result.params["engine"] == engine
     np.testing.assert_allclose(result.values, exact(proba(model), x), atol=1e-10)
 
 
@@ -212,7 +223,7 @@ def test_multiclass_boosting_and_forest():
     x, y = make_classification(400, F, n_informative=5, n_redundant=0, n_classes=3, random_state=0)
     for model, engine in (
         (GradientBoostingClassifier(n_estimators=5, random_state=0), "shapley.exact"),
-        (RandomForestClassifier(8, max_depth=5, random_state=0), "shap.TreeExplainer"),
+        (RandomForestClassifier(8, max_depth=5, random_state=0), "shapley.trees"),
     ):
         model.fit(x, y)
         result = explain_scores(
@@ -226,7 +237,7 @@ def test_the_whole_background_is_used_beyond_shaps_hundred_rows(table):
     x, y = table
     model = RandomForestClassifier(5, max_depth=4, random_state=0).fit(x, y)
     game = make_game(proba(model), x[:3], x[50:350], [(j,) for j in range(F)])
-    result = explain_scores(game, model=model, space="probability", column=1, budget=512)
+    result = explain_scores(game, model=model, space="probability", column=1, budget=512, engine="shap")
     assert result.params["engine"] == "shap.TreeExplainer"
     np.testing.assert_allclose(result.base_values[0, 0], model.predict_proba(x[50:350])[:, 1].mean(), atol=1e-7)
 
@@ -237,7 +248,7 @@ def test_an_engine_that_explains_another_model_is_dropped(table):
     other = RandomForestClassifier(5, max_depth=4, random_state=1).fit(x, 1 - y)
     result = explain_scores(game_of(proba(model), x), model=other, space="probability", column=1, budget=4000)
     assert result.params["engine"] == "shapley.exact"
-    assert "dropped" in result.params["tried"]
+    assert "is not a sum over the trees: it is off by" in result.params["tried"]
 
 
 def test_values_swapped_between_features_still_add_up_but_fail_the_spot_check(table, monkeypatch):
@@ -246,6 +257,8 @@ def test_values_swapped_between_features_still_add_up_but_fail_the_spot_check(ta
     x, y = table
     model = RandomForestClassifier(15, max_depth=5, random_state=0).fit(x, y)
     honest = shap.TreeExplainer.shap_values
+    monkeypatch.setattr("auditkit.methods.explain.shap_engine.structure_of", lambda model: None)
+    monkeypatch.setattr("auditkit.methods.explain.structure_engine.structure_of", lambda model: None)
     monkeypatch.setattr(shap.TreeExplainer, "shap_values", lambda *a, **k: honest(*a, **k)[:, ::-1])
     result = explain_scores(game_of(proba(model), x), model=model, space="probability", column=1, budget=4000)
     assert result.params["engine"] == "shapley.exact"

@@ -22,8 +22,9 @@ class AttributionParams(Params):
     max_rows: int = Field(default=200, ge=1, description="most test rows explained")
     max_background: int = Field(default=100, ge=1, description="most background rows; all of them are used")
     budget: int = Field(default=2048, ge=8, description="model evaluations a row where values are sampled")
-    engine: Literal["auto", "shap", "shapley"] = Field(
-        default="auto", description="shap alone, auditkit's own Shapley values alone, or shap first and then ours"
+    engine: Literal["auto", "structure", "shap", "shapley"] = Field(
+        default="auto",
+        description="the model's own trees or line, shap, or evaluations alone; auto: the first that proves right",
     )
     space: Literal["score", "logit"] = Field(
         default="score", description="what is explained: the scores or their logits"
@@ -96,7 +97,8 @@ def _attributed(subject: Subject, context: Context, params: AttributionParams) -
     from auditkit.methods.explain.game import make_game
     from auditkit.methods.explain.shap_engine import explain_scores
 
-    game = make_game(explained.predict, matrix, background, [(j,) for j in range(matrix.shape[1])])
+    players = [(j,) for j in range(matrix.shape[1])]
+    game = make_game(explained.predict, matrix, background, players, inputs=codec.decode)
     attribution = explain_scores(
         game,
         model=getattr(subject.model, "estimator", None),

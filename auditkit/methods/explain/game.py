@@ -35,6 +35,7 @@ class Game:
         groups: Columns that enter or leave together, one tuple a player.
         batch_size: Most rows handed to ``predict`` at once.
         names: One name a player.
+        inputs: Rows of the game -> what the user's estimator itself takes; the same when ``None``.
     """
 
     predict: Predict
@@ -43,11 +44,16 @@ class Game:
     groups: tuple[tuple[int, ...], ...]
     batch_size: int
     names: tuple[str, ...] = ()
+    inputs: Callable[[Any], Any] | None = None
 
     @property
     def features(self) -> int:
         """Columns of the rows."""
         return int(self.rows.shape[1])
+
+    def to_model(self, matrix: Any) -> Any:
+        """Rows of the game as the user's estimator takes them."""
+        return matrix if self.inputs is None else self.inputs(matrix)
 
     def outputs(self, matrix: Any) -> FloatArray:
         """``predict`` in batches, checked: ``(m, k)`` float64, finite.
@@ -66,7 +72,7 @@ class Game:
         """Outputs ``(m, k)``: players in ``masks (m, players)`` are those of ``rows``, others of ``sources``."""
         size = self.batch_size
         parts = [
-            _one_pass(self.predict, self._mixed(masks[at : at + size], rows[at : at + size], sources[at : at + size]))
+            _one_pass(self.predict, self.mixed(masks[at : at + size], rows[at : at + size], sources[at : at + size]))
             for at in range(0, len(masks), size)
         ]
         return np.concatenate(parts, axis=0)
@@ -76,8 +82,9 @@ class Game:
         differs = self._differing(row)
         return np.array([p for p, group in enumerate(self.groups) if differs[list(group)].any()], dtype=np.int64)
 
-    def _mixed(self, masks: BoolArray, rows: IntArray, sources: IntArray) -> Any:
-        columns = masks if self._plain else masks[:, self._player_of]
+    def mixed(self, masks: BoolArray, rows: IntArray, sources: IntArray) -> Any:
+        """The mixtures themselves, as ``predict`` takes them."""
+        columns = masks if self._plain else masks[:, self.player_of]
         if not hasattr(self.rows, "columns"):
             return np.where(columns, self.rows[rows], self.background[sources])
         import pandas as pd
@@ -94,7 +101,8 @@ class Game:
         return len(self.groups) == self.features and all(group == (p,) for p, group in enumerate(self.groups))
 
     @property
-    def _player_of(self) -> IntArray:
+    def player_of(self) -> IntArray:
+        """``(f,)`` the player of each column."""
         players = np.empty(self.features, dtype=np.int64)
         for player, group in enumerate(self.groups):
             players[list(group)] = player
@@ -124,6 +132,7 @@ def make_game(
     background: Any,
     groups: Sequence[Sequence[int]] | None = None,
     batch_size: int | None = None,
+    inputs: Callable[[Any], Any] | None = None,
 ) -> Game:
     """A checked :class:`Game`.
 
@@ -133,6 +142,7 @@ def make_game(
         background: ``(b, f)`` rows of the same columns and dtypes.
         groups: Positions of the columns that move together; each column alone when ``None``.
         batch_size: Most rows handed to ``predict`` at once; chosen by width when ``None``.
+        inputs: What turns rows of the game into inputs of the user's estimator.
 
     Raises:
         UsageError: AK500 when shapes do not fit, the background is empty, or groups are no partition; AK461 when
@@ -168,6 +178,7 @@ def make_game(
         groups=players,
         batch_size=int(batch_size or max(256, CELLS_A_BATCH // features)),
         names=tuple("+".join(labels[j] for j in group) for group in players),
+        inputs=inputs,
     )
 
 

@@ -1,4 +1,4 @@
-"""Shapley values through shap where it is right, and by evaluating the model where it is not.
+"""Shapley values by the engine that proves right on the user's model: its own structure, shap, or evaluating it.
 
 shap's own additivity check compares with its own copy of the trees; here every answer is compared with the
 outputs of the *user's* model (sum, base value over the whole background, and a sampled spot check), and an
@@ -20,11 +20,13 @@ from auditkit.methods.explain.additivity import additivity_limit, checked
 from auditkit.methods.explain.game import Game, background_hash, make_game
 from auditkit.methods.explain.quiet import quiet
 from auditkit.methods.explain.shapley import explain_game
+from auditkit.methods.explain.structure_engine import explain_structure, structure_of
 from auditkit.methods.explain.tree_cells import cell_centres
 
-Engine = Literal["auto", "shap", "shapley"]
+Engine = Literal["auto", "shap", "shapley", "structure"]
 Space = Literal["probability", "logit", "margin", "value"]
 
+_STRUCTURE = "structure"
 _SPOT_ROWS = 2
 _SPOT_PAIRS = 64
 _SPOT_SIGMA = 6.0
@@ -50,27 +52,39 @@ def explain_scores(
         column: The output that is explained when ``predict`` gives one of two classes, else ``None``.
         budget: Model evaluations a row for the sampling engine.
         seed: Seed of sampling engines.
-        engine: ``auto`` tries shap first and falls back; ``shap`` tries shap alone and returns a ``failed``
-            attribution when it misses; ``shapley`` evaluates the model only.
+        engine: ``auto`` reads the model's own structure (trees, a line), tries shap where it cannot, and evaluates the
+            model where both miss; ``structure`` and ``shap`` try one alone, ``shap`` returning a ``failed`` attribution
+            when it misses; ``shapley`` evaluates the model only.
 
     Returns:
         The attribution; ``params["engine"]`` names the engine and ``params["tried"]`` says why others were dropped.
 
     Raises:
-        AuditkitError: AK503 when ``engine="shap"`` and shap has no engine for the model or refuses it.
+        AuditkitError: AK503 when ``engine="shap"`` and shap has no engine for the model or refuses it; AK465 when
+            ``engine="structure"`` and the model's outputs are no sum over trees or a line that can be read.
     """
     tried: list[str] = []
-    for name, build in _candidates(model, space) if engine != "shapley" else ():
+    for name, build in _candidates(game, model, space, engine):
         try:
-            attribution = _verified(game, build(game, model, space, column), seed)
+            attribution = build(game, model, space, column)
+            if name != _STRUCTURE:
+                attribution = _verified(game, attribution, seed)
         except AuditkitError:
             raise
         except Exception as error:
-            tried.append(f"{name}: refused ({type(error).__name__})")
+            why = str(error) if isinstance(error, ValueError) and name == _STRUCTURE else type(error).__name__
+            tried.append(f"{name}: refused ({why})")
             continue
         if attribution.status != "failed" or engine == "shap":
-            return _signed(attribution, name, tried, space, seed)
+            return _signed(attribution, name if name != _STRUCTURE else attribution.method, tried, space, seed)
         tried.append(f"{name}: dropped, {attribution.reason}")
+    if engine == "structure":
+        raise AuditkitError(
+            "AK465",
+            "no structure of this model gives its outputs",
+            why="; ".join(tried) or "there is no estimator to read",
+            fix='set engine = "auto"',
+        )
     if engine == "shap":
         raise AuditkitError(
             "AK503",
@@ -90,16 +104,36 @@ def _signed(attribution: Attribution, engine: str, tried: list[str], space: Spac
 _Build = Callable[[Game, Any, Space, int | None], Attribution]
 
 
-def _candidates(model: Any, space: Space) -> list[tuple[str, _Build]]:
-    """The shap engines worth trying on ``model``, by what it holds."""
-    if model is None or hasattr(model, "steps"):
+def _candidates(game: Game, model: Any, space: Space, engine: Engine) -> list[tuple[str, _Build]]:
+    """The engines worth trying on ``model``, by what it holds."""
+    if model is None or engine == "shapley":
         return []
+    own: list[tuple[str, _Build]] = [(_STRUCTURE, _structure)]
+    if engine == "structure":
+        return own
+    known = engine == "auto" and _known(model)
+    plain = game.inputs is None and not hasattr(game.rows, "columns") and not hasattr(model, "steps")
     trees = ("tree_", "estimators_", "_predictors", "get_booster", "booster_")
-    if any(_has(model, name) for name in trees):
-        return [("shap.TreeExplainer", _tree)]
-    if _has(model, "coef_") and space != "probability":
-        return [("shap.LinearExplainer", _linear)]
-    return []
+    theirs: list[tuple[str, _Build]] = []
+    if (plain or engine == "shap") and not known and not hasattr(model, "steps"):
+        if any(_has(model, name) for name in trees):
+            theirs = [("shap.TreeExplainer", _tree)]
+        elif _has(model, "coef_") and space != "probability":
+            theirs = [("shap.LinearExplainer", _linear)]
+    return theirs if engine == "shap" else own + theirs
+
+
+def _known(model: Any) -> bool:
+    """Whether the structure can be read; where it then misses, shap's copy of the same structure would miss too."""
+    try:
+        return structure_of(model) is not None
+    except Exception:
+        return False
+
+
+def _structure(game: Game, model: Any, space: Space, column: int | None) -> Attribution:
+    with quiet():
+        return explain_structure(game, model)
 
 
 def _has(model: Any, name: str) -> bool:

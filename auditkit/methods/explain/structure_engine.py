@@ -1,0 +1,204 @@
+"""Exact Shapley values from what a model is made of: trees that add up, or a line.
+
+The structure is read from the fitted model and believed only after it has given the model's own outputs, to rounding,
+on the rows, on the background and on mixtures of both. Pipelines are followed through steps that keep features apart
+(scalers, encoders, imputers); which column came from which feature is found by changing one feature at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from auditkit.core.attribution import Attribution
+from auditkit.core.subject import FloatArray, IntArray
+from auditkit.methods.explain.additivity import checked
+from auditkit.methods.explain.game import BoolArray, Game, background_hash
+from auditkit.methods.explain.tree_models import read_trees
+from auditkit.methods.explain.tree_shap import tree_shapley
+from auditkit.methods.explain.tree_table import Ensemble
+
+DOUBLE, SINGLE = 1e-9, 1e-6  # of the largest output
+_MIXTURES = 256
+_PROBES = 64
+
+
+class Structure(Protocol):
+    """Outputs that are sums over parts whose Shapley values are known."""
+
+    @property
+    def single(self) -> bool:
+        """Whether the model itself adds up in single precision."""
+        ...
+
+    def evaluate(self, matrix: FloatArray) -> FloatArray:
+        """``(m, k)`` outputs."""
+        ...
+
+    def shapley(self, rows: FloatArray, background: FloatArray, player_of: IntArray, players: int) -> FloatArray:
+        """``(n, players, k)`` values."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trees:
+    """An ensemble of trees."""
+
+    ensemble: Ensemble
+
+    @property
+    def single(self) -> bool:
+        """Whether the library adds up in single precision."""
+        return self.ensemble.single
+
+    def evaluate(self, matrix: FloatArray) -> FloatArray:
+        """``(m, k)`` sums over the trees."""
+        return self.ensemble.evaluate(matrix)
+
+    def shapley(self, rows: FloatArray, background: FloatArray, player_of: IntArray, players: int) -> FloatArray:
+        """``(n, players, k)``; see :func:`tree_shapley`."""
+        return tree_shapley(self.ensemble, rows, background, player_of, players)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A linear model ``coefficients (k, f)``."""
+
+    coefficients: FloatArray
+    single: bool = False
+
+    def evaluate(self, matrix: FloatArray) -> FloatArray:
+        """``(m, k)`` weighted sums."""
+        return matrix @ self.coefficients.T
+
+    def shapley(self, rows: FloatArray, background: FloatArray, player_of: IntArray, players: int) -> FloatArray:
+        """``(n, players, k)``: coefficient times distance from the background's mean, in closed form."""
+        parts = (rows - background.mean(axis=0))[:, :, None] * self.coefficients.T[None]
+        values = np.zeros((len(rows), players, len(self.coefficients)))
+        for column, player in enumerate(player_of):
+            values[:, player] += parts[:, column]
+        return values
+
+
+def structure_of(model: Any) -> tuple[str, Structure, Callable[[Any], FloatArray]] | None:
+    """What a fitted model is made of: a name, the structure and the encoder of its inputs; ``None`` when unknown."""
+    read = read_trees(model)
+    if read is not None:
+        return "trees", Trees(ensemble=read[0]), read[1]
+    encoders: list[Any] = []
+    while hasattr(model, "steps"):
+        encoders.extend(step for _, step in model.steps[:-1] if step not in (None, "passthrough"))
+        model = model.steps[-1][1]
+    if getattr(model, "coef_", None) is None or np.ndim(model.coef_) > 2 or hasattr(model.coef_, "toarray"):
+        return None
+    line = Line(coefficients=np.atleast_2d(np.asarray(model.coef_, dtype=np.float64)))
+
+    def encode(inputs: Any) -> FloatArray:
+        for step in encoders:
+            inputs = step.transform(inputs)
+        return np.asarray(inputs.toarray() if hasattr(inputs, "toarray") else inputs, dtype=np.float64)
+
+    return "linear", line, encode
+
+
+def explain_structure(game: Game, model: Any, seed: int = 0) -> Attribution:
+    """Exact Shapley values of ``game`` from the structure of ``model``.
+
+    Returns:
+        Status ``exact``; ``params["precision"]`` is ``double`` (checked to 1e-9 of the largest output) or ``single``
+        (1e-6), and ``diagnostics["structure_gap"]`` the largest gap to the model found.
+
+    Raises:
+        ValueError: The structure is unknown, features are mixed before it, or it does not give the model's outputs.
+    """
+    found = structure_of(model)
+    if found is None:
+        raise ValueError("the model is neither made of trees that can be read nor linear")
+    name, structure, encode = found
+    rows, background = encode(game.to_model(game.rows)), encode(game.to_model(game.background))
+    if len(rows) != len(game.rows) or rows.ndim != 2 or rows.shape[1] != background.shape[1]:
+        raise ValueError("the steps before the model change the rows")
+    player_of = _owners(game, encode, rows, background, seed)
+    base, prediction = game.outputs(game.background), game.outputs(game.rows)
+    masks, ours, theirs = _drawn(game, seed)
+    mixed = np.where(masks[:, player_of], rows[ours], background[theirs])
+    raw = structure.evaluate(np.concatenate([background, rows, mixed]))
+    asked = np.concatenate([base, prediction, game.mixtures(masks, ours, theirs)])
+    link, gap = _link(raw, asked)
+    limit = (SINGLE if structure.single else DOUBLE) * max(float(np.abs(asked).max()), 1e-300)
+    if not gap <= limit:
+        raise ValueError(f"the output is not a sum over the {name}: it is off by {gap:.3g} (limit {limit:.3g})")
+    values = structure.shapley(rows, background, player_of, len(game.groups)) @ link
+    return checked(
+        Attribution(
+            values=values,
+            prediction=prediction,
+            base_values=np.repeat(base.mean(axis=0)[None, :], len(prediction), axis=0),
+            method=f"shapley.{name}",
+            output_space="value",
+            output_names=tuple(f"output {j}" for j in range(prediction.shape[1])),
+            feature_names=game.names,
+            status="exact",
+            params={
+                "background_rows": len(base),
+                "background_use": f"all {len(base)} background rows for every row",
+                "precision": "single" if structure.single else "double",
+            },
+            n_evals=len(asked),
+            masker="background rows (interventional)",
+            background_hash=background_hash(game.background),
+            diagnostics={"structure_gap": gap},
+        ),
+        base.mean(axis=0),
+    )
+
+
+def _drawn(game: Game, seed: int) -> tuple[BoolArray, IntArray, IntArray]:
+    rng = np.random.default_rng(seed)
+    masks = rng.random((_MIXTURES, len(game.groups))) < rng.random((_MIXTURES, 1))
+    ours = rng.integers(len(game.rows), size=_MIXTURES)
+    return np.asarray(masks), ours, rng.integers(len(game.background), size=_MIXTURES)
+
+
+def _link(raw: FloatArray, asked: FloatArray) -> tuple[FloatArray, float]:
+    """The matrix ``(k of the structure, k asked)`` of the affine map between two outputs, and the largest gap left."""
+    from scipy import linalg
+
+    centre = raw.mean(axis=0)
+    scale = float(np.abs(raw - centre).max()) or 1.0
+    wanted = asked - asked.mean(axis=0)
+    link = linalg.lstsq((raw - centre) / scale, wanted, cond=1e-10)[0] / scale
+    gap = float(np.abs((raw - centre) @ link - wanted).max())
+    return np.asarray(link), gap
+
+
+def _owners(
+    game: Game, encode: Callable[[Any], FloatArray], rows: FloatArray, background: FloatArray, seed: int
+) -> IntArray:
+    """The player of each encoded column.
+
+    Raises:
+        ValueError: A column depends on several players.
+    """
+    plain = game.player_of
+    same = not hasattr(game.rows, "columns") and rows.shape == game.rows.shape
+    if same and np.array_equal(rows, game.rows, equal_nan=True) and np.array_equal(background, game.background, True):
+        return plain
+    rng = np.random.default_rng(seed)
+    size = max(_PROBES, len(game.rows) if len(game.rows) < _PROBES else 0)
+    ours = np.arange(size) % len(game.rows)
+    owner = np.full(rows.shape[1], -1, dtype=np.int64)
+    for player in range(len(game.groups)):
+        masks = np.ones((size, len(game.groups)), dtype=np.bool_)
+        masks[:, player] = False
+        sources = rng.integers(len(game.background), size=size)
+        changed = encode(game.to_model(game.mixed(masks, ours, sources)))
+        kept = (changed == rows[ours]) | (np.isnan(changed) & np.isnan(rows[ours]))
+        moved = ~kept.all(axis=0)
+        if (moved & (owner >= 0)).any():
+            raise ValueError("a step before the model mixes features")
+        owner[moved] = player
+    return np.where(owner < 0, 0, owner)  # columns that nothing moves count for nobody

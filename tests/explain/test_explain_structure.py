@@ -1,0 +1,275 @@
+"""Exact values from the structure of a model, against enumeration of the model itself; wrong structures are refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import make_classification
+from sklearn.decomposition import PCA
+from sklearn.ensemble import (
+    AdaBoostClassifier,
+    AdaBoostRegressor,
+    BaggingClassifier,
+    BaggingRegressor,
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    IsolationForest,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier
+
+from auditkit.core.errors import AuditkitError
+from auditkit.methods.explain import shapley_values
+from auditkit.methods.explain.game import make_game
+from auditkit.methods.explain.shap_engine import explain_scores
+from auditkit.methods.explain.structure_engine import explain_structure
+from auditkit.methods.explain.tree_models import read_trees
+from auditkit.methods.explain.tree_shap import tree_shapley
+
+F = 6
+
+
+def data(classes, missing=False):
+    x, y = make_classification(
+        500, F, n_informative=5, n_redundant=0, n_classes=classes, n_clusters_per_class=1, random_state=2
+    )
+    rng = np.random.default_rng(0)
+    if missing:
+        x[rng.random(x.shape) < 0.15] = np.nan
+    return x, y
+
+
+def agrees(model, ask, x, limit=1e-9):
+    """Values of the structure equal enumeration of the model; sums equal the model's own output."""
+    rows, background = x[:6], x[200:230]
+    game = make_game(ask, rows, background)
+    found = explain_structure(game, model)
+    assert found.status == "exact"
+    assert found.params["precision"] == "double"
+    truth = shapley_values(ask, rows, background, estimator="exact", budget=1)
+    np.testing.assert_allclose(found.values, truth.values, atol=limit)
+    assert found.diagnostics["additivity_residual"] <= limit * max(1.0, np.abs(found.prediction).max())
+    np.testing.assert_allclose(found.base_values[0], truth.base_values[0], atol=limit)
+
+
+CLASSIFIERS = [
+    (DecisionTreeClassifier(random_state=0), "predict_proba", True),
+    (ExtraTreeClassifier(random_state=0), "predict_proba", False),
+    (RandomForestClassifier(6, random_state=0), "predict_proba", True),
+    (ExtraTreesClassifier(6, max_depth=6, random_state=0), "predict_proba", True),
+    (GradientBoostingClassifier(n_estimators=8, random_state=0), "decision_function", False),
+    (HistGradientBoostingClassifier(max_iter=8, random_state=0), "decision_function", True),
+    (
+        AdaBoostClassifier(DecisionTreeClassifier(max_depth=3), n_estimators=6, random_state=0),
+        "decision_function",
+        False,
+    ),
+    (BaggingClassifier(n_estimators=5, max_features=0.7, random_state=0), "predict_proba", True),
+    (make_pipeline(StandardScaler(), RandomForestClassifier(5, random_state=0)), "predict_proba", False),
+    (
+        make_pipeline(SimpleImputer(), GradientBoostingClassifier(n_estimators=5, random_state=0)),
+        "decision_function",
+        True,
+    ),
+]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize(
+    ("model", "output", "takes_missing"), CLASSIFIERS, ids=[type(row[0]).__name__ + row[1][:4] for row in CLASSIFIERS]
+)
+def test_every_tree_classifier(model, output, takes_missing, classes):
+    for missing in (False, True) if takes_missing else (False,):
+        x, y = data(classes, missing)
+        model.fit(x, y)
+        agrees(model, getattr(model, output), x)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        DecisionTreeRegressor(random_state=0),
+        RandomForestRegressor(5, random_state=0),
+        ExtraTreesRegressor(5, random_state=0),
+        GradientBoostingRegressor(n_estimators=8, random_state=0),
+        HistGradientBoostingRegressor(max_iter=8, random_state=0),
+        BaggingRegressor(n_estimators=5, random_state=0),
+        LinearRegression(),
+        make_pipeline(StandardScaler(), Ridge()),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_every_regressor(model):
+    x, y = data(2)
+    target = 100.0 * x[:, 0] * x[:, 1] + y
+    agrees(model.fit(x, target), model.predict, x, 1e-8)
+
+
+def test_several_outputs_of_a_forest():
+    x, _ = data(2)
+    model = RandomForestRegressor(5, random_state=0).fit(x, x[:, :2] ** 2)
+    agrees(model, model.predict, x)
+
+
+def test_histogram_boosting_with_categories_numbered_and_named_and_missing():
+    x, _ = data(2, missing=True)
+    rng = np.random.default_rng(4)
+    x[:, 2] = rng.integers(0, 7, len(x))
+    y = (np.isin(x[:, 2], [1, 4, 6]) ^ (np.nan_to_num(x[:, 0]) > 0)).astype(int)
+    numbered = HistGradientBoostingClassifier(max_iter=10, categorical_features=[2], random_state=0).fit(x, y)
+    x[3, 2] = np.nan  # missing, though never so in training
+    agrees(numbered, numbered.decision_function, x)
+
+    table = pd.DataFrame(x, columns=list("abcdef"))
+    table["c"] = pd.Categorical.from_codes(np.nan_to_num(x[:, 2]).astype(int), list("tuvwxyz"))
+    named = HistGradientBoostingClassifier(max_iter=10, random_state=0).fit(table, y)
+    assert named.is_categorical_.any()
+    agrees_table(named, named.decision_function, table)
+
+
+def agrees_table(model, ask, table):
+    rows = table.iloc[:5].reset_index(drop=True)
+    background = table.iloc[200:215].reset_index(drop=True)
+    found = explain_structure(make_game(ask, rows, background), model)
+    truth = shapley_values(ask, rows, background, estimator="exact", budget=1)
+    assert found.feature_names == tuple(table.columns)
+    np.testing.assert_allclose(found.values, truth.values, atol=1e-9)
+
+
+@pytest.mark.parametrize("last", ["forest", "line"])
+def test_a_pipeline_with_one_hot_columns_gives_values_of_the_original_features(last):
+    x, y = data(2)
+    table = pd.DataFrame(x, columns=list("abcdef"))
+    table["city"] = np.random.default_rng(1).choice(["oslo", "rome", "lima"], len(x))
+    coder = make_column_transformer(
+        (OneHotEncoder(sparse_output=True), ["city"]), (StandardScaler(), list("abc")), remainder="drop"
+    )
+    end = RandomForestClassifier(6, random_state=0) if last == "forest" else LogisticRegression()
+    model = make_pipeline(coder, end).fit(table, y)
+    agrees_table(model, model.predict_proba if last == "forest" else model.decision_function, table)
+
+
+def test_grouped_columns_move_together():
+    x, y = data(2)
+    model = RandomForestClassifier(8, random_state=0).fit(x, y)
+    groups = [(0, 3), (1,), (2, 4, 5)]
+    found = explain_structure(make_game(model.predict_proba, x[:5], x[100:140], groups), model)
+    truth = shapley_values(model.predict_proba, x[:5], x[100:140], groups=groups, budget=10_000)
+    np.testing.assert_allclose(found.values, truth.values, atol=1e-12)
+
+
+def test_deep_trees_are_settled_alike_by_table_and_by_pairs(monkeypatch):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(900, 20))
+    model = DecisionTreeRegressor(random_state=0).fit(x, rng.normal(size=900))
+    ensemble, _ = read_trees(model)
+    table = tree_shapley(ensemble, x[:20], x[500:560], np.arange(20), 20)
+    monkeypatch.setattr("auditkit.methods.explain.tree_shap._TABLED_PLAYERS", 5)
+    pairs = tree_shapley(ensemble, x[:20], x[500:560], np.arange(20), 20)
+    np.testing.assert_allclose(table, pairs, atol=1e-12)
+    np.testing.assert_allclose(
+        table.sum(axis=1)[:, 0], model.predict(x[:20]) - model.predict(x[500:560]).mean(), atol=1e-10
+    )
+
+
+def test_the_whole_background_counts_and_repeats_count_twice():
+    x, y = data(2)
+    model = GradientBoostingClassifier(n_estimators=10, random_state=0).fit(x, y)
+    game = make_game(model.decision_function, x[:4], np.repeat(x[100:400], [1, 2, 3] * 100, axis=0))
+    found = explain_structure(game, model)
+    weighted = sum(
+        explain_structure(make_game(model.decision_function, x[:4], x[100:400][k::3]), model).values * (k + 1) / 6
+        for k in range(3)
+    )
+    np.testing.assert_allclose(found.values, weighted, atol=1e-12)
+
+
+REFUSED = [
+    (GradientBoostingClassifier(n_estimators=5), lambda m: m.predict_proba, "not a sum over the trees"),
+    (AdaBoostClassifier(n_estimators=5), lambda m: m.predict_proba, "not a sum over the trees"),
+    (LogisticRegression(), lambda m: m.predict_proba, "not a sum over the linear"),
+    (make_pipeline(PCA(3), RandomForestClassifier(4)), lambda m: m.predict_proba, "a step before the model mixes"),
+    (make_pipeline(PCA(3), LinearRegression()), lambda m: m.predict, "a step before the model mixes"),
+]
+
+
+@pytest.mark.parametrize(("model", "output", "why"), REFUSED, ids=range(len(REFUSED)))
+def test_outputs_that_the_structure_does_not_give_are_refused_and_evaluated(model, output, why):
+    x, y = data(2)
+    ask = output(model.fit(x, y))
+    game = make_game(ask, x[:4], x[200:220])
+    with pytest.raises(ValueError, match=why):
+        explain_structure(game, model)
+    with pytest.raises(AuditkitError, match="AK465 no structure of this model gives its outputs"):
+        explain_scores(game, model=model, space="value", column=None, budget=2000, engine="structure")
+    found = explain_scores(game, model=model, space="value", column=None, budget=2000)
+    assert found.params["engine"] == "shapley.exact"
+    np.testing.assert_allclose(found.values, shapley_values(ask, x[:4], x[200:220], budget=2000).values, atol=1e-12)
+
+
+def test_outputs_that_are_no_sum_of_trees_still_add_up():
+    x, y = data(2)
+    for model, output in (
+        (AdaBoostRegressor(n_estimators=5), "predict"),
+        (IsolationForest(n_estimators=10), "score_samples"),
+    ):
+        ask = getattr(model.fit(x, y), output)
+        found = explain_scores(make_game(ask, x[:4], x[200:220]), model=model, space="value", column=None, budget=2000)
+        assert found.status == "exact"
+        assert found.diagnostics["additivity_residual"] < 1e-12
+
+
+def test_planted_faults_are_caught():
+    """One leaf moved, one threshold shifted, one feature swapped: none passes for the model."""
+    x, y = data(2)
+    model = GradientBoostingClassifier(n_estimators=4, random_state=0).fit(x, y)
+    game = make_game(model.decision_function, x[:60], x[200:260])
+    assert explain_structure(game, model).status == "exact"
+    whole = read_trees(model)[0]
+    for fault in ("value", "threshold", "feature"):
+        tree = whole.trees[0]
+        changed = getattr(tree, fault).copy()
+        if fault == "value":
+            changed[-1] += 1e-5
+        elif fault == "threshold":
+            changed[0] += 0.5
+        else:
+            changed[0] = (changed[0] + 1) % F
+        wrong = replace(whole, trees=(replace(tree, **{fault: changed}), *whole.trees[1:]))
+
+        def broken(_, wrong=wrong):
+            return wrong, lambda inputs: np.asarray(inputs, dtype=np.float64)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("auditkit.methods.explain.structure_engine.read_trees", broken)
+            with pytest.raises(ValueError, match="not a sum over the trees"):
+                explain_structure(game, model)
+
+
+def test_boosters_through_their_public_tables():
+    xgboost = pytest.importorskip("xgboost")
+    lightgbm = pytest.importorskip("lightgbm")
+    for classes in (2, 3):
+        x, y = data(classes, missing=True)
+        theirs = xgboost.XGBClassifier(n_estimators=10, max_depth=4).fit(x, y)
+
+        def margin(m, model=theirs):
+            return model.predict(m, output_margin=True)
+
+        found = explain_structure(make_game(margin, x[:5], x[200:230]), theirs)
+        assert found.params["precision"] == "single"
+        truth = shapley_values(margin, x[:5], x[200:230], estimator="exact", budget=1)
+        np.testing.assert_allclose(found.values, truth.values, atol=1e-5)
+        light = lightgbm.LGBMClassifier(n_estimators=10, verbose=-1).fit(x, y)
+        agrees(light, lambda m, model=light: model.predict(m, raw_score=True), x)
