@@ -163,8 +163,8 @@ def test_forest_on_an_array_uses_its_trees_and_regression_and_margins_work():
     y = (x[:, 0] + x[:, 1] > 0).astype(int)
     cases = [
         (RandomForestClassifier(10, max_depth=4, random_state=0).fit(x, y), y, "shapley.trees"),
-        (LinearSVC().fit(x, y), y, "shap.LinearExplainer"),
-        (LinearRegression().fit(x, x[:, 0] * 2), x[:, 0] * 2, "shap.LinearExplainer"),
+        (LinearSVC().fit(x, y), y, "shapley.linear"),
+        (LinearRegression().fit(x, x[:, 0] * 2), x[:, 0] * 2, "shapley.linear"),
         (RandomForestClassifier(10, max_depth=4, random_state=0).fit(x, y + (x[:, 2] > 0)), y, "shapley.trees"),
     ]
     for model, target, engine in cases:
