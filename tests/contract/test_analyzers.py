@@ -24,6 +24,7 @@ BUDGETS = {
     "fairness.scores": {"resamples": 40, "permutations": 19},
     "explain.shap": {"max_rows": 12, "max_background": 10},
     "explain.disparity": {"max_rows": 60, "max_background": 10, "budget": 64, "permutations": 99},
+    "explain.proxies": {"max_rows": 60, "max_background": 10, "budget": 64},
     "explain.lime": {"max_rows": 4, "samples": 200, "seeds": 2},
     "explain.saliency": {"max_rows": 12, "draws": 2},
     "robustness.adversarial": {"max_rows": 12},

@@ -8,25 +8,27 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from auditkit.methods.data.joint_model import out_of_fold_probabilities
-from auditkit.methods.data.predictability import (
+from auditkit.methods.data.rows import find_duplicates, row_digests, shared_rows
+from auditkit.methods.joint_model import out_of_fold_probabilities
+from auditkit.stats.estimate import Estimate, undefined
+from auditkit.stats.intervals import wilson
+from auditkit.stats.linearised import Design
+from auditkit.stats.predictability import (
     cross_validated_auc,
+    feature_auc,
     fold_codes,
     folded_auc,
     folded_rank_correlation,
     largest,
     out_of_fold_rates,
+    target_of,
 )
-from auditkit.methods.data.rows import find_duplicates, row_digests, shared_rows
-from auditkit.stats.estimate import Estimate, undefined
-from auditkit.stats.intervals import wilson
-from auditkit.stats.linearised import Design
 from auditkit.stats.ranking import auc
 
 
-@pytest.mark.parametrize("module", ["rows", "predictability"])
+@pytest.mark.parametrize("module", ["methods.data.rows", "stats.predictability"])
 def test_documented_examples_hold(module):
-    result = doctest.testmod(importlib.import_module(f"auditkit.methods.data.{module}"))
+    result = doctest.testmod(importlib.import_module(f"auditkit.{module}"))
     assert result.attempted > 0
     assert result.failed == 0
 
@@ -193,3 +195,34 @@ def test_clusters_widen_the_cross_validated_interval():
     loose = cross_validated_auc(scores, target, fold).interval(0.95)
     assert "clustered" in tied.method
     assert tied.high - tied.low > 1.5 * (loose.high - loose.low)
+
+
+@pytest.mark.parametrize("lost_by", ["one group", "nobody", "all alike"])
+def test_that_a_number_is_missing_may_give_a_group_away(lost_by):
+    rng = np.random.default_rng(3)
+    n = 600
+    group = rng.choice(["a", "b"], n)
+    values = rng.normal(size=n)
+    chance = {"one group": np.where(group == "a", 0.4, 0.02), "nobody": 0.0, "all alike": 0.2}[lost_by]
+    values[rng.random(n) < chance] = np.nan
+    target = target_of(group, rng, min_rows=20)
+    found = feature_auc(values, False, target)
+    if lost_by == "one group":
+        absent = np.isnan(values)
+        assert found.value == pytest.approx(roc_auc_score(group == "a", absent), abs=1e-12)
+        assert found.interval(0.95).low > 0.6
+    else:
+        assert found.interval(0.95).low == 0.5
+
+
+def test_groups_to_tell_apart():
+    rng = np.random.default_rng(4)
+    values = np.array(["a"] * 40 + ["b"] * 40 + ["c"] * 5)
+    target = target_of(values, rng, min_rows=20)
+    assert target.names == ("a", "b")
+    assert target.codes.tolist() == [0] * 40 + [1] * 40 + [2] * 5
+    assert target_of(values[:45], rng, min_rows=20) is None
+    assert target_of(values[:40], rng, min_rows=20) is None
+    assert feature_auc(np.full(85, np.nan), False, target).value == 0.5
+    assert feature_auc(np.arange(85.0), False, target).value == 1.0
+    assert feature_auc(np.zeros(85), True, target).value == 0.5

@@ -14,19 +14,17 @@ from auditkit.core.analyzer import Context, Note, Produced
 from auditkit.core.errors import MissingExtra
 from auditkit.core.evidence import MISSING_GROUP, Measurement, Table
 from auditkit.core.subject import FloatArray, IntArray, Subject
-from auditkit.methods.data.predictability import (
-    constant_auc,
-    cross_validated_auc,
-    fold_codes,
-    folded_auc,
-    folded_rank_correlation,
-    largest,
-    out_of_fold_rates,
-)
 from auditkit.stats.estimate import Estimate, undefined
 from auditkit.stats.linearised import Design
+from auditkit.stats.predictability import (
+    Target,
+    cross_validated_auc,
+    feature_auc,
+    folded_rank_correlation,
+    largest,
+    target_of,
+)
 
-FOLDS = 5
 ALL = "(all features)"
 
 
@@ -40,27 +38,17 @@ class Limits:
     min_group_rows: int
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What is predicted: codes ``(n,)`` of ``names``, the rows used, and folds of those rows."""
-
-    names: tuple[str, ...]
-    codes: IntArray
-    rows: IntArray
-    fold: IntArray
-    design: Design
-
-
 def proxies(subject: Subject, table: Columns, context: Context, limits: Limits) -> Iterator[Produced]:
     """AUC of telling the groups of each sensitive column apart, by each feature and by all of them together."""
     for column, values in subject.test.sensitive.items():
         known = np.flatnonzero(values != MISSING_GROUP)
-        target = _target(subject, context, values[known], known, limits)
-        if target is None:
+        found_target = _target(subject, context, values[known], known, limits)
+        if found_target is None:
             yield Note(
                 f"No proxy strength for {column}: fewer than two groups of {limits.min_group_rows} rows or more."
             )
             continue
+        target, rows = found_target
         itself = _is_the_column(table, column)
         if itself.any():
             names = ", ".join(name for name, same in zip(table.names, itself, strict=True) if same)
@@ -69,8 +57,8 @@ def proxies(subject: Subject, table: Columns, context: Context, limits: Limits) 
         for place, feature in enumerate(table.names):
             context.check_deadline()
             if not itself[place]:
-                found[feature] = _feature_auc(table, place, target)
-        together = _joint(table, ~itself, target, context, limits)
+                found[feature] = feature_auc(table.test[rows, place], bool(table.categorical[place]), target)
+        together = _joint(table, ~itself, target, rows, context, limits)
         for feature, estimate in {**found, ALL: together}.items():
             yield _measurement("proxy_auc", feature, estimate, limits.level, over=(column,))
         yield _ranking(f"proxies_{column}", f"Features that tell the groups of {column} apart", found, limits.level)
@@ -94,13 +82,14 @@ def leaks(subject: Subject, table: Columns, context: Context, limits: Limits) ->
             yield Note("Rank correlation with the target is measured for numbers, not for categories.")
     else:
         labels = np.array(subject.classes)[y]
-        target = _target(subject, context, labels, np.arange(subject.test.n, dtype=np.int64), limits)
-        if target is None:
+        found_target = _target(subject, context, labels, np.arange(subject.test.n, dtype=np.int64), limits)
+        if found_target is None:
             yield Note(f"No leakage check: fewer than two classes of {limits.min_group_rows} rows or more.")
             return
+        target, rows = found_target
         for place, feature in enumerate(table.names):
             context.check_deadline()
-            found[feature] = _feature_auc(table, place, target)
+            found[feature] = feature_auc(table.test[rows, place], bool(table.categorical[place]), target)
     for feature, estimate in found.items():
         yield _measurement(name, feature, estimate, limits.level)
     if found:
@@ -109,57 +98,30 @@ def leaks(subject: Subject, table: Columns, context: Context, limits: Limits) ->
 
 def _target(
     subject: Subject, context: Context, values: npt.NDArray[np.str_], rows: IntArray, limits: Limits
-) -> Target | None:
-    """Groups large enough to be told apart; smaller ones stay in the rest."""
+) -> tuple[Target, IntArray] | None:
+    """Groups large enough to be told apart, and the rows used."""
     picked = context.sample_rows(len(rows), limits.max_rows)
-    names, codes = np.unique(values[picked], return_inverse=True)
-    kept = np.flatnonzero(np.bincount(codes, minlength=len(names)) >= limits.min_group_rows)
-    if len(kept) == 0 or len(names) < 2:
-        return None
-    if len(names) == 2:
-        if len(kept) < 2:
-            return None
-        kept = kept[1:]  # one side says all: the other is its complement
-    lookup = np.full(len(names), len(kept), dtype=np.int64)
-    lookup[kept] = np.arange(len(kept))
     part = rows[picked]
     design = Design(subject.test.weights, subject.test.clusters).take(part)
-    fold = fold_codes(codes.astype(np.int64), FOLDS, context.rng, design.clusters)
-    return Target(tuple(str(name) for name in names[kept]), lookup[codes], part, fold, design)
+    target = target_of(values[picked], context.rng, min_rows=limits.min_group_rows, design=design)
+    return None if target is None else (target, part)
 
 
-def _feature_auc(table: Columns, place: int, target: Target) -> Estimate:
-    values = table.test[target.rows, place]
-    sides = [target.codes == code for code in range(len(target.names))]
-    if table.categorical[place]:
-        categories = np.where(np.isnan(values), -1.0, values).astype(np.int64)
-        if (categories == categories[0]).all():
-            return largest([constant_auc(side, target.design) for side in sides])
-        rates = [out_of_fold_rates(categories, side, target.fold, target.design.weights) for side in sides]
-        return largest(
-            [
-                cross_validated_auc(rate, side, target.fold, target.design)
-                for rate, side in zip(rates, sides, strict=True)
-            ]
-        )
-    if np.isnan(values).all() or np.nanmin(values) == np.nanmax(values):
-        return largest([constant_auc(side, target.design) for side in sides])
-    return largest([folded_auc(values, side, target.design) for side in sides])
-
-
-def _joint(table: Columns, wanted: npt.NDArray[np.bool_], target: Target, context: Context, limits: Limits) -> Estimate:
+def _joint(
+    table: Columns, wanted: npt.NDArray[np.bool_], target: Target, rows: IntArray, context: Context, limits: Limits
+) -> Estimate:
     """All features together, by a small boosted-tree model out of fold."""
     if importlib.util.find_spec("sklearn") is None:
         return undefined(MissingExtra.of("sklearn", "scikit-learn").sentence())
     usable = wanted & ~np.all(np.isnan(table.test), axis=0)
     if not usable.any():
         return undefined("there is no feature left")
-    from auditkit.methods.data.joint_model import out_of_fold_probabilities
+    from auditkit.methods.joint_model import out_of_fold_probabilities
 
     context.check_deadline()
-    part = context.sample_rows(len(target.rows), limits.joint_max_rows)
+    part = context.sample_rows(len(rows), limits.joint_max_rows)
     design, fold, codes = target.design.take(part), target.fold[part], target.codes[part]
-    matrix: FloatArray = table.test[np.ix_(target.rows[part], np.flatnonzero(usable))]
+    matrix: FloatArray = table.test[np.ix_(rows[part], np.flatnonzero(usable))]
     probabilities = out_of_fold_probabilities(matrix, codes, fold, context.seed, design.weights)
     sides = [
         cross_validated_auc(probabilities[:, code], codes == code, fold, design) for code in range(len(target.names))

@@ -95,6 +95,15 @@ def background_rows(context: Context, n: int, limit: int) -> IntArray:
     return np.sort(rng.choice(n, size=limit, replace=False)).astype(np.int64)
 
 
+def stand_in_columns(
+    column: str, names: tuple[str, ...], groups: tuple[str | None, ...]
+) -> np.typing.NDArray[np.bool_]:
+    """``(f,)`` features that are the sensitive column itself, or its one-hot columns."""
+    wanted = column.casefold()
+    same = [wanted in (name.casefold(), (group or "").casefold()) for name, group in zip(names, groups, strict=True)]
+    return np.array(same, dtype=np.bool_)
+
+
 def _positive(subject: Subject) -> int | None:
     if subject.task != "binary":
         return None

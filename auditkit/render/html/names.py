@@ -67,6 +67,18 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "attribution at equal score",
         "how far a feature moves the output, up or down, among rows of equal score",
     ),
+    "proxy_use": (
+        "proxy in use",
+        "how well a feature gives a sensitive column away, times how much the model uses it; 1 is a copy used alone",
+    ),
+    "group_auc_of_features": (
+        "groups told by all features",
+        "how well all features together give a sensitive column away; 0.5 is not at all",
+    ),
+    "group_auc_of_attributions": (
+        "groups told by reasons",
+        "how well the attributions of a row give its group away; 0.5 is equal treatment",
+    ),
     "disparity_p_value": (
         "p-value of other reasons",
         "the chance of such gaps if groups of equal score were exchangeable; small says that reasons differ",

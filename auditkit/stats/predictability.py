@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -170,6 +171,77 @@ def largest(estimates: Sequence[Estimate]) -> Estimate:
         return Interval(low=low, high=max(high, low), level=level, method="largest-of-several")
 
     return Estimate(best.value, best.n, bounds, best.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Groups to tell apart: codes ``(n,)`` of ``names`` (the rest has the code after the last), folds and design."""
+
+    names: tuple[str, ...]
+    codes: IntArray
+    fold: IntArray
+    design: Design
+
+    def sides(self) -> list[BoolArray]:
+        """Each group against all others."""
+        return [self.codes == code for code in range(len(self.names))]
+
+
+def target_of(
+    values: npt.NDArray[np.str_], rng: np.random.Generator, *, min_rows: int, design: Design = PLAIN, folds: int = 5
+) -> Target | None:
+    """The groups of ``values (n,)`` with ``min_rows`` rows or more; smaller ones stay in the rest.
+
+    Of two groups one is kept: the other is its complement. ``None`` where nothing can be told apart.
+
+    >>> target_of(np.array(["a", "b"] * 20), np.random.default_rng(0), min_rows=10).names
+    ('b',)
+    """
+    names, codes = np.unique(values, return_inverse=True)
+    kept = np.flatnonzero(np.bincount(codes, minlength=len(names)) >= min_rows)
+    if len(kept) == 0 or len(names) < 2:
+        return None
+    if len(names) == 2:
+        if len(kept) < 2:
+            return None
+        kept = kept[1:]
+    lookup = np.full(len(names), len(kept), dtype=np.int64)
+    lookup[kept] = np.arange(len(kept))
+    fold = fold_codes(codes.astype(np.int64), folds, rng, design.clusters)
+    return Target(tuple(str(name) for name in names[kept]), lookup[codes], fold, design)
+
+
+def feature_auc(values: FloatArray, categorical: bool, target: Target) -> Estimate:
+    """How well one feature tells a group from the rest: the largest AUC of any group, 0.5 for none.
+
+    Numbers are judged by rank, categories by the group's share in the other folds. Where numbers are missing, that they
+    are is judged too: the larger of the two AUCs, with a lower limit that allows for the choice.
+
+    Args:
+        values: ``(n,)``; codes of categories, or numbers; NaN is missing.
+        categorical: Which of the two.
+        target: The groups.
+    """
+    sides = target.sides()
+    if categorical:
+        categories = np.where(np.isnan(values), -1.0, values).astype(np.int64)
+        if (categories == categories[0]).all():
+            return largest([constant_auc(side, target.design) for side in sides])
+        rates = [out_of_fold_rates(categories, side, target.fold, target.design.weights) for side in sides]
+        return largest(
+            [
+                cross_validated_auc(rate, side, target.fold, target.design)
+                for rate, side in zip(rates, sides, strict=True)
+            ]
+        )
+    absent = np.isnan(values)
+    found: list[Estimate] = []
+    if absent.any() and not absent.all():
+        told = [folded_auc(absent.astype(np.float64), side, target.design) for side in sides]
+        found = [estimate for estimate in told if estimate.interval(0.95) is not None]
+    if absent.all() or np.nanmin(values) == np.nanmax(values):
+        return largest(found or [constant_auc(side, target.design) for side in sides])
+    return largest([*(folded_auc(values, side, target.design) for side in sides), *found])
 
 
 def folded_rank_correlation(values: FloatArray, target: FloatArray) -> Estimate:
