@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import platform
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,6 +152,7 @@ def audit(  # the stable public surface: one argument for each thing that a call
     task: str | None = None,
     positive: Any = None,
     schema: Any = None,
+    constraints: Sequence[str] = (),
     analyzers: Settings = None,
     policy: PolicySource = None,
     recipe: TrainingRecipe | None = None,
@@ -174,7 +175,8 @@ def audit(  # the stable public surface: one argument for each thing that a call
         clusters: The person or site of each row ``(n,)``; intervals then respect it.
         task: ``binary``, ``multiclass`` or ``regression``; inferred when absent.
         positive: The label of the positive class of a binary task.
-        schema: Feature kinds where the inferred ones are wrong.
+        schema: Feature kinds, bounds, units and what may change, where the inferred ones are wrong.
+        constraints: Linear rules that every row of a table keeps, such as ``years_employed <= age - 16``.
         analyzers: Names or families, or a mapping name -> settings; ``None`` for all that run by default.
         policy: Rules to embed and judge by: path or mapping.
         recipe: How to train afresh (private training, comparisons).
@@ -204,6 +206,7 @@ def audit(  # the stable public surface: one argument for each thing that a call
         task=task,
         positive=positive,
         schema=schema,
+        constraints=constraints,
         recipe=recipe,
         tokenizer=tokenizer,
         device=resolved,

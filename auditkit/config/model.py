@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from auditkit.core.subject import FeatureKind, Task
+from auditkit.core.features import FeatureKind, Moves
+from auditkit.core.subject import Task
 from auditkit.core.toml_lines import line_of
 
 POLICY_KEYS = ("groups", "defaults", "rule", "waiver")
@@ -50,6 +51,12 @@ class FeatureSection(Section):
     categories: tuple[str, ...] = Field(default=(), description="the values that a category may take")
     group: str | None = Field(default=None, description="one-hot group that the column belongs to")
     immutable: bool = Field(default=False, description="an attack must not change it")
+    moves: Moves = Field(default="any", description="which way it may change: any, up or down")
+    scale: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="size of one unit of cost; absent: a standard deviation, or one change of category",
+    )
+    unit: str = Field(default="", description="what its values are counted in, for people")
 
 
 class DataSection(Section):
@@ -84,6 +91,9 @@ class DataSection(Section):
     inputs: Name = Field(default="inputs", description="npz only: name of the array that the model takes")
     features: dict[str, FeatureSection] = Field(
         default_factory=dict, alias="schema", description="feature name -> its kind and bounds"
+    )
+    constraints: tuple[Name, ...] = Field(
+        default=(), description='linear rules that every row keeps, as in ["years_employed <= age - 16"]'
     )
 
 

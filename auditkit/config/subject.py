@@ -65,6 +65,7 @@ def subject_from_config(config: Config, device: str = "cpu", *, allowed: tuple[P
             task=data.task,
             positive=data.positive,
             schema=_schema(data),
+            constraints=data.constraints,
             recipe=recipe,
             device=device,
             name=config.model.name or config.card.title or type(model).__name__,

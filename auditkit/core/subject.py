@@ -11,6 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.counted import CountedRows
+from auditkit.core.features import Constraint as Constraint
+from auditkit.core.features import Feature as Feature
+from auditkit.core.features import FeatureKind as FeatureKind
+from auditkit.core.features import Schema as Schema
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -19,7 +23,6 @@ StrArray = npt.NDArray[np.str_]
 Task = Literal["binary", "multiclass", "regression"]
 Modality = Literal["tabular", "image", "text", "sequence"]
 ScoreSpace = Literal["probability", "logit", "margin", "value"]
-FeatureKind = Literal["numeric", "integer", "categorical", "boolean", "onehot", "datetime", "pixel", "token", "text"]
 
 
 @runtime_checkable
@@ -80,37 +83,6 @@ class Differentiable(Protocol):
     def logits(self, tensor: Any) -> Any:
         """Differentiable class logits ``(n, k)``."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Feature:
-    """One feature: its kind, its bounds as observed or declared, whether an attack may change it."""
-
-    name: str
-    kind: FeatureKind
-    low: float | None = None
-    high: float | None = None
-    categories: tuple[str, ...] = ()
-    group: str | None = None
-    immutable: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Schema:
-    """The features, in the order of the model's input columns."""
-
-    features: tuple[Feature, ...] = ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Feature names in order."""
-        return tuple(feature.name for feature in self.features)
-
-    def __getitem__(self, name: str) -> Feature:
-        for feature in self.features:
-            if feature.name == name:
-                return feature
-        raise KeyError(name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy.typing as npt
@@ -36,6 +37,7 @@ def make_subject(
     task: str | None = None,
     positive: Any = None,
     schema: Any = None,
+    constraints: Sequence[str] = (),
     recipe: TrainingRecipe | None = None,
     tokenizer: Any = None,
     device: str = "auto",
@@ -55,6 +57,7 @@ def make_subject(
         task: ``binary``, ``multiclass`` or ``regression``; inferred from model and labels.
         positive: The positive class of a binary task; needed when it cannot be told.
         schema: Overrides of inferred feature kinds, e.g. ``{"zip": "categorical", "age": {"immutable": True}}``.
+        constraints: Linear rules that every row of a table keeps, e.g. ``["years_employed <= age - 16"]``.
         recipe: How to train the model afresh.
         tokenizer: Texts -> token ids, for a torch module on texts.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -92,7 +95,7 @@ def make_subject(
         training = split(train_rows, train_y, sensitive=train_sensitive)
         same_columns(test.inputs, training.inputs)
     probe(adapted, test)
-    rules = make_schema([part.inputs for part in (training, test) if part is not None], kind, schema)
+    rules = make_schema([part.inputs for part in (training, test) if part is not None], kind, schema, constraints)
     return Subject(
         name=str(name),
         model=adapted,

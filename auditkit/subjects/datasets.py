@@ -94,11 +94,13 @@ def infer_modality(inputs: Any, wanted: str | None, *, token_model: bool = False
     return found
 
 
-def make_schema(splits: Sequence[Any], modality: Modality, override: Any = None) -> Schema:
-    """The schema of the splits' inputs; ``override`` is for tables."""
+def make_schema(
+    splits: Sequence[Any], modality: Modality, override: Any = None, constraints: Sequence[str] = ()
+) -> Schema:
+    """The schema of the splits' inputs; ``override`` and ``constraints`` are for tables."""
     if modality == "tabular":
-        return infer_schema(splits, override)
-    if override is not None:
+        return infer_schema(splits, override, constraints)
+    if override is not None or constraints:
         raise UsageError("AK225", f"schema= is for tables; this data is of modality {modality}", where="schema")
     if modality == "image":
         return image_schema(splits)

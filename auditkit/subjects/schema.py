@@ -11,23 +11,27 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.errors import UsageError
+from auditkit.core.features import parse_constraint
 from auditkit.core.registry import nearest
-from auditkit.core.subject import Feature, FeatureKind, Schema
+from auditkit.core.subject import Constraint, Feature, FeatureKind, Schema
 
 KINDS: tuple[str, ...] = get_args(FeatureKind)
 TEXT_DISTINCT = 50  # a string column with more distinct values than this, most of them rare, is text
 
 
-def infer_schema(frames: Sequence[Any], override: Any = None) -> Schema:
+def infer_schema(frames: Sequence[Any], override: Any = None, constraints: Sequence[str] = ()) -> Schema:
     """The schema of tables with the same columns.
 
     Args:
         frames: DataFrames (or 2-D arrays) of the splits; bounds and categories are those seen in any of them.
         override: ``None``, a :class:`Schema`, or name -> kind, :class:`Feature` or mapping of its fields.
+        constraints: Linear rules between features, such as ``"years_employed <= age - 16"``.
 
     Raises:
-        UsageError: AK207 duplicate column names, AK208 columns of an unknown type, AK225 a wrong override.
+        UsageError: AK207 duplicate column names, AK208 columns of an unknown type, AK225 a wrong override, AK575 a
+            wrong field of a feature, AK576 or AK577 a constraint that cannot be read or kept.
     """
+    rules = tuple(rule for line in constraints for rule in parse_constraint(line))
     names = _unique_names(frames[0])
     groups = one_hot_groups(frames, names)
     columns = [[_column(frame, place) for frame in frames] for place in range(len(names))]
@@ -38,8 +42,11 @@ def infer_schema(frames: Sequence[Any], override: Any = None) -> Schema:
             raise UsageError(
                 "AK225", f"the schema and the data differ in columns: {', '.join(odd[:8])}", where="schema"
             )
+        rules += override.constraints
         override = {feature.name: feature for feature in override.features}
-    return Schema(tuple(_overridden(feature, override or {}) for feature in _checked(override, names, features)))
+    told = tuple(_overridden(feature, override or {}) for feature in _checked(override, names, features))
+    _check_rules(rules, told)
+    return Schema(told, rules)
 
 
 def one_hot_groups(frames: Sequence[Any], names: Sequence[str]) -> dict[str, str]:
@@ -223,6 +230,21 @@ def _overridden(feature: Feature, override: Mapping[str, Any]) -> Feature:
     if changed.low is not None and changed.high is not None and not changed.low <= changed.high:
         raise UsageError("AK225", f"schema of {feature.name!r}: low is above high", where="schema")
     return changed
+
+
+def _check_rules(rules: Sequence[Constraint], features: Sequence[Feature]) -> None:
+    """Every constraint names columns that are there and hold numbers."""
+    kinds = {feature.name: feature.kind for feature in features}
+    for rule in rules:
+        for name, _ in rule.terms:
+            if kinds.get(name) not in ("numeric", "integer", "boolean", "onehot", "datetime"):
+                raise UsageError(
+                    "AK577",
+                    f"the constraint {rule.text!r} names {name!r}, which is "
+                    + ("no column" if name not in kinds else f"a {kinds[name]} column"),
+                    where="constraints",
+                    fix=(nearest(name, tuple(kinds)) if name not in kinds else None) or "name columns of numbers",
+                )
 
 
 def _unique_names(table: Any) -> list[str]:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from auditkit.methods.robustness.feasible import Feasible
 
 CHUNK = 16_384
-MOVABLE = ("numeric", "integer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +44,7 @@ def make_grid(data: Dataset, *, freeze_sensitive: bool = True, must_move: bool =
     """The grid of a table or of images.
 
     Raises:
-        NotApplicable: AK540 for text and tokens, AK541 for a table without a column that may change.
+        NotApplicable: AK540 for text and tokens, AK541 (where something must move) for a table in which nothing may.
     """
     if data.modality == "tabular":
         return _table(data, freeze_sensitive, must_move)
@@ -57,60 +56,20 @@ def make_grid(data: Dataset, *, freeze_sensitive: bool = True, must_move: bool =
 
 
 def _table(data: Dataset, freeze_sensitive: bool, must_move: bool) -> Grid:
-    from auditkit.methods.robustness.feasible import Feasible
-    from auditkit.subjects.codec import make_codec
+    from auditkit.subjects.grid import require_movable, table_grid
 
-    codec = make_codec(data)
-    matrix = np.asarray(codec.encode(data.inputs), dtype=np.float64)
-    kinds, names = tuple(codec.kinds), tuple(str(name) for name in codec.names)
-    immutable = {feature.name for feature in data.schema.features if feature.immutable}
-    held = immutable | (set(data.sensitive) if freeze_sensitive else set())
-    movable = np.array([k in MOVABLE and n not in held for k, n in zip(kinds, names, strict=True)], dtype=np.bool_)
-    scale = np.where(movable, _spread(matrix), 0.0)
-    if must_move and not (scale > 0).any():
-        raise NotApplicable(
-            "AK541", "no column may change: all are categorical, constant, immutable or sensitive", fix="pass schema="
-        )
-    low, high = (np.asarray(side, dtype=np.float64) for side in (codec.low, codec.high))
-    space = Feasible(
-        low=np.where(np.isnan(low), -np.inf, low),
-        high=np.where(np.isnan(high), np.inf, high),
-        scale=scale,
-        whole=np.array(
-            [column.feature.kind == "integer" or getattr(column.dtype, "kind", "") in "iu" for column in codec.columns],
-            dtype=np.bool_,
-        ),
-    )
+    table = table_grid(data, freeze_sensitive=freeze_sensitive)
+    if must_move:
+        require_movable(table)
     return Grid(
-        encode=lambda inputs: np.asarray(codec.encode(inputs), dtype=np.float64),
-        decode=codec.decode,
-        space=space,
+        encode=lambda inputs: np.asarray(table.codec.encode(inputs), dtype=np.float64),
+        decode=table.codec.decode,
+        space=table.space,
         unit="standard deviations of each numeric column",
-        names=names,
-        frozen=tuple(name for name, size in zip(names, scale, strict=True) if size == 0.0),
-        levels=_levels(data, kinds, names, held),
+        names=table.names,
+        frozen=table.frozen,
+        levels=table.levels,
     )
-
-
-def _levels(
-    data: Dataset, kinds: tuple[str, ...], names: tuple[str, ...], held: set[str]
-) -> tuple[npt.NDArray[np.int64], ...]:
-    groups: dict[str, list[int]] = {}
-    for place, (kind, name) in enumerate(zip(kinds, names, strict=True)):
-        group = data.schema.features[place].group if place < len(data.schema.features) else None
-        if name in held or group in held or kind not in ("categorical", "boolean", "onehot"):
-            continue
-        groups.setdefault(f"group {group}" if group else f"column {place}", []).append(place)
-    return tuple(np.array(places, dtype=np.int64) for places in groups.values())
-
-
-def _spread(matrix: FloatArray) -> FloatArray:
-    """Standard deviation of the present cells of each column; 0 for a column with fewer than two."""
-    spread = np.zeros(matrix.shape[1])
-    for column in range(matrix.shape[1]):
-        present = matrix[np.isfinite(matrix[:, column]), column]
-        spread[column] = present.std() if len(present) > 1 else 0.0
-    return spread
 
 
 def _images(data: Dataset) -> Grid:
