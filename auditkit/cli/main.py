@@ -24,6 +24,7 @@ COMMANDS = {
     "compare": ("auditkit.cli.compare:compare", "What moved between two audits beyond its interval."),
     "render": ("auditkit.cli.render:render", "Turn evidence into HTML, Markdown, CSV or JSON."),
     "verify": ("auditkit.cli.verify:verify", "Recompute the digest and the verdict of evidence or of a card."),
+    "explain": ("auditkit.cli.explain:explain", "Why the model answers as it does for one row, with the proof."),
     "analyzers": ("auditkit.cli.analyzers:analyzers", "List the analyzers, or explain one with its settings."),
     "doctor": ("auditkit.cli.doctor:doctor", "Versions, device, and what is missing."),
     "schema": ("auditkit.cli.schema:schema", "Print the JSON Schema of evidence, configuration or policy."),

@@ -137,6 +137,9 @@ class CardSection(Section):
     raw: tuple[str, ...] | None = Field(
         default=None, description="names of artifacts to share although they show rows of data"
     )
+    share_columns: tuple[str, ...] | None = Field(
+        default=None, description="columns whose values may be shown with one explained row (`auditkit explain`)"
+    )
 
 
 class Config(Section):

@@ -13,12 +13,14 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "render"))
 
+import explained  # noqa: E402
 import hostile  # noqa: E402
 import sample  # noqa: E402
 
 from auditkit.policy.moves import Move  # noqa: E402
 from auditkit.render.html.card import render_card  # noqa: E402
 from auditkit.render.html.compare import WORDS, render_compare  # noqa: E402
+from auditkit.render.html.explanation import render_explanation  # noqa: E402
 from auditkit.render.redact import redact  # noqa: E402
 
 REPORTS = HERE.parents[1] / "reports"
@@ -59,11 +61,12 @@ def compared() -> str:
 
 @pytest.fixture(scope="module")
 def views(tmp_path_factory):
-    """The sample card, a poisoned one, the committed cards and a comparison, each at three widths in light and dark,
-    printed, and with forced colours."""
+    """The sample card, a poisoned one, the committed cards, a comparison and explained rows, each at three widths in
+    light and dark, printed, and with forced colours."""
     take = hostile.Taker()
     poisoned = render_card(hostile.poison(sample.evidence(), take), hostile.poison(sample.verdict(), take))
     pages = {"sample": render_card(sample.evidence(), sample.failing()), "poisoned": poisoned, "compared": compared()}
+    pages |= {kind: render_explanation(explained.explained_row(kind)) for kind in ("features", "tokens", "squares")}
     pages |= {path.parent.name: path.read_text(encoding="utf-8") for path in sorted(REPORTS.glob("*/model-card.html"))}
     return look(tmp_path_factory.mktemp("pages"), pages)
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from auditkit.methods.explain.agreement import rank_correlations
 from auditkit.methods.explain.importance import attribution_density, importance
-from auditkit.methods.explain.randomisation import concentration, rank_correlations
+from auditkit.methods.explain.randomisation import concentration
 
 
 def test_intervals_cover_the_truth_at_their_level():

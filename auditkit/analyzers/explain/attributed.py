@@ -166,7 +166,7 @@ def agreement(found: dict[str, Attribution], inputs: GradientInputs, data: Any) 
 
 
 def _correlation(first: FloatArray, second: FloatArray) -> float:
-    from auditkit.methods.explain.randomisation import rank_correlations
+    from auditkit.methods.explain.agreement import rank_correlations
 
     if len(first) < _FEWEST_RANKED or not (np.isfinite(first).all() and np.isfinite(second).all()):
         return float("nan")

@@ -91,8 +91,17 @@ class GradientInputs:
         return ~np.isin(self.tensor.cpu().numpy(), self.special)
 
 
-def gradient_inputs(subject: Subject, context: Context, max_rows: int, max_background: int) -> GradientInputs:
+def gradient_inputs(
+    subject: Subject, context: Context, max_rows: int, max_background: int, reference: Subject | None = None
+) -> GradientInputs:
     """Tensors of a sample of test rows, what is explained of each, and the baseline.
+
+    Args:
+        subject: The subject.
+        context: Its predictions decide which class is explained.
+        max_rows: Most test rows.
+        max_background: Most rows behind the mean baseline.
+        reference: Whose rows the baseline is the mean of; the subject's own when left out.
 
     Raises:
         NotApplicable: AK510 token ids without an embedding layer; AK512 no complete row; AK484 no known token.
@@ -113,7 +122,7 @@ def gradient_inputs(subject: Subject, context: Context, max_rows: int, max_backg
         if not complete.all():
             notes.append(f"{int((~complete).sum())} of {len(rows)} rows hold a missing value and were left out.")
         rows, tensor = rows[complete], tensor[torch.from_numpy(complete).to(tensor.device)]
-        baseline, sentence = _mean_baseline(subject, context, max_background)
+        baseline, sentence = _mean_baseline(reference or subject, context, max_background)
         notes.append(sentence)
     else:
         known = _has_words(tensor.cpu().numpy(), special, unknown_id(tokenizer))
@@ -181,7 +190,8 @@ def randomisation_similarities(
     Integrated gradients are compared with their signs (their size follows the input, whatever the weights);
     saliency by absolute value.
     """
-    from auditkit.methods.explain.randomisation import randomise_parameters, rank_correlations
+    from auditkit.methods.explain.agreement import rank_correlations
+    from auditkit.methods.explain.randomisation import randomise_parameters
 
     few = dataclasses.replace(
         inputs,

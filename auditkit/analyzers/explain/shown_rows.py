@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from auditkit.core.attribution import Attribution
 
 _SIDE = 64
-_UNSIGNED = ("saliency", "smooth_grad", "grad_cam")
+UNSIGNED = ("saliency", "smooth_grad", "grad_cam")
 
 
 def image_rows(
@@ -27,15 +27,15 @@ def image_rows(
     usable = [method for method, attribution in found.items() if np.isfinite(attribution.values).all()]
     images = inputs.tensor.detach().cpu().double().numpy()
     for place in range(min(count, len(images))):
-        grey = _grey(images[place])
-        pictures.append(_picture(f"{row_label(subject, inputs, decided, place)}: input", np.rint(grey * 255), "grey"))
+        grey = grey_plane(images[place])
+        pictures.append(picture(f"{row_label(subject, inputs, decided, place)}: input", np.rint(grey * 255), "grey"))
         for method in usable:
             values = found[method].values[place, ..., 0]
-            heat = _heat(_flat(np.abs(values) if method in _UNSIGNED else values))
-            heat = _resized(heat, grey.shape)
+            heat = heat_plane(flat_plane(np.abs(values) if method in UNSIGNED else values))
+            heat = resized(heat, grey.shape)
             cells = np.rint(grey * 15) * 16 + heat
             failed = " (failed its check)" if found[method].status == "failed" else ""
-            pictures.append(_picture(f"{WORDS[method]}{failed}", cells, "overlay"))
+            pictures.append(picture(f"{WORDS[method]}{failed}", cells, "overlay"))
     return ImageGrid(
         name="explain.saliency.rows",
         title=f"{min(count, len(images))} images and where {len(usable)} methods see the evidence",
@@ -88,13 +88,14 @@ def row_label(subject: Subject, inputs: GradientInputs, decided: Any, place: int
     return f"row {row}, labelled {label}, decided {decision}"
 
 
-def _grey(image: FloatArray) -> FloatArray:
-    plane = _flat(image, mean=True)
+def grey_plane(image: FloatArray) -> FloatArray:
+    """One image ``(h, w)`` from 0 (its darkest) to 1, channels averaged."""
+    plane = flat_plane(image, mean=True)
     low, high = float(plane.min()), float(plane.max())
     return (plane - low) / (high - low) if high > low else np.full_like(plane, 0.5)
 
 
-def _flat(values: FloatArray, *, mean: bool = False) -> FloatArray:
+def flat_plane(values: FloatArray, *, mean: bool = False) -> FloatArray:
     """One plane ``(h, w)``: channels summed, or averaged."""
     if values.ndim == 2:
         return values
@@ -102,14 +103,14 @@ def _flat(values: FloatArray, *, mean: bool = False) -> FloatArray:
     return np.asarray(values.mean(axis=axis) if mean else values.sum(axis=axis), dtype=np.float64)
 
 
-def _heat(plane: FloatArray) -> IntArray:
+def heat_plane(plane: FloatArray) -> IntArray:
     """0 to 15, from against to for; scaled to the 99th percentile of the absolute values."""
     top = float(np.quantile(np.abs(plane), 0.99)) or float(np.abs(plane).max()) or 1.0
     part = np.clip(plane / top, -1.0, 1.0)
     return np.asarray(np.rint(7.5 + 7.5 * part), dtype=np.int64)
 
 
-def _resized(plane: IntArray, shape: tuple[int, ...]) -> IntArray:
+def resized(plane: IntArray, shape: tuple[int, ...]) -> IntArray:
     """The nearest cells, where a map has another size than the image."""
     if plane.shape == shape:
         return plane
@@ -118,7 +119,8 @@ def _resized(plane: IntArray, shape: tuple[int, ...]) -> IntArray:
     return np.asarray(plane[rows][:, columns], dtype=np.int64)
 
 
-def _picture(label: str, plane: Any, palette: Any) -> Picture:
+def picture(label: str, plane: Any, palette: Any) -> Picture:
+    """A plane of bytes ``(h, w)`` as a picture of at most 64 pixels a side."""
     step = max(1, -(-max(plane.shape) // _SIDE))
     pixels = np.ascontiguousarray(plane[::step, ::step]).astype(np.uint8)
     content = base64.b64encode(pixels.tobytes()).decode("ascii")

@@ -8,7 +8,6 @@ import numpy as np
 import torch  # noqa: TID253 - this module redraws the parameters of torch modules
 
 from auditkit.core.subject import FloatArray
-from auditkit.stats.ranking import midranks
 
 Scope = Literal["last_layer", "all_layers"]
 
@@ -33,22 +32,6 @@ def randomise_parameters(module: torch.nn.Module, generator: torch.Generator, sc
             spread = float(values.std(unbiased=False)) if values.numel() > 1 else float(values.abs().mean())
             noise = torch.randn(values.shape, generator=generator, dtype=torch.float64)
             parameter.copy_((float(values.mean()) + spread * noise).to(parameter.dtype))
-
-
-def rank_correlations(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Spearman's rank correlation of each row of two ``(n, f)`` matrices; rows where one side is constant are left out.
-
-    >>> rank_correlations(np.array([[1.0, 2.0, 3.0]]), np.array([[3.0, 2.0, 1.0]])).tolist()
-    [-1.0]
-    """
-    found = []
-    for one, other in zip(first, second, strict=True):
-        a, b = midranks(one), midranks(other)
-        a, b = a - a.mean(), b - b.mean()
-        norm = float(np.sqrt((a**2).sum() * (b**2).sum()))
-        if norm > 0.0:
-            found.append(float((a * b).sum()) / norm)
-    return np.array(found, dtype=np.float64)
 
 
 def concentration(magnitude: FloatArray, share: float = 0.1) -> FloatArray:

@@ -29,7 +29,7 @@ PROSE = {
     "limitations": "Known limits",
     "recommendations": "Recommendations",
 }
-_NOT_PROSE = frozenset({"title", "summary", "min_cell", "raw", *_OWNER, *PROSE})
+_NOT_PROSE = frozenset({"title", "summary", "min_cell", "raw", "share_columns", *_OWNER, *PROSE})
 LEDE = 400
 _FEATURES = 500
 
