@@ -61,8 +61,8 @@ def render_card(evidence: Evidence, verdict: Verdict | None = None) -> str:
 
 def page_of(template: str, **views: object) -> str:
     """A page of one of the templates, with the style sheet and the policy that allows just this sheet."""
-    style = f"{style_sheet()}\n{card_style()}"
-    page = environment().get_template(template)
+    style = f"{style_sheet()}\n{_card_style()}"
+    page = _environment().get_template(template)
     return _unique_regions(page.render(csp=Markup(content_policy(style)), style=Markup(style), **views))
 
 
@@ -181,8 +181,7 @@ def _shown(value: object) -> object:
 
 
 @cache
-def environment() -> Environment:
-    """The templates; what they print is escaped, and clean."""
+def _environment() -> Environment:
     folder = resources.files("auditkit.render.html").joinpath("templates")
     return Environment(
         loader=FileSystemLoader(str(folder)),
@@ -196,6 +195,5 @@ def environment() -> Environment:
 
 
 @cache
-def card_style() -> str:
-    """The style sheet of the page around the charts."""
+def _card_style() -> str:
     return resources.files("auditkit.render.html").joinpath("card.css").read_text(encoding="utf-8")

@@ -6,11 +6,10 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from auditkit.core.explained_row import ExplainedRow
-from auditkit.render.charts import Chart, Markup, Row, bar_chart, picture_grid, token_chart
-from auditkit.render.charts.chart import style_sheet
+from auditkit.render.charts import Chart, Row, bar_chart, picture_grid, token_chart
 from auditkit.render.charts.pictures import tile_from_base64
 from auditkit.render.charts.tables import table_markup
-from auditkit.render.html.card import card_style, content_policy, environment
+from auditkit.render.html.card import page_of
 from auditkit.render.numerals import number
 from auditkit.render.text import capitalised, clean, shorten
 
@@ -31,11 +30,8 @@ def render_explanation(row: ExplainedRow) -> str:
     It needs no other file, no network and no script, and holds no value of the row but those in ``row.values`` and
     ``row.pictures``.
     """
-    style = f"{style_sheet()}\n{card_style()}"
-    page = environment().get_template("explanation.html")
-    text = page.render(
-        csp=Markup(content_policy(style)),
-        style=Markup(style),
+    text = page_of(
+        "explanation.html",
         heading=f"Why the model decides {clean(row.decision, limit=80)}" if _decides(row) else _predicts(row),
         subject=clean(row.subject, limit=200),
         lede=lede(row),
