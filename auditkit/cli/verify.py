@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html.parser
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,12 +16,14 @@ from auditkit.cli.console import is_quiet, people_console
 from auditkit.core.errors import EvidenceError
 
 if TYPE_CHECKING:
-    from auditkit.core.evidence import Counts, Evidence, Measurement
-    from auditkit.core.verdict import Verdict
+    from auditkit.cli.recompute import Compared
+    from auditkit.core.evidence import Evidence
+    from auditkit.core.verdict import Comparison, RuleResult, Verdict
+    from auditkit.policy.model import Rule
 
-EXACT, ROUNDED = 1e-9, 1e-5  # largest gap in complete evidence, and in a shared copy, whose numbers are rounded
+CLOSE = 2e-5  # largest gap between numbers of a shared copy, relative above 1
 SHOWN = 8
-_PRIVATE_DIGEST = re.compile(r"<dt>Evidence<dd>[^<]*")
+_DIGEST = re.compile(r"<dt>Evidence<dd>(sha256:[0-9a-f]{64})\n")
 
 
 @dataclass(frozen=True)
@@ -32,27 +35,41 @@ class Check:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class Card:
+    """What a card holds: the page and the evidence and verdict inside it."""
+
+    text: str
+    evidence: str
+    verdict: str | None
+
+
 @click.command()
 @click.argument("path", metavar="EVIDENCE_OR_CARD", type=click.Path(path_type=Path))
-def verify(path: Path) -> int:
-    """Recompute what an evidence.json or a model card allows: digest, rates and their intervals, verdict, page.
+@click.option("--json", "as_json", is_flag=True, help="Every check and every number as JSON on stdout, not one word.")
+def verify(path: Path, as_json: bool) -> int:
+    """Recompute all that an evidence.json or a model card allows: digest, counts, numbers, intervals, verdict, page.
+
+    What the file does not support is listed with the reason.
 
     Exit codes: 0 everything that could be recomputed holds, 1 something differs, 2 not evidence.
     """
-    checks = verified(path)
+    checks, numbers = verified(path)
     if not is_quiet():
         _print(checks)
     differs = any(check.state == "differs" for check in checks)
-    click.echo("differs" if differs else "holds")
+    click.echo(_json(checks, numbers) if as_json else "differs" if differs else "holds")
     return 1 if differs else 0
 
 
-def verified(path: Path) -> list[Check]:
-    """Every check of a file.
+def verified(path: Path) -> tuple[list[Check], list[Compared]]:
+    """Every check of a file, and what became of each measurement.
 
     Raises:
-        EvidenceError: AK646 it cannot be read, AK647 a card without its evidence; AK110 to AK112 not evidence.
+        EvidenceError: AK646 it cannot be read, AK647 a card without its evidence; AK110 to AK112 not evidence; AK270
+            the verdict in a card is not one.
     """
+    from auditkit.cli.recompute import compared
     from auditkit.core.schema import loads
 
     try:
@@ -62,32 +79,30 @@ def verified(path: Path) -> list[Check]:
         raise EvidenceError(
             "AK646", f"cannot read {path.name!r}", why=why, fix="give an evidence.json or a model card"
         ) from error
-    is_card = text.lstrip().startswith("<")
-    inner = embedded_evidence(text, path.name) if is_card else text
+    card = card_of(text, path.name) if text.lstrip().startswith("<") else None
     try:
-        evidence = loads(inner, where=path.name)
+        evidence = loads(text if card is None else card.evidence, where=path.name)
     except EvidenceError as error:
         if error.code != "AK113":
             raise
-        return [Check("digest", "differs", error.what)]
-    checks = [
-        Check("digest", "holds", evidence.digest) if evidence.digest else Check("digest", "differs", "none given")
-    ]
-    checks += [*_rates(evidence), _verdict(evidence)]
-    if is_card:
-        checks.append(_page(text, evidence))
-    return checks
+        return [Check("digest", "differs", error.what)], []
+    given = Check("digest", "holds", evidence.digest) if evidence.digest else Check("digest", "differs", "none given")
+    numbers = list(compared(evidence))
+    checks = [given, *_counts(evidence), *_numbers(numbers)]
+    if card is None:
+        return [*checks, _verdict(evidence)], numbers
+    return [*checks, *_page(card, evidence, path.name)], numbers
 
 
-def embedded_evidence(text: str, where: str) -> str:
-    """The JSON in the inert block of a card.
+def card_of(text: str, where: str) -> Card:
+    """The inert blocks of a card.
 
     Raises:
-        EvidenceError: AK647 there is none.
+        EvidenceError: AK647 there is no evidence in it.
     """
     reader = _Embedded()
     reader.feed(text)
-    if not reader.found:
+    if "auditkit-evidence" not in reader.found:
         left_out = re.search(r"sha256:[0-9a-f]{64}", text)
         raise EvidenceError(
             "AK647",
@@ -96,100 +111,72 @@ def embedded_evidence(text: str, where: str) -> str:
             why=f"it was left out for its size; its digest is {left_out.group(0)}" if left_out else None,
             fix="verify the evidence.json that was written beside it",
         )
-    return "".join(reader.found)
+    return Card(text, reader.found["auditkit-evidence"], reader.found.get("auditkit-verdict"))
 
 
 class _Embedded(html.parser.HTMLParser):
-    """Collects the text of ``<script type="application/json" id="auditkit-evidence">``."""
+    """Collects the text of the ``<script type="application/json">`` with an ``id``."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=False)
-        self.found: list[str] = []
-        self._inside = False
+        self.found: dict[str, str] = {}
+        self._inside: str | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._inside = tag == "script" and dict(attrs).get("id") == "auditkit-evidence"
+        self._inside = dict(attrs).get("id") if tag == "script" else None
 
     def handle_endtag(self, tag: str) -> None:
-        self._inside = False
+        self._inside = None
 
     def handle_data(self, data: str) -> None:
-        if self._inside:
-            self.found.append(data)
+        if self._inside is not None:
+            self.found[self._inside] = self.found.get(self._inside, "") + data
 
 
-def _rates(evidence: Evidence) -> Iterator[Check]:
-    """Values and intervals of rates and disparities, from the counts in the evidence."""
-    levels = {m.interval.level for m in evidence.measurements() if m.interval}
-    tables = {counts.over: counts for counts in evidence.counts()}
-    agreed = [0, 0]
-    wrong: list[str] = []
-    left = 0
-    for measurement in evidence.measurements():
-        columns = measurement.over or _columns(tables, measurement)
-        found = _recomputed(tables[columns], measurement, levels) if columns in tables else None
-        if found is None:
-            left += 1
-            continue
-        agreed[0] += 1
-        agreed[1] += measurement.interval is not None
-        if not _same(measurement, ROUNDED if evidence.redacted else EXACT, *found):
-            wrong.append(measurement.key)
+def _counts(evidence: Evidence) -> Iterator[Check]:
+    from auditkit.cli.recount import counts_at_odds
+
+    tables, wrong = counts_at_odds(evidence)
     if wrong:
-        yield Check("rates from counts", "differs", f"{len(wrong)} numbers: {', '.join(wrong[:SHOWN])}")
-    elif agreed[0]:
-        yield Check("rates from counts", "holds", f"{agreed[0]} values and {agreed[1]} intervals")
-    if left:
-        yield Check("other measurements", "not recomputed", f"{left} numbers need the model or the rows")
+        yield Check("counts", "differs", "; ".join(wrong[:SHOWN]))
+    elif tables:
+        yield Check("counts", "holds", f"{tables} tables add up to one another and to the rows")
 
 
-def _columns(tables: dict[tuple[str, ...], Counts], measurement: Measurement) -> tuple[str, ...]:
-    """The columns of the slice, in the order of the counts that hold them."""
-    return next((over for over in tables if set(over) == set(measurement.slice)), tuple(measurement.slice))
+def _numbers(numbers: Sequence[Compared]) -> Iterator[Check]:
+    """What holds, what differs, and the rest by the reason why it cannot be recomputed."""
+    wrong = [number for number in numbers if number.state == "differs"]
+    if wrong:
+        told = "; ".join(f"{number.key}: {number.why}" for number in wrong[:SHOWN])
+        more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        yield Check("numbers", "differs", f"{told}{more}")
+    good = [number for number in numbers if number.state in ("holds", "value")]
+    if good and not wrong:
+        by = Counter(number.source for number in good)
+        sources = ", ".join(f"{by[source]:,} from {words}" for source, words in _SOURCES.items() if by[source])
+        intervals = sum(number.interval for number in good)
+        yield Check("numbers", "holds", f"{len(good):,} values and {intervals:,} intervals: {sources}")
+    for state, what in (("value", "intervals"), ("left", "numbers")):
+        reasons: dict[str, list[str]] = {}
+        for number in numbers:
+            if number.state == state:
+                reasons.setdefault(number.why, []).append(number.key)
+        for why, keys in sorted(reasons.items(), key=lambda item: (-len(item[1]), item[0])):
+            names = list(dict.fromkeys(key.partition("|")[0] for key in keys))
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            yield Check(
+                f"{len(keys):,} {what if len(keys) > 1 else what[:-1]}",
+                "not recomputed",
+                f"{why}: {', '.join(names[:SHOWN])}{more}",
+            )
 
 
-def _recomputed(counts: Counts, m: Measurement, levels: set[float]) -> tuple[object, ...] | None:
-    """``(value, low, high)`` from the counts, or ``None`` when the counts do not give this number."""
-    from auditkit.methods.fairness.gaps import simultaneous_gap
-    from auditkit.methods.fairness.metrics import METRICS, group_rates
-
-    name, _, kind = m.name.removeprefix("fairness.").partition(".")
-    if not m.name.startswith("fairness.") or name not in METRICS or m.value is None or set(m.params) - {"class"}:
-        return None
-    label = m.params.get("class")
-    if label is not None and label not in counts.classes:
-        return None
-    code = counts.positive if label is None else counts.classes.index(str(label))
-    rates = group_rates(counts, name, code)
-    level = m.interval.level if m.interval else max(levels, default=0.95)
-    if kind in ("difference", "ratio"):
-        if int(rates.rows.sum()) != m.n:
-            return None  # cells were withheld from this copy
-        gap = simultaneous_gap(rates, "difference" if kind == "difference" else "ratio", level)
-        if m.interval and gap.interval and m.interval.method != gap.interval.method:
-            return None
-        return (gap.value, gap.interval.low, gap.interval.high) if gap.interval else (gap.value, None, None)
-    group = tuple(m.slice[column] for column in counts.over)
-    if group not in rates.groups:
-        return None
-    index = rates.groups.index(group)
-    if int(rates.rows[index]) != m.n:
-        return None
-    interval = rates.interval(index, level)
-    if m.interval and interval and m.interval.method != interval.method:
-        return None  # made by a release that worked out intervals in another way
-    return (float(rates.value[index]), interval.low, interval.high) if interval else (rates.value[index], None, None)
-
-
-def _same(m: Measurement, tolerance: float, *found: object) -> bool:
-    written = (m.value, m.interval.low if m.interval else None, m.interval.high if m.interval else None)
-    for one, two in zip(written, found, strict=True):
-        if one is None or two is None:
-            if (one is None) != (two is None):
-                return False
-        elif abs(float(one) - float(two)) > tolerance:  # type: ignore[arg-type]
-            return False
-    return True
+_SOURCES = {
+    "counts": "counts of groups, labels and decisions",
+    "rows": "the rows behind a share",
+    "groups": "the numbers of the groups",
+    "interval": "their own intervals",
+}
 
 
 def _judged(evidence: Evidence) -> Verdict | None:
@@ -203,23 +190,111 @@ def _verdict(evidence: Evidence) -> Check:
     verdict = _judged(evidence)
     if verdict is None:
         return Check("verdict", "not recomputed", "the evidence holds no policy")
+    return Check("verdict", "holds", _tally(verdict))
+
+
+def _tally(verdict: Verdict) -> str:
     states = [result.state for result in verdict.results]
     parts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    about = "; rules on groups that were withheld from this copy may differ" if evidence.redacted else ""
-    return Check("verdict", "holds", f"{verdict.state} as of {evidence.as_of}: {parts}{about}")
+    return f"{verdict.state} as of {verdict.as_of}: {parts}"
 
 
-def _page(text: str, evidence: Evidence) -> Check:
-    """Whether the page is, byte for byte, what its own evidence gives."""
-    from auditkit.render.html.card import render_card
+def _page(card: Card, evidence: Evidence, where: str) -> Iterator[Check]:
+    """Whether the verdict follows from the evidence, and the page is, byte for byte, what the two give."""
+    from auditkit.core.schema import verdict_from, verdict_json
+    from auditkit.render.html.card import VERDICT_LIMIT, render_card
+    from auditkit.render.shared import is_partial, shared_verdict
 
-    # The digest of the private record is on the page and cannot be in the copy that the page embeds.
-    again, shown = (_PRIVATE_DIGEST.sub("", page) for page in (render_card(evidence, _judged(evidence)), text))
-    if again == shown:
-        return Check("page", "holds", "byte for byte what its evidence gives")
-    if any((m.reason or "").startswith("withheld") for m in evidence.measurements()):
-        return Check("page", "not recomputed", "small groups were withheld, so the page cannot be made again from it")
-    return Check("page", "differs", "it was edited, or made by another release of auditkit")
+    judged = _judged(evidence)
+    again = None if judged is None else shared_verdict(evidence, judged)
+    shown = again if card.verdict is None else verdict_from(card.verdict, where=where)
+    if shown is None or again is None:
+        yield Check("verdict", "not recomputed" if shown is None else "differs", "the evidence holds no policy")
+    else:
+        yield from _rules(shown, again, evidence)
+    digest = _DIGEST.search(card.text)
+    page = render_card(evidence, shown, digest=digest.group(1) if digest else "")
+    if page == card.text:
+        yield Check("page", "holds", "byte for byte what its evidence gives")
+    elif card.verdict is None and again and is_partial(evidence) and len(verdict_json(again)) > VERDICT_LIMIT:
+        yield Check(
+            "page", "not recomputed", "small groups were withheld, and the verdict is too long to be in the page"
+        )
+    else:
+        yield Check("page", "differs", "it was edited, or made by another release of auditkit")
+
+
+def _rules(shown: Verdict, again: Verdict, evidence: Evidence) -> Iterator[Check]:
+    """The verdict of the page beside that which its copy of the evidence gives, rule by rule."""
+    from auditkit.policy.evaluate import overall_state
+    from auditkit.policy.model import parse_policy
+
+    wrong: list[str] = []
+    hidden: list[str] = []
+    if [result.id for result in shown.results] != [result.id for result in again.results]:
+        wrong.append("the rules are not those of the policy")
+    policy = parse_policy(dict(evidence.policy or {}), where="the evidence")
+    rules = {rule.id: rule for rule in policy.rule}
+    for one, two in zip(shown.results, again.results, strict=False):
+        if not _agree(one, two):
+            lines = hidden if _is_hidden(one, rules.get(one.id), evidence) else wrong
+            lines.append(f"{one.id} says {one.state}, the evidence {two.state}")
+    state, code = overall_state(shown.results, policy, bool(shown.unmeasured))
+    if (shown.state, shown.exit_code) != (state, code):
+        wrong.append(f"the whole says {shown.state}, its rules {state}")
+    if wrong:
+        yield Check("verdict", "differs", "; ".join(wrong[:SHOWN]))
+    else:
+        yield Check("verdict", "holds", _tally(shown))
+    if hidden:
+        ids = ", ".join(line.partition(" says ")[0] for line in hidden)
+        why = "rests on groups that are withheld or rounded in this copy"
+        yield Check(f"{len(hidden)} rule" + ("s" if len(hidden) > 1 else ""), "not recomputed", f"{why}: {ids}")
+
+
+def _is_hidden(result: RuleResult, rule: Rule | None, evidence: Evidence) -> bool:
+    """Whether something that the rule looks at was withheld or rounded in this copy."""
+    from auditkit.render.shared import hides
+
+    names = {result.metric, f"{result.metric}.difference", f"{result.metric}.ratio"}
+    found = [m for m in evidence.measurements() if m.name in names]
+    of_all_rows = rule is not None and rule.compare == "value" and not (rule.over or rule.where)
+    if of_all_rows:
+        found = [m for m in found if not m.slice and not m.over]
+    counted = any(artifact.name.endswith(".shared") for artifact in evidence.artifacts())
+    return any(map(hides, found)) or (counted and not (of_all_rows and found))
+
+
+def _agree(one: RuleResult, two: RuleResult) -> bool:
+    """Whether two results of one rule say the same, up to the digits that a shared copy keeps."""
+    if one.state != two.state or len(one.comparisons) != len(two.comparisons):
+        return False
+    return all(_alike(a, b) for a, b in zip(one.comparisons, two.comparisons, strict=True))
+
+
+def _alike(one: Comparison, two: Comparison) -> bool:
+    if (one.label, one.state, one.n) != (two.label, two.state, two.n):
+        return False
+    numbers = [(one.value, two.value)]
+    if one.interval and two.interval:
+        numbers += [(one.interval.low, two.interval.low), (one.interval.high, two.interval.high)]
+    elif one.interval or two.interval:
+        return False
+    numbers += [(a.value, b.value) for a, b in zip(one.sides, two.sides, strict=False)]
+    return all(_close(a, b) for a, b in numbers)
+
+
+def _close(one: float | None, two: float | None) -> bool:
+    if one is None or two is None:
+        return one is two
+    return abs(one - two) <= CLOSE * max(1.0, abs(one))
+
+
+def _json(checks: Sequence[Check], numbers: Sequence[Compared]) -> str:
+    import json
+
+    document = {"checks": [asdict(check) for check in checks], "numbers": [asdict(number) for number in numbers]}
+    return json.dumps(document, indent=1, allow_nan=False)
 
 
 def _print(checks: list[Check]) -> None:

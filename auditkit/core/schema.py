@@ -18,6 +18,7 @@ from auditkit.core.compact import SCHEMA as SHARED_SCHEMA
 from auditkit.core.compact import fold, unfold
 from auditkit.core.errors import EvidenceError
 from auditkit.core.evidence import SCHEMA_ID, Evidence, Outcome
+from auditkit.core.verdict import Verdict
 
 # Readers of older schemas: schema id -> function that turns its document into the next newer one.
 MIGRATIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
@@ -83,6 +84,30 @@ def outcome_from(document: object) -> Outcome:
     """The inverse of :func:`outcome_document`."""
     outcome: Outcome = _adapter(Outcome).validate_python(unfold(document) if isinstance(document, dict) else document)
     return outcome
+
+
+def verdict_json(verdict: Verdict) -> str:
+    """A verdict as canonical JSON."""
+    return canonical_json(_adapter(Verdict).dump_python(verdict, mode="json", exclude_defaults=True))
+
+
+def verdict_from(text: str, *, where: str = "verdict") -> Verdict:
+    """The inverse of :func:`verdict_json`.
+
+    Raises:
+        EvidenceError: AK270 it is not a verdict.
+    """
+    try:
+        verdict: Verdict = _adapter(Verdict).validate_json(text)
+    except (ValidationError, ValueError) as error:
+        raise EvidenceError(
+            "AK270",
+            "the verdict in the card does not follow its schema",
+            where=where,
+            why=_first_lines(error),
+            fix="render the card again from its evidence",
+        ) from error
+    return verdict
 
 
 def loads(text: str | bytes, *, where: str = "evidence") -> Evidence:

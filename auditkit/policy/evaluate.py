@@ -34,7 +34,7 @@ def evaluate(evidence: Evidence, policy: Policy, *, as_of: datetime.date) -> Ver
     results += unmatched_waivers(policy)
     unmeasured = tuple(f"{outcome.analyzer} {outcome.status}: {outcome.reason}" for outcome in evidence.unmeasured())
     refusal = _refusal(evidence, policy, results)
-    state, exit_code = _overall(results, policy, bool(unmeasured) or refusal is not None)
+    state, exit_code = overall_state(results, policy, bool(unmeasured) or refusal is not None)
     return Verdict(
         state=state,
         exit_code=exit_code,
@@ -140,8 +140,8 @@ def _uncounted(result: RuleResult) -> bool:
     return result.level == "warning" and result.message.startswith("not counted")
 
 
-def _overall(results: Sequence[RuleResult], policy: Policy, unmeasured: bool) -> tuple[State, int]:
-    """The worst state that counts and the exit code: 3 > 1 > 4 > 0."""
+def overall_state(results: Sequence[RuleResult], policy: Policy, unmeasured: bool) -> tuple[State, int]:
+    """The worst state that counts and the exit code, of rules judged by ``policy``: 3 > 1 > 4 > 0."""
     if unmeasured or any(result.state == "error" for result in results):
         return "error", 3
     counted = [result.state for result in results if result.level == "error"]

@@ -24,6 +24,7 @@ from auditkit.core.evidence import (
 from auditkit.core.schema import from_document, plain, seal, to_document
 from auditkit.render.coarse import BY_SUBTRACTION, coarse, digits
 from auditkit.render.numerators import lines_of, rounded_gaps, small_numerators
+from auditkit.render.ordered import in_order
 from auditkit.render.raw import asked_for, shows_rows, title_of
 from auditkit.render.redact_lines import hidden_lines, left_out
 from auditkit.render.suppression import hidden_cells
@@ -79,7 +80,7 @@ def redact(evidence: Evidence, min_cell: int | None = None) -> Evidence:
         run=RunFacts(),
         digest="",
     )
-    return seal(copy)
+    return seal(in_order(copy))
 
 
 def _redact_policy(policy: Mapping[str, object] | None, min_cell: int) -> Mapping[str, object] | None:

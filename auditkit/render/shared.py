@@ -29,6 +29,18 @@ def shared_verdict(evidence: Evidence, verdict: Verdict) -> Verdict:
     return redact_verdict(verdict, smallest_cell(evidence), withheld_disparities(redact(evidence)))
 
 
+def hides(measurement: Measurement) -> bool:
+    """Whether a number of a shared copy was withheld or rounded."""
+    return (measurement.reason or "").startswith(("withheld", "rounded"))
+
+
+def is_partial(shared: Evidence) -> bool:
+    """Whether anything was withheld from this shared copy, so that a policy may judge it otherwise than the whole."""
+    return any(map(hides, shared.measurements())) or any(
+        artifact.name.endswith(".shared") for artifact in shared.artifacts()
+    )
+
+
 def known(evidence: Evidence) -> Iterator[Measurement]:
     """Measurements that have a value and may be relied upon; formats that cannot say why a number is missing, or that
     it must not be trusted, show these alone."""

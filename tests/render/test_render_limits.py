@@ -1,5 +1,6 @@
 """What a page may weigh, and that its bytes depend on nothing but the evidence."""
 
+import dataclasses
 import hashlib
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from auditkit.api import load_report
+from auditkit.render.html.card import render_card
 from auditkit.render.html.fit import NODES, SIZE, elements
 
 ROOT = Path(__file__).parents[2]
@@ -54,3 +56,22 @@ def test_same_bytes_for_hash_seeds_zones_locales_and_interpreters(python):
         env = {**os.environ, "PYTHONHASHSEED": seed, "TZ": zone, "LC_ALL": locale, "PYTHONPATH": str(ROOT)}
         done = subprocess.run([python, "-c", CODE, str(path)], capture_output=True, text=True, env=env, check=True)
         assert done.stdout.strip() == want, (seed, zone, locale)
+
+
+def turned(value):
+    """``value`` with the keys of every mapping in reverse order."""
+    if isinstance(value, dict):
+        return {key: turned(value[key]) for key in reversed(value)}
+    if dataclasses.is_dataclass(value):
+        fields = {f.name: turned(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        return dataclasses.replace(value, **fields)
+    return tuple(map(turned, value)) if isinstance(value, tuple) else value
+
+
+@pytest.mark.parametrize("name", ["loan", "diabetes"])
+def test_the_page_does_not_hang_on_the_order_in_which_mappings_were_filled(name):
+    evidence = load_report(ROOT / "reports" / name / "evidence.json").evidence
+    other = turned(evidence)
+    assert list(other.subject.test.sensitive) == list(evidence.subject.test.sensitive)[::-1]
+    assert other == evidence
+    assert render_card(other) == render_card(evidence)

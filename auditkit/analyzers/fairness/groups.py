@@ -152,7 +152,7 @@ def _all_measured(
     for done, part in enumerate(counts):
         context.check_deadline()
         if len(part.groups) <= params.max_groups:
-            for measurement in _of_counts(part, params):
+            for measurement in measured_from(part, params):
                 yield replace(measurement, unreliable=distrust) if distrust else measurement
             if len(part.over) == 2 and params.given in part.over:
                 yield from _given(part, params)
@@ -160,7 +160,8 @@ def _all_measured(
     yield _definitions(params)
 
 
-def _of_counts(counts: Counts, params: GroupsParams) -> Iterator[Measurement]:
+def measured_from(counts: Counts, params: GroupsParams) -> Iterator[Measurement]:
+    """Every rate, disparity and composite that the cells of one column or crossing give."""
     from auditkit.methods.fairness.metrics import METRICS, group_rates
 
     for name in params.metrics:

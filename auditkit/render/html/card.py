@@ -11,7 +11,7 @@ from importlib import resources
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from auditkit.core.evidence import Evidence
-from auditkit.core.schema import canonical_json, digest_of, to_document
+from auditkit.core.schema import canonical_json, digest_of, to_document, verdict_json
 from auditkit.core.verdict import Verdict
 from auditkit.render.charts import Markup, element
 from auditkit.render.charts.chart import style_sheet
@@ -36,14 +36,15 @@ from auditkit.render.html.judged import rule_views, verdict_view
 from auditkit.render.html.view import STATES, CardView
 from auditkit.render.numerals import count
 from auditkit.render.redact import smallest_cell
-from auditkit.render.shared import shared_copy
+from auditkit.render.shared import is_partial, shared_copy
 from auditkit.render.text import capitalised, clean
 
 EMBED_LIMIT = 1_000_000
+VERDICT_LIMIT = 200_000
 _REGION = 'role="region" tabindex="0" aria-label="'
 
 
-def render_card(evidence: Evidence, verdict: Verdict | None = None) -> str:
+def render_card(evidence: Evidence, verdict: Verdict | None = None, *, digest: str = "") -> str:
     """The whole page.
 
     Shows only what :func:`auditkit.render.redact.redact` leaves, in the tables and charts as in the copy that is
@@ -52,11 +53,14 @@ def render_card(evidence: Evidence, verdict: Verdict | None = None) -> str:
     Args:
         evidence: The evidence, complete or redacted.
         verdict: What a policy says about it, if there is one.
+        digest: That of the complete record, where ``evidence`` is its redacted copy.
 
     Returns:
         HTML that needs no other file, no network and no script.
     """
-    return fitted(card_view(evidence, verdict), lambda view: page_of("card.html", card=view)).rstrip("\n") + "\n"
+    return (
+        fitted(card_view(evidence, verdict, digest), lambda view: page_of("card.html", card=view)).rstrip("\n") + "\n"
+    )
 
 
 def page_of(template: str, **views: object) -> str:
@@ -87,7 +91,7 @@ def content_policy(style: str) -> str:
     return f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
-def card_view(evidence: Evidence, verdict: Verdict | None) -> CardView:
+def card_view(evidence: Evidence, verdict: Verdict | None, digest: str = "") -> CardView:
     """Everything that the page says, as finished words and charts."""
     min_cell = smallest_cell(evidence)
     shared, judged = shared_copy(evidence, verdict)
@@ -114,11 +118,12 @@ def card_view(evidence: Evidence, verdict: Verdict | None) -> CardView:
         after=sections_after(shared, judged),
         unmeasured=idle,
         glossary=glossary(names_used(shared)),
-        provenance=provenance(shared, "" if evidence.redacted else evidence.digest or digest_of(evidence)),
+        provenance=provenance(shared, digest if evidence.redacted else evidence.digest or digest_of(evidence)),
         min_cell=min_cell,
         icons={state: icon(state) for state in STATES},
         banners=_banners(shared),
         embedded=embedded,
+        embedded_verdict=None if embedded is None else _embedded_verdict(shared, judged),
         embedded_note=note,
     )
 
@@ -158,6 +163,14 @@ def _embedded(shared: Evidence) -> tuple[Markup | None, str]:
     if len(text) > EMBED_LIMIT:
         return None, f"The shared copy of the evidence is over 1 MB and is not embedded; its digest is {shared.digest}."
     return Markup(text), "The shared copy of the evidence is embedded in this page as inert JSON."
+
+
+def _embedded_verdict(shared: Evidence, judged: Verdict | None) -> Markup | None:
+    """The verdict as inert JSON where the copy lacks what it rests on, so that both can still be checked."""
+    if judged is None or not is_partial(shared):
+        return None
+    text = inert_json(verdict_json(judged))
+    return Markup(text) if len(text) <= VERDICT_LIMIT else None
 
 
 def inert_json(text: str) -> str:

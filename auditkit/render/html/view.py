@@ -167,6 +167,7 @@ class CardView:
     icons: dict[str, Markup] = field(default_factory=dict)
     banners: tuple[str, ...] = ()
     embedded: Markup | None = None
+    embedded_verdict: Markup | None = None
     embedded_note: str = ""
 
     @property
