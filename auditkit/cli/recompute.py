@@ -256,7 +256,9 @@ def _alone(m: Measurement) -> Again | None:
 def _off_center(m: Measurement) -> Again | None:
     """The middle of an interval that is made around its value, where that is not the value."""
     held, value = m.interval, m.value
-    if held is None or value is None or held.method not in _MIDDLES or held.low == m.bounds[0]:
+    if held is None or value is None or held.method not in _MIDDLES:
+        return None
+    if held.low == m.bounds[0] or held.high == m.bounds[1]:  # cut off there
         return None
     there, back, least, most = _MIDDLES[held.method]
     if not least < held.low <= held.high < most or (held.method == "linearised-log" and m.bounds[0] != 0.0):
@@ -347,7 +349,7 @@ def _at_any_level(m: Measurement) -> Limits | None:
     value, n, held = m.value, m.n, m.interval
     if held.method in ("wilson", "clopper-pearson"):
         return lambda level: _ends(_alone(replace(m, interval=replace(held, level=level))))
-    if held.method not in _MIDDLES or _off_center(m) is not None:
+    if held.method not in _MIDDLES or _off_center(m) is not None or held.high == m.bounds[1]:
         return None
     there, back, least, most = _MIDDLES[held.method]
     if not least < held.low <= held.high < most or (held.method == "linearised-log" and m.bounds[0] != 0.0):

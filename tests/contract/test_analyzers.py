@@ -3,7 +3,9 @@
 import pytest
 
 import subject_zoo
+from auditkit.cli.recompute import compared
 from auditkit.core.capability import missing
+from auditkit.core.evidence import DataFacts, Evidence, PlanFacts, SubjectFacts
 from auditkit.core.registry import discover, load
 from auditkit.testing import check_analyzer
 
@@ -49,7 +51,20 @@ def test_contract(name, kind):
         assert outcome.status == "not_applicable"
         assert outcome.reason == lacking
         return
-    check_analyzer(analyzer, subject, params=BUDGETS.get(name))
+    outcome = check_analyzer(analyzer, subject, params=BUDGETS.get(name))
+    # What `auditkit verify` works out from the outcome alone must be what the analyzer said.
+    assert [number for number in compared(evidence_of(subject, outcome)) if number.state == "differs"] == []
+
+
+def evidence_of(subject, outcome):
+    """Evidence of one outcome; of the facts only those that say how numbers may be worked out again."""
+    test = subject.test
+    clusters = None if test.clusters is None else len(set(test.clusters.tolist()))
+    facts = DataFacts(fingerprint="", n_rows=test.n, modality=test.modality, weighted=test.weights is not None,
+                      n_clusters=clusters)  # fmt: skip
+    about = SubjectFacts(name="", task=subject.task, model_kind="", model_fingerprint=None, classes=subject.classes,
+                         positive=None, score_space=None, capabilities=(), test=facts)  # fmt: skip
+    return Evidence(subject=about, plan=PlanFacts(seed=0, analyzers=()), outcomes=(outcome,))
 
 
 def test_every_analyzer_is_tried_on_some_subject():

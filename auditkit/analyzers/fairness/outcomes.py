@@ -92,7 +92,7 @@ def _shares(
         yield Measurement(
             name="fairness.positive_decision_share",
             value=values[0],
-            n=n,
+            n=len(sides[0]),
             interval=found[0],
             slice={column: name},
             bounds=(0.0, 1.0),
