@@ -18,6 +18,7 @@ from auditkit.render.html.families import with_numbers
 from auditkit.render.html.view import CardView, FamilyView
 
 SIZE = 499_000
+SLACK = 1_500
 NODES = 1_990
 OPEN = 6
 MOST = 12
@@ -45,7 +46,7 @@ def fitted(view: CardView, page: Callable[[CardView], str]) -> str:
     bare = page(_shown(view, [0] * len(view.families), frozenset(linked)))
     nodes, size = elements(bare), len(bare.encode())
     want = min(len(order), OWN)
-    left = [NODES - nodes - want - 5 * len(view.families), SIZE - size - want * _ANCHOR_BYTES]
+    left = [NODES - nodes - want - 5 * len(view.families), SIZE - SLACK - size - want * _ANCHOR_BYTES]
     drawn = _drawn(view.families, left)
     own = len(linked) + max(0, want + min(left[0], left[1] // _ANCHOR_BYTES))
     return page(_shown(view, drawn, frozenset(order[:own])))
