@@ -18,7 +18,8 @@ AEQUITAS_RATES = ("tpr", "tnr", "for", "fdr", "fpr", "fnr", "npv", "precision", 
 
 
 def cases(path: str):
-    stored = np.load(path)
+    with np.load(path) as archive:
+        stored = {name: archive[name] for name in archive.files}  # once: an archive reads an array anew at every access
     ends = stored["ends"]
     for index, stop in enumerate(ends):
         rows = slice(int(ends[index - 1]) if index else 0, int(stop))

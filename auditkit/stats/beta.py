@@ -77,11 +77,11 @@ def _log_quantile(a: FloatArray, b: FloatArray, tail: FloatArray) -> FloatArray:
 
 
 def _log_beta_of(a: FloatArray, b: FloatArray) -> FloatArray:
-    """:func:`log_beta` of many pairs of which few differ (one pair for all points of a table)."""
+    """:func:`log_beta` of many pairs that come in runs of equal ones (one pair for all points of a table)."""
     if len(a) < 8:
         return log_beta(a, b)
-    pairs, where = np.unique(np.stack([a, b]), axis=1, return_inverse=True)
-    return np.asarray(log_beta(pairs[0], pairs[1])[np.ravel(where)])
+    new = np.concatenate(([True], (a[1:] != a[:-1]) | (b[1:] != b[:-1])))
+    return np.asarray(log_beta(a[new], b[new])[np.cumsum(new) - 1])
 
 
 def _log_tail(a: FloatArray, b: FloatArray, y: FloatArray, scale: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -110,8 +110,8 @@ def _legendre() -> tuple[FloatArray, FloatArray]:
 def _start(a: FloatArray, b: FloatArray, tail: FloatArray) -> FloatArray:
     """Log of a first guess of the quantile."""
     inverse = NormalDist().inv_cdf
-    levels, where = np.unique(tail, return_inverse=True)
-    z = -np.array([inverse(level) for level in levels.tolist()])[where]
+    known = {level: inverse(level) for level in set(tail.tolist())}
+    z = -np.array([known[level] for level in tail.tolist()])
     with np.errstate(all="ignore"):
         # Power law near 0, which is exact for b = 1 and close where few hits are behind the parameters.
         power = (np.log(tail) + np.log(a) + _log_beta_of(a, b)) / a

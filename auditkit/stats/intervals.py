@@ -59,11 +59,11 @@ def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Interval | N
     """
     if n <= 0:
         return None
-    from scipy.stats import beta
+    from scipy.special import betaincinv
 
     alpha = 1.0 - level
-    low = 0.0 if successes == 0 else float(beta.ppf(alpha / 2, successes, n - successes + 1))
-    high = 1.0 if successes == n else float(beta.ppf(1 - alpha / 2, successes + 1, n - successes))
+    low = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, alpha / 2))
+    high = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 1 - alpha / 2))
     return Interval(low=low, high=high, level=level, method="clopper-pearson")
 
 
@@ -134,9 +134,9 @@ def mean_interval(
     if units < 2:
         return mean, None
     error = math.sqrt(units / (units - 1) * float((parts**2).sum())) / total
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    half = float(t.ppf(0.5 + level / 2, units - 1)) * error
+    half = float(stdtrit(units - 1, 0.5 + level / 2)) * error
     method = "student-t" if clusters is None else "cluster-student-t"
     return mean, Interval(low=mean - half, high=mean + half, level=level, method=method)
 

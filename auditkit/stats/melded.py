@@ -79,7 +79,16 @@ class Curves:
 
 
 def curves(p: FloatArray, n: FloatArray, step: float = _COARSE) -> Curves:
-    """The curves of rates ``p (G,)`` on ``n (G,)`` effective rows, all above 0, at normal scores ``step`` apart."""
+    """The curves of rates ``p (G,)`` on ``n (G,)`` effective rows, all above 0, at normal scores ``step`` apart.
+
+    The last ones are kept: the difference and the ratio of the same rates, at several levels, rest on the same curves.
+    """
+    return _curves(p.astype(np.float64).tobytes(), n.astype(np.float64).tobytes(), step)
+
+
+@lru_cache(maxsize=32)
+def _curves(rates: bytes, rows: bytes, step: float) -> Curves:
+    p, n = np.frombuffer(rates), np.frombuffer(rows)
     count = round(_REACH / step)
     z = np.arange(-count, count + 1, dtype=np.float64) * step
     x = p * n

@@ -45,6 +45,17 @@ class Distance:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Roc:
+    """A ROC curve as the threshold falls: rising false positive rates ``knots (k,)``, and at each the heights where
+    the curve arrives and where it leaves, ``foot`` and ``top``.
+    """
+
+    knots: FloatArray
+    foot: FloatArray
+    top: FloatArray
+
+
 def score_levels(scores: FloatArray) -> Levels:
     """Levels of ``scores (n,)``: the distinct scores where they are few, else about equally many rows each.
 
@@ -74,11 +85,8 @@ def abroca(positive: tuple[FloatArray, FloatArray], negative: tuple[FloatArray, 
     >>> abroca((up, down), (down, up))
     1.0
     """
-    curves = [_roc(p, n) for p, n in zip(positive, negative, strict=True)]
-    grid = np.unique(np.concatenate([x for x, _ in curves]))
-    # Vertical steps have two heights at one place: the curve just right of a knot, and just left of the next.
-    first, second = (_sides(grid, x, y) for x, y in curves)
-    return _area(np.diff(grid), first[0] - second[0], first[1] - second[1])
+    one, two = (_roc(p, n) for p, n in zip(positive, negative, strict=True))
+    return _between(one, two)
 
 
 def curve_distance(kind: Kind, one: FloatArray, two: FloatArray, at: FloatArray) -> float:
@@ -177,33 +185,49 @@ def abroca_p_value(
 ) -> float:
     """Share of permutations of the groups, within each label, whose largest ABROCA is at least the observed one.
 
-    The observed data count as one permutation, so that the p-value is valid and never 0.
+    The observed data count as one permutation, so that the p-value is valid and never 0. Only the counts of a group's
+    rows at each level matter, and those of shuffled rows are multivariate hypergeometric.
 
     Source: Phipson and Smyth (2010).
     """
 
-    def statistic(codes: IntArray) -> float:
-        masses = group_masses(levels, positive, codes, count, PLAIN)
-        return max(
-            curve_distance("abroca", masses[a], masses[b], levels.at) for a in range(count) for b in range(a + 1, count)
-        )
+    def statistic(masses: IntArray) -> float:
+        curves = [_roc(mass[1], mass[0]) for mass in masses]
+        return max(_between(curves[a], curves[b]) for a in range(count) for b in range(a + 1, count))
 
-    observed, extreme = statistic(groups), 0
-    sides = [np.flatnonzero(positive), np.flatnonzero(~positive)]
-    for _ in range(permutations):
-        shuffled = groups.copy()
-        for rows in sides:
-            shuffled[rows] = rng.permutation(groups[rows])
-        extreme += statistic(shuffled) >= observed - 1e-12
+    masses = group_masses(levels, positive, groups, count, PLAIN).astype(np.int64)
+    observed = statistic(masses)
+    labels = [_shuffled(masses[:, label], rng, permutations) for label in (0, 1)]
+    extreme = sum(
+        statistic(np.stack([labels[0][turn], labels[1][turn]], axis=1)) >= observed - 1e-12
+        for turn in range(permutations)
+    )
     return (extreme + 1) / (permutations + 1)
 
 
 def _resampled(
     flat: IntArray, size: int, n: int, rng: np.random.Generator, design: Design, resamples: int
 ) -> Iterator[FloatArray]:
+    """Masses ``(2, l)`` of resampled rows; of plain rows only the counts of the cells are drawn, a multinomial."""
+    if design.plain:
+        cells = np.bincount(flat, minlength=2 * size) / n
+        yield from rng.multinomial(n, cells, size=resamples).reshape(resamples, 2, size).astype(np.float64)
+        return
     for block in resample_weights(rng, n, resamples, weights=design.weights, clusters=design.clusters):
         for row in block:
             yield np.bincount(flat, weights=row, minlength=2 * size).reshape(2, size).astype(np.float64)
+
+
+def _shuffled(table: IntArray, rng: np.random.Generator, times: int) -> IntArray:
+    """``(times, G, l)`` counts of the groups' rows at each level when ``table (G, l)`` has its rows shuffled."""
+    found = np.empty((times, *table.shape), dtype=np.int64)
+    for turn in range(times):
+        left = table.sum(axis=0)
+        for code, size in enumerate(table.sum(axis=1)[:-1]):
+            found[turn, code] = rng.multivariate_hypergeometric(left, int(size), method="marginals")
+            left = left - found[turn, code]
+        found[turn, -1] = left
+    return found
 
 
 def _units(rows: BoolArray, design: Design) -> int:
@@ -218,24 +242,33 @@ def _radius(one: FloatArray, two: FloatArray, tail: float) -> float:
     return max(normal, float(np.quantile(both, max(1 - tail, 0.0)))) if tail * size >= 1 else normal
 
 
-def _roc(positive: FloatArray, negative: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Knots of the ROC curve, from (0, 0) to (1, 1), as the threshold falls."""
-    tp, fp = np.cumsum(positive[::-1]), np.cumsum(negative[::-1])
+def _roc(positive: FloatArray, negative: FloatArray) -> Roc:
+    tp, fp = np.cumsum(positive[::-1], dtype=np.float64), np.cumsum(negative[::-1], dtype=np.float64)
     if not (tp[-1] > 0 and fp[-1] > 0):
         raise ValueError("a ROC curve needs both classes")
-    return np.r_[0.0, fp / fp[-1]], np.r_[0.0, tp / tp[-1]]
+    x, y = np.zeros(len(fp) + 1), np.zeros(len(tp) + 1)
+    np.divide(fp, fp[-1], out=x[1:])
+    np.divide(tp, tp[-1], out=y[1:])
+    first = np.flatnonzero(np.concatenate(([True], x[1:] > x[:-1])))
+    return Roc(x[first], y[first], y[np.append(first[1:] - 1, len(x) - 1)])
 
 
-def _sides(grid: FloatArray, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _between(one: Roc, two: Roc) -> float:
+    """Area between two curves."""
+    grid = np.sort(np.concatenate([one.knots, two.knots]), kind="stable")
+    # Vertical steps have two heights at one place: the curve just right of a knot, and just left of the next.
+    first, second = _sides(grid, one), _sides(grid, two)
+    return _area(np.diff(grid), first[0] - second[0], first[1] - second[1])
+
+
+def _sides(grid: FloatArray, curve: Roc) -> tuple[FloatArray, FloatArray]:
     """Heights of a curve at the left and at the right end of each interval of ``grid``."""
-    knots, first = np.unique(x, return_index=True)
-    last = np.append(first[1:], len(x)) - 1
-    piece = np.clip(np.searchsorted(knots, grid[:-1], side="right") - 1, 0, len(knots) - 2)
+    knots = curve.knots
+    piece = np.minimum(np.searchsorted(knots, grid[:-1], side="right") - 1, len(knots) - 2)
     # Between two knots the curve runs from the top of the first one's step to the foot of the next one's.
-    start, rise = y[last][piece], y[first][piece + 1] - y[last][piece]
-    share = ((ends - knots[piece]) / (knots[piece + 1] - knots[piece]) for ends in (grid[:-1], grid[1:]))
-    left, right = (start + part * rise for part in share)
-    return left, right
+    start, slope = curve.top[:-1], (curve.foot[1:] - curve.top[:-1]) / np.diff(knots)
+    height, base, rise = start[piece], knots[piece], slope[piece]
+    return height + (grid[:-1] - base) * rise, height + (grid[1:] - base) * rise
 
 
 def _area(width: FloatArray, left: FloatArray, right: FloatArray) -> float:

@@ -200,14 +200,10 @@ def _between_estimate(
 ) -> Estimate:
     n = len(benefit)
     share, ratio = _profile(benefit, groups, design.masses(n))
-    errors = []
-    for block in resample_weights(rng, n, resamples, weights=design.weights, clusters=design.clusters):
-        for row in block:
-            _, drawn = _profile(benefit, groups, row, len(share))
-            if np.isfinite(drawn).all():
-                errors.append(math.sqrt(float((share * (drawn - ratio) ** 2).sum())))
-    found = np.array(errors)
-    if len(found) < 0.95 * resamples or float(found.max()) <= 0.0:
+    drawn = _resampled_ratios(benefit, groups, rng, design, resamples)
+    drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    found = np.sqrt((share * (drawn - ratio) ** 2).sum(axis=1))
+    if len(found) < 0.95 * resamples or float(found.max(initial=0.0)) <= 0.0:
         return Estimate(value, n, None, "too few rows in a group, or rows that do not vary, give no interval")
     root = math.sqrt(2.0 * value)
 
@@ -221,10 +217,29 @@ def _between_estimate(
     return Estimate(value, n, bounds)
 
 
+def _resampled_ratios(
+    benefit: FloatArray, groups: IntArray, rng: np.random.Generator, design: Design, resamples: int
+) -> FloatArray:
+    """Ratios of :func:`_profile` of resampled rows ``(b, G)``; of plain rows only the counts of the cells are drawn."""
+    count = int(groups.max()) + 1
+    if not design.plain:
+        blocks = resample_weights(rng, len(benefit), resamples, weights=design.weights, clusters=design.clusters)
+        return np.array([_profile(benefit, groups, row, count)[1] for block in blocks for row in block])
+    kinds, code = np.unique(benefit, return_inverse=True)
+    cells = np.bincount(groups * len(kinds) + code, minlength=count * len(kinds))
+    drawn = rng.multinomial(len(benefit), cells / len(benefit), size=resamples).reshape(resamples, count, len(kinds))
+    return _ratios(drawn.sum(axis=2).astype(np.float64), (drawn @ kinds).astype(np.float64))
+
+
 def _profile(benefit: FloatArray, groups: IntArray, w: FloatArray, count: int = 0) -> tuple[FloatArray, FloatArray]:
     """Share of each group ``(G,)`` and its mean benefit over that of all, NaN where undefined."""
     mass = np.bincount(groups, weights=w, minlength=count)
     sums = np.bincount(groups, weights=w * benefit, minlength=count)
+    return mass / mass.sum(), _ratios(mass, sums)
+
+
+def _ratios(mass: FloatArray, sums: FloatArray) -> FloatArray:
+    """Mean of each group ``(..., G)`` over that of all."""
+    whole, total = mass.sum(axis=-1, keepdims=True), sums.sum(axis=-1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where((mass > 0) & (sums.sum() > 0), sums / mass / (sums.sum() / mass.sum()), np.nan)
-    return mass / mass.sum(), ratio
+        return np.asarray(np.where((mass > 0) & (total > 0), sums / mass / (total / whole), np.nan))
