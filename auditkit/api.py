@@ -113,7 +113,7 @@ class Report:
 
         document, text, where = _policy_document(policy)
         if document is None:
-            document, where = plain(self.evidence.policy), "the evidence"
+            document, where = plain(self.evidence.policy), "the embedded policy"
         if not document:
             raise UsageError(
                 "AK322", "there is no policy to judge by", fix="pass a policy, or run the audit with one ([[rule]] ...)"

@@ -19,13 +19,20 @@ if TYPE_CHECKING:
 
 OUTPUTS = ("junit", "sarif", "gitlab", "metrics", "summary", "github", "json")
 
+output_option = click.option(
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="FORM=FILE",
+    help=f"FORM: {', '.join(OUTPUTS)}; FILE - is stdout; github alone annotates.",
+)
+
 
 @click.command()
 @click.argument("evidence", type=click.Path(path_type=Path))
 @click.option("--policy", type=click.Path(path_type=Path), help="A TOML file with [[rule]]; default: the embedded one.")
 @click.option("--as-of", metavar="DATE", help="Judge waivers on this date (YYYY-MM-DD); today by default.")
-@click.option("--output", "outputs", multiple=True, metavar="FORM=FILE",
-              help=f"FORM: {', '.join(OUTPUTS)}; FILE - is stdout; github alone annotates.")  # fmt: skip
+@output_option
 def gate(evidence: Path, policy: Path | None, as_of: str | None, outputs: tuple[str, ...]) -> None:
     """Judge EVIDENCE by a policy. The exit code is the answer; stdout holds the state, one word.
 
@@ -48,12 +55,7 @@ def judge(path: Path, policy: Path | None, as_of: str | None, wanted: list[tuple
         from auditkit.cli.verdict_table import print_verdict
 
         print_verdict(verdict, people_console())
-    if wanted:
-        from auditkit.render.shared import shared_verdict
-
-        shared = shared_verdict(found, verdict)
-        for form, target in wanted:
-            write_output(shared, form, target, policy)
+    write_outputs(found, verdict, wanted, policy)
     if not any(target == "-" for _, target in wanted):
         click.echo(verdict.state)
     return verdict
@@ -156,6 +158,16 @@ def parse_outputs(outputs: tuple[str, ...]) -> list[tuple[str, str]]:
             )
         pairs.append((form, target))
     return pairs
+
+
+def write_outputs(evidence: Evidence, verdict: Verdict, wanted: list[tuple[str, str]], policy: Path | None) -> None:
+    """Write the outputs ``wanted`` of a verdict on ``evidence``, small cells withheld; see :func:`write_output`."""
+    if wanted:
+        from auditkit.render.shared import shared_verdict
+
+        shared = shared_verdict(evidence, verdict)
+        for form, target in wanted:
+            write_output(shared, form, target, policy)
 
 
 def write_output(verdict: Verdict, form: str, target: str, policy: Path | None = None) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auditkit.cli.console import is_quiet, people_console, say
+from auditkit.cli.gate import output_option, parse_outputs, write_outputs
 from auditkit.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--config", "config_option", type=click.Path(path_type=Path), help="Configuration file or its folder.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for evidence.json and the card.")
 @click.option("--gate", "judge", is_flag=True, help="Judge by the rules of the configuration; exit with the verdict.")
+@output_option
 @click.option("--only", multiple=True, metavar="NAME", help="Run only this analyzer or family; may be repeated.")
 @click.option(
     "--profile",
@@ -40,6 +42,7 @@ def run(  # noqa: PLR0913  (one argument an option)
     config_option: Path | None,
     out: Path,
     judge: bool,
+    outputs: tuple[str, ...],
     only: tuple[str, ...],
     profiles: tuple[str, ...],
     fresh: bool,
@@ -55,6 +58,9 @@ def run(  # noqa: PLR0913  (one argument an option)
 
     if config_path is not None and config_option is not None:
         raise UsageError("AK642", "two configurations were named", fix="give CONFIG or --config, not both")
+    wanted = parse_outputs(outputs)
+    if wanted and not judge:
+        raise UsageError("AK612", "--output is of a verdict, and nothing is judged", fix="add --gate")
     config = load_config(config_option or config_path)
     added = [load_profile(name) for name in profiles]
     if judge and with_rules(config.policy_document(), added) is None:
@@ -67,7 +73,7 @@ def run(  # noqa: PLR0913  (one argument an option)
     needed = tuple(dict.fromkeys(name for profile in added for name in profile.analyzers))
     plan = _plan(config, only, needed)
     report = run_config(config, plan, out=out, fresh=fresh, allowed=allow_path, profiles=profiles)
-    return conclude(report, out, judge=judge)
+    return conclude(report, out, judge=judge, wanted=wanted, policy=config.path)
 
 
 def run_config(
@@ -129,8 +135,23 @@ def progress_sink() -> Iterator[ProgressSink | None]:
             sink.close()
 
 
-def conclude(report: Report, out: Path, *, judge: bool) -> int:
-    """Say what came of the audit, name the files on stdout, and return the exit code."""
+def conclude(
+    report: Report,
+    out: Path,
+    *,
+    judge: bool,
+    wanted: list[tuple[str, str]] | None = None,
+    policy: Path | None = None,
+) -> int:
+    """Say what came of the audit, name the files on stdout, and return the exit code.
+
+    Args:
+        report: The audit.
+        out: Its folder.
+        judge: Whether to judge it by its policy; the exit code is then the verdict's.
+        wanted: The outputs of the verdict, as ``FORM`` and file; ``-`` is stdout.
+        policy: The file with the rules, which some outputs point to.
+    """
     from auditkit.api import CARD_FILE, EVIDENCE_FILE
 
     evidence = report.evidence
@@ -145,8 +166,12 @@ def conclude(report: Report, out: Path, *, judge: bool) -> int:
         from auditkit.cli.verdict_table import print_verdict
 
         verdict = report.gate(as_of=evidence.as_of)
-        print_verdict(verdict, people_console())
+        if not is_quiet():
+            print_verdict(verdict, people_console())
+        write_outputs(evidence, verdict, wanted or [], policy)
         code = verdict.exit_code
+    if any(target == "-" for _, target in wanted or []):
+        return code
     for name in (EVIDENCE_FILE, CARD_FILE):
         click.echo(str(out / name))
     return code

@@ -8,9 +8,9 @@ that is missing is ``None`` with a ``reason``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Annotated, Literal
 
 from pydantic import Discriminator
@@ -31,7 +31,7 @@ MISSING_GROUP = "(missing)"
 
 
 def _finite(value: float | None, what: str) -> None:
-    if value is not None and not math.isfinite(value):
+    if value is not None and not isfinite(value):
         raise ValueError(f"{what} must be finite or None with a reason, got {value!r}")
 
 
@@ -45,8 +45,8 @@ class Interval:
     level: float = 0.95
 
     def __post_init__(self) -> None:
-        _finite(self.low, "interval low")
-        _finite(self.high, "interval high")
+        if not (isfinite(self.low) and isfinite(self.high)):
+            raise ValueError(f"interval ends must be finite, got {self.low!r} and {self.high!r}")
         if not self.low <= self.high:
             raise ValueError(f"interval low {self.low} is above high {self.high}")
         if not 0.0 < self.level < 1.0:
@@ -89,12 +89,14 @@ class Measurement:
     n_of: str = "rows"
 
     def __post_init__(self) -> None:
-        _finite(self.value, f"{self.name} value")
+        if self.value is not None and not isfinite(self.value):
+            raise ValueError(f"{self.name} value must be finite or None with a reason, got {self.value!r}")
         for param in self.params.values():
             if isinstance(param, float):
                 _finite(param, f"{self.name} param")
         for bound in self.bounds:
-            _finite(bound, f"{self.name} bound")
+            if bound is not None and not isfinite(bound):
+                raise ValueError(f"{self.name} bound must be finite or None, got {bound!r}")
         if self.value is None and not self.reason:
             raise ValueError(f"{self.name} has no value and no reason")
 

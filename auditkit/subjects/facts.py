@@ -10,6 +10,7 @@ import numpy as np
 from auditkit.core.capability import capabilities
 from auditkit.core.evidence import DataFacts, FeatureFacts, SubjectFacts
 from auditkit.core.subject import Dataset, IntArray, StrArray, Subject
+from auditkit.stats.coding import encode_groups
 
 PACKAGES = (
     "numpy",
@@ -62,10 +63,9 @@ def data_facts(dataset: Dataset, classes: tuple[str, ...] = ()) -> DataFacts:
 
 def _sizes(values: StrArray, rows: IntArray) -> dict[str, int]:
     """Rows of each group."""
-    names, codes = np.unique(values, return_inverse=True)
-    counts = np.zeros(len(names), dtype=np.int64)
-    np.add.at(counts, codes, rows)
-    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+    names, codes = encode_groups(values)
+    counts = np.bincount(codes, weights=rows, minlength=len(names))  # exact up to 2^53 rows
+    return {name: int(count) for name, count in zip(names, counts, strict=True)}
 
 
 def versions() -> dict[str, str]:

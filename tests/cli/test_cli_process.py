@@ -132,6 +132,22 @@ def test_gate_without_rules_is_a_usage_error(project):
     refused(auditkit("run", "--out", "out", "--gate", cwd=project), "AK643")
 
 
+def test_run_writes_the_outputs_of_its_verdict_as_the_gate_does(project):
+    done = auditkit("run", "--out", "out", "--gate", "--quiet", "--output", "junit=run.xml,summary=run.md", cwd=project)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert auditkit("gate", "out/evidence.json", "--output", "junit=gate.xml", cwd=project).returncode == 0
+    assert (project / "run.xml").read_text() == (project / "gate.xml").read_text()
+    assert "PASS" in (project / "run.md").read_text()
+    done = auditkit("run", "--out", "out", "--gate", "--output", "json=-", cwd=project)
+    assert json.loads(done.stdout)["state"] == "pass"
+
+
+def test_outputs_of_a_run_that_is_not_judged_are_refused(project):
+    refused(auditkit("run", "--out", "out", "--output", "junit=run.xml", cwd=project), "AK612")
+    refused(auditkit("run", "--out", "out", "--gate", "--output", "junit", cwd=project), "AK415")
+    assert not (project / "out").exists()
+
+
 def test_two_configurations_are_refused(project):
     refused(auditkit("run", "audit.toml", "--config", "audit.toml", "--out", "o", cwd=project), "AK642")
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditkit.core.errors import UsageError
-from auditkit.methods.fairness.coding import _encode_hashed, encode_groups
 from auditkit.methods.fairness.counts import count_groups, merge_counts
+from auditkit.stats.coding import _encode_hashed, encode_groups
 
 CLASSES = ("no", "maybe", "yes")
 

@@ -12,7 +12,6 @@ from auditkit.analyzers.data.predictors import Limits, leaks, proxies
 from auditkit.analyzers.data.representation import (
     COUNTED,
     gap_between,
-    groups_of,
     label_balance,
     measured,
     representation,
@@ -21,6 +20,7 @@ from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.evidence import Measurement, Table
 from auditkit.core.subject import Subject
 from auditkit.methods.data.rows import find_duplicates, row_digests, shared_rows
+from auditkit.stats.coding import rows_by_group
 from auditkit.stats.linearised import Design, proportion
 
 
@@ -117,7 +117,7 @@ def _missing(subject: Subject, table: Columns, level: float) -> Iterator[Produce
         share = proportion(absent[:, place], design.weights, design.clusters)
         yield measured("missing_share", share, level, params={"feature": feature})
     for column, values in subject.test.sensitive.items():
-        groups = list(groups_of(values))
+        groups = list(rows_by_group(values))
         for place in holes:
             about = {"feature": table.names[place]}
             found = {}

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from auditkit.core.analyzer import Note, Produced
 from auditkit.core.evidence import Measurement
 from auditkit.core.subject import Subject
+from auditkit.stats.coding import encode_groups, rows_by_group
 from auditkit.stats.estimate import Estimate
 from auditkit.stats.gaps import largest_gap
 from auditkit.stats.linearised import Design, mean, proportion
@@ -66,22 +67,15 @@ def gap_between(
     )
 
 
-def groups_of(values: npt.NDArray[np.str_]) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
-    """Each group with the positions of its rows, in one sort."""
-    names, codes = np.unique(values, return_inverse=True)
-    order = np.argsort(codes, kind="stable")
-    for name, rows in zip(names, np.split(order, np.cumsum(np.bincount(codes))[:-1]), strict=True):
-        yield str(name), rows
-
-
 def representation(subject: Subject, level: float, small_rows: int, small_share: float) -> Iterator[Produced]:
     """Rows and share of each group and each pair of groups; small ones are named."""
     columns, design = subject.test.sensitive, Design(subject.test.weights, subject.test.clusters)
     small: list[str] = []
     pairs_left_out: list[str] = []
     single = [(name,) for name in columns]
+    coded = {name: encode_groups(values) for name, values in columns.items()}
     for over in (*single, *combinations(columns, 2)):
-        codes = [np.unique(columns[name], return_inverse=True) for name in over]
+        codes = [coded[name] for name in over]
         joint = np.ravel_multi_index([code for _, code in codes], [len(names) for names, _ in codes])
         counts = np.bincount(joint, minlength=int(np.prod([len(names) for names, _ in codes])))
         if len(over) > 1 and len(counts) > MAX_CELLS:
@@ -118,7 +112,7 @@ def label_balance(subject: Subject, level: float) -> Iterator[Produced]:
         bounds = (0.0, 1.0) if name == "base_rate" else (None, None)
         yield measured(name, _average(values, design), level, params=params, bounds=bounds)
         for column, groups in test.sensitive.items():
-            found = {group: _average(values[rows], design.take(rows)) for group, rows in groups_of(groups)}
+            found = {group: _average(values[rows], design.take(rows)) for group, rows in rows_by_group(groups)}
             for group, estimate in found.items():
                 yield measured(name, estimate, level, where={column: group}, params=params, bounds=bounds)
             if len(found) > 1:

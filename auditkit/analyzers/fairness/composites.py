@@ -90,12 +90,13 @@ def _differential(counts: Counts, level: float, code: int | None, tags: Mapping[
 
 def treatment_ratios(counts: Counts, rates: Any, level: float, tags: Mapping[str, str]) -> Iterator[Measurement]:
     """FN / FP of each group from ``rates`` of ``false_negative_share``; its limits are those of the share, mapped."""
+    intervals = rates.intervals(level)
     for index, group in enumerate(rates.groups):
         share, reason = float(rates.value[index]), rates.undefined[index]
         value = None if reason or share >= 1.0 else share / (1.0 - share)
         if value is None and not reason:
             reason = "there are no false positives to divide by"
-        interval = None if value is None else rates.interval(index, level)
+        interval = None if value is None else intervals[index]
         if interval is not None and interval.high < 1.0:
             low, high = (end / (1.0 - end) for end in (interval.low, interval.high))
             interval = Interval(low=low, high=high, level=level, method=f"{interval.method}-odds")

@@ -168,9 +168,10 @@ def measured_from(counts: Counts, params: GroupsParams) -> Iterator[Measurement]
         spec = METRICS[name]
         for code, tags in _positives(counts, spec):
             rates = group_rates(counts, name, code)
+            known = rates.intervals(params.level)
             for index, group in enumerate(rates.groups):
                 value, undefined = float(rates.value[index]), rates.undefined[index]
-                interval = None if undefined else rates.interval(index, params.level)
+                interval = None if undefined else known[index]
                 yield Measurement(
                     name=f"fairness.{name}",
                     value=None if undefined else value,

@@ -62,8 +62,8 @@ def run(subject: Subject, context: Context, params: IndividualParams) -> Iterato
 
 
 def _inequality(subject: Subject, context: Context, params: IndividualParams) -> Iterator[Measurement]:
-    from auditkit.methods.fairness.coding import encode_groups
     from auditkit.methods.fairness.individual import benefits, coefficient_of_variation, inequality, theil_index
+    from auditkit.stats.coding import encode_groups
 
     test, positive = subject.test, subject.positive
     benefit = benefits(test.y == positive, context.decisions() == positive)

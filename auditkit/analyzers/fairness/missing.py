@@ -40,8 +40,8 @@ class MissingParams(Params):
 
 def run(subject: Subject, context: Context, params: MissingParams) -> Iterator[Produced]:
     """The share of missing values of every column, and bounds where there are any."""
-    from auditkit.methods.fairness.coding import encode_groups
     from auditkit.methods.fairness.missing_groups import UNKNOWN
+    from auditkit.stats.coding import encode_groups
     from auditkit.stats.linearised import proportion
 
     context.check_deadline()

@@ -99,7 +99,7 @@ def _task(subject: Subject, column: str, context: Context, params: MitigationPar
     if column in train.sensitive:
         groups = train.sensitive[column]
     elif column in getattr(train.inputs, "columns", ()):
-        from auditkit.methods.fairness.coding import encode_groups
+        from auditkit.stats.coding import encode_groups
 
         names, codes = encode_groups(train.inputs[column])
         groups = np.array(names)[codes]
@@ -129,8 +129,8 @@ def _fit_of_training(subject: Subject, context: Context) -> Iterator[Note]:
 
 
 def _column(task: Task, context: Context, params: MitigationParams) -> Iterator[Produced]:
-    from auditkit.methods.fairness.coding import encode_groups
     from auditkit.methods.fairness.expected_rates import Cells
+    from auditkit.stats.coding import encode_groups
 
     test = task.subject.test
     names, codes = encode_groups(task.test_groups)

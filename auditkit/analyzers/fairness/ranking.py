@@ -53,8 +53,8 @@ class RankingParams(Params):
 
 def run(subject: Subject, context: Context, params: RankingParams) -> Iterator[Produced]:
     """Every sensitive column: exposure, the top places, divergence."""
-    from auditkit.methods.fairness.coding import encode_groups
     from auditkit.methods.fairness.ranking import places
+    from auditkit.stats.coding import encode_groups
 
     context.check_deadline()
     test = subject.test

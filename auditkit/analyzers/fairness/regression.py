@@ -59,8 +59,8 @@ class RegressionParams(Params):
 
 def run(subject: Subject, context: Context, params: RegressionParams) -> Iterator[Produced]:
     """Every sensitive column: quantities by group, their gaps, distances of the predictions."""
-    from auditkit.methods.fairness.coding import encode_groups
     from auditkit.methods.fairness.regression import Rows, jain_index
+    from auditkit.stats.coding import encode_groups
 
     context.check_deadline()
     test = subject.test

@@ -99,7 +99,7 @@ class _Rows:
 
 def run(subject: Subject, context: Context, params: ScoresParams) -> Iterator[Produced]:
     """Estimates by group and their gaps, then distances between groups, for each sensitive column."""
-    from auditkit.methods.fairness.coding import encode_groups
+    from auditkit.stats.coding import encode_groups
 
     context.check_deadline()
     rows = _rows(subject, context)

@@ -70,8 +70,8 @@ def run(subject: Subject, context: Context, params: SubgroupsParams) -> Iterator
 
 def _features(test: Dataset, params: SubgroupsParams) -> list[Binned]:
     """The features of the table in bins, then the sensitive columns that are not among them."""
-    from auditkit.methods.fairness.coding import encode_groups
     from auditkit.methods.fairness.subgroups import Binned, bin_numbers
+    from auditkit.stats.coding import encode_groups
     from auditkit.subjects.codec import make_codec
 
     codec = make_codec(test)

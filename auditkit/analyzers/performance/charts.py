@@ -13,6 +13,7 @@ from auditkit.core.analyzer import Note, Produced
 from auditkit.core.evidence import Counts, Curve, Series, Table
 from auditkit.core.subject import FloatArray, Subject
 from auditkit.methods.performance import calibration, classification, curves
+from auditkit.stats.coding import rows_by_group
 from auditkit.stats.estimate import Estimate
 
 # The moment matrix of clustered rows has k^4 numbers.
@@ -147,14 +148,13 @@ def _roc_by_group(
 ) -> Iterator[Produced]:
     name, values = column
     series, left_out = [], []
-    for group in np.unique(values):
-        part = values == group
+    for group, part in rows_by_group(values):
         hits = int(positive[part].sum())
-        if min(hits, int(part.sum()) - hits) < min_rows:
-            left_out.append(str(group))
+        if min(hits, len(part) - hits) < min_rows:
+            left_out.append(group)
             continue
         steps = curves.cumulate(ranked[part], positive[part], rows.design.take(part).weights)
-        series.append(_roc_series(str(group), steps, points))
+        series.append(_roc_series(group, steps, points))
     if left_out:
         yield Note(f"No ROC curve for {name} = {', '.join(left_out)}: fewer than {min_rows} rows of a class.")
     if series:

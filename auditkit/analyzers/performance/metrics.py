@@ -20,6 +20,7 @@ from auditkit.analyzers.performance.rows import (
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.evidence import Measurement, Table
 from auditkit.core.subject import Subject
+from auditkit.stats.coding import rows_by_group
 from auditkit.stats.estimate import Estimate
 from auditkit.stats.gaps import largest_gap
 
@@ -43,16 +44,15 @@ def run(subject: Subject, context: Context, params: PerformanceParams) -> Iterat
     overall = _estimates(subject, rows, params, per_class=True)
     yield from _measurements(overall, {}, params.confidence)
     columns = subject.test.sensitive
-    done, total = 1, 1 + sum(len(np.unique(values)) for values in columns.values())
-    for column, values in columns.items():
+    parts = {column: list(rows_by_group(values)) for column, values in columns.items()}
+    done, total = 1, 1 + sum(map(len, parts.values()))
+    for column in columns:
         groups: dict[str, dict[Key, Estimate]] = {}
-        names, codes = np.unique(values, return_inverse=True)
-        order = np.argsort(codes, kind="stable")
-        for name, part in zip(names, np.split(order, np.cumsum(np.bincount(codes))[:-1]), strict=True):
+        for name, part in parts[column]:
             context.check_deadline()
             context.progress(done, total)
-            groups[str(name)] = _estimates(subject, rows.take(part), params, per_class=False)
-            yield from _measurements(groups[str(name)], {column: str(name)}, params.confidence)
+            groups[name] = _estimates(subject, rows.take(part), params, per_class=False)
+            yield from _measurements(groups[name], {column: name}, params.confidence)
             done += 1
         yield from _gaps(column, groups, params.confidence)
     context.progress(total, total)

@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Counts
-from auditkit.methods.fairness.coding import Coded, encode_groups, encode_labels, group_columns
 from auditkit.methods.fairness.group_counts import (
     SCORE_BINS,
     GroupCounts,
@@ -20,6 +19,8 @@ from auditkit.methods.fairness.group_counts import (
     merge_counts,
     nested_tuples,
 )
+from auditkit.methods.fairness.labels import encode_labels, group_columns
+from auditkit.stats.coding import Coded, encode_groups
 
 __all__ = ["GroupCounts", "count_cells", "count_groups", "encode_groups", "merge_counts"]
 

@@ -228,13 +228,13 @@ def _resampled_ratios(
     kinds, code = np.unique(benefit, return_inverse=True)
     cells = np.bincount(groups * len(kinds) + code, minlength=count * len(kinds))
     drawn = rng.multinomial(len(benefit), cells / len(benefit), size=resamples).reshape(resamples, count, len(kinds))
-    return _ratios(drawn.sum(axis=2).astype(np.float64), (drawn @ kinds).astype(np.float64))
+    return _ratios(np.asarray(drawn.sum(axis=2), dtype=np.float64), np.asarray(drawn @ kinds, dtype=np.float64))
 
 
 def _profile(benefit: FloatArray, groups: IntArray, w: FloatArray, count: int = 0) -> tuple[FloatArray, FloatArray]:
     """Share of each group ``(G,)`` and its mean benefit over that of all, NaN where undefined."""
-    mass = np.bincount(groups, weights=w, minlength=count)
-    sums = np.bincount(groups, weights=w * benefit, minlength=count)
+    mass = np.bincount(groups, weights=w, minlength=count).astype(np.float64)
+    sums = np.bincount(groups, weights=w * benefit, minlength=count).astype(np.float64)
     return mass / mass.sum(), _ratios(mass, sums)
 
 

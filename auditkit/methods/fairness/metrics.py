@@ -210,10 +210,16 @@ class Rates:
 
     def interval(self, group: int, level: float) -> Interval | None:
         """The interval of one group, or ``None``."""
-        low, high = self.limits(level)
-        if not (math.isfinite(low[group]) and math.isfinite(high[group])):
-            return None
-        return Interval(low=float(low[group]), high=float(high[group]), level=level, method=self.method)
+        return self.take([group]).intervals(level)[0]
+
+    def intervals(self, level: float) -> tuple[Interval | None, ...]:
+        """The interval of each group, or ``None`` where there is none."""
+        return tuple(
+            Interval(low=low, high=high, level=level, method=self.method)
+            if math.isfinite(low) and math.isfinite(high)
+            else None
+            for low, high in np.transpose(self.limits(level)).tolist()
+        )
 
 
 def group_rates(counts: Counts, metric: str, class_code: int | None = None) -> Rates:
