@@ -75,7 +75,9 @@ def main() -> None:
         path = str(folder / "predictions.parquet")
         drawn = DRAW.replace("ROWS", str(rows)).replace("PATH", path)
         # In a process of its own: a child's peak counts from that of the process which started it.
-        subprocess.run([sys.executable, "-c", f"import duckdb; duckdb.sql({drawn!r})"], check=True)
+        subprocess.run(
+            [sys.executable, "-c", f"import duckdb; duckdb.sql({drawn!r})"], check=True, stdout=subprocess.DEVNULL
+        )
         (folder / "audit.toml").write_text(CONFIG)
         out = folder / "out"
         audit = [sys.executable, "-m", "auditkit.cli.main", "run", str(folder / "audit.toml"), "--out", str(out)]
