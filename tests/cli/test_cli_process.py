@@ -137,7 +137,7 @@ def test_run_writes_the_outputs_of_its_verdict_as_the_gate_does(project):
     assert (done.returncode, done.stderr) == (0, "")
     assert auditkit("gate", "out/evidence.json", "--output", "junit=gate.xml", cwd=project).returncode == 0
     assert (project / "run.xml").read_text() == (project / "gate.xml").read_text()
-    assert "PASS" in (project / "run.md").read_text()
+    assert "**Passed.**" in (project / "run.md").read_text()
     done = auditkit("run", "--out", "out", "--gate", "--output", "json=-", cwd=project)
     assert json.loads(done.stdout)["state"] == "pass"
 
