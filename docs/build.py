@@ -87,10 +87,11 @@ def analyzers_page() -> str:
         analyzer = load(name)
         needs = ", ".join(sorted(analyzer.needs)) or "nothing"
         extra = f' Install with `pip install "auditkit[{analyzer.extra}]"`.' if analyzer.extra else ""
+        off = "" if analyzer.default else " Off by default: runs when named or given settings."
         lines += [
             f"## {name}",
             "",
-            f"{analyzer.summary} Needs: {needs}.{extra}",
+            f"{analyzer.summary} Needs: {needs}.{off}{extra}",
             "",
             f"Source: {analyzer.reference}",
             "",

@@ -16,7 +16,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from auditkit.analyzers.privacy.audit import ANALYZER, AuditParams
 from auditkit.core.evidence import Curve, Table
-from auditkit.core.plan import Step
+from auditkit.core.plan import Step, make_plan
 from auditkit.execution.runner import run_step
 from auditkit.methods.privacy import dp_training
 from auditkit.methods.privacy.canaries import canary_inputs
@@ -201,6 +201,15 @@ def test_claims_that_need_no_audit():
         AuditParams(noise_multiplier=1.0)
     outcome = run(delta=0.5)
     assert "AK560" in outcome.reason
+
+
+def test_it_runs_only_when_named_or_given_settings():
+    def planned(*arguments):
+        return ANALYZER.name in [step.name for step in make_plan(*arguments).steps]
+
+    assert not planned()
+    assert planned(["privacy"])
+    assert planned(None, {ANALYZER.name: {"claimed_epsilon": 3.0}})
 
 
 def test_canary_rows_have_the_type_of_the_data_and_values_that_occur():

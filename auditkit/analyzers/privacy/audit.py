@@ -321,5 +321,7 @@ ANALYZER = Analyzer(
     run=run,
     extra="privacy",
     packages=("opacus", "dp_accounting"),
+    # It trains several models, and without ``claimed_epsilon`` it says nothing about the user's own: only when asked.
+    default=False,
     limits="Refutes or fails to refute; never proves an epsilon.",
 )
