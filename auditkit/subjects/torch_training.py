@@ -68,12 +68,7 @@ def train_sgd(
                 optimizer.zero_grad(set_to_none=True)
                 loss = training_loss(plain_output(module(rows[batch]), recipe.name), target[batch])
                 if not torch.isfinite(loss):
-                    raise AuditkitError(
-                        "AK245",
-                        "the loss became NaN or infinite during training",
-                        where=f"recipe {recipe.name}",
-                        fix="lower learning_rate, or look at the inputs for missing and huge values",
-                    )
+                    raise diverged(recipe.name)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -89,3 +84,13 @@ def training_loss(outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
             outputs.reshape(len(target)), target.to(outputs.dtype)
         )
     return torch.nn.functional.cross_entropy(outputs, target)
+
+
+def diverged(name: str) -> AuditkitError:
+    """The error of a training whose loss is not finite."""
+    return AuditkitError(
+        "AK245",
+        "the loss became NaN or infinite during training",
+        where=f"recipe {name}",
+        fix="lower learning_rate, or look at the inputs for missing and huge values",
+    )

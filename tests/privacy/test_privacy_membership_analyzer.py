@@ -103,7 +103,13 @@ def test_labels_only_models_get_the_gap_attack():
     area = pick(outcome, "privacy.membership_auc", attack="correctness")
     gap = forest.score(*train) - forest.score(*test)
     assert area.value == pytest.approx(0.5 + gap / 2)
-    assert {m.params["attack"] for m in outcome.measurements} == {"correctness"}
+    assert {m.params["attack"] for m in outcome.measurements} == {"correctness", "label-noise"}
+    noise = pick(outcome, "privacy.membership_auc", attack="label-noise")
+    assert noise.interval.low > 0.55
+    assert noise.value > area.value - 0.02
+    calm = LogisticRegression(C=0.01).fit(*noisy(2000, 5))
+    unseen = audit(lambda rows: calm.predict(rows), train, test)
+    assert pick(unseen, "privacy.membership_auc", attack="label-noise").interval.low < 0.5
 
 
 def test_rows_in_both_splits_are_left_out_and_said():

@@ -7,19 +7,14 @@ ever on a step that rounding undoes, and report success that nobody checked.
 
 from __future__ import annotations
 
-import importlib
-import logging
-import logging.config
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from auditkit.core.errors import MissingExtra
-from auditkit.core.generators import preserved_generators
+from auditkit.methods.art import load as load
+from auditkit.methods.art import quiet
 from auditkit.methods.robustness.feasible import BoolArray, Feasible, FloatArray
 from auditkit.methods.robustness.lockstep import Search, in_lockstep
 from auditkit.methods.robustness.rescore import Decide, IntArray, Rescored, rescore
@@ -40,39 +35,6 @@ class Nearest:
     started: BoolArray
     n_evaluations: int
     exhausted: int
-
-
-def load(module: str) -> Any:
-    """Import a module of ART without letting it touch logging.
-
-    Raises:
-        MissingExtra: AK301 with the pip line.
-    """
-    configure = logging.config.dictConfig
-    # `import art` calls dictConfig, which shuts down every handler that the program has open; undoing that
-    # afterwards is not possible, so the call is made harmless while the import runs.
-    logging.config.dictConfig = lambda config: None
-    try:
-        with _quiet():
-            return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtra.of("robustness", error.name or "adversarial-robustness-toolbox") from error
-    finally:
-        logging.config.dictConfig = configure
-
-
-@contextmanager
-def _quiet(seed: int | None = None) -> Iterator[None]:
-    """Run ART on a seed of its own, its warnings and log lines dropped, generators and log level given back."""
-    logger = logging.getLogger("art")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings(), preserved_generators(seed):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def hop_skip_jump(  # noqa: PLR0913 - each budget is named at the call
@@ -131,7 +93,7 @@ def hop_skip_jump(  # noqa: PLR0913 - each budget is named at the call
         return search
 
     searches = [searching(walk, starts[row]) for walk, row in zip(walks, np.flatnonzero(started), strict=True)]
-    with _quiet(seed):
+    with quiet(seed):
         in_lockstep(searches, decide, tick)
     for walk, row in zip(walks, np.flatnonzero(started), strict=True):
         best[row] = x[row] if walk.nearest is None else walk.nearest
@@ -273,7 +235,7 @@ def decision_tree_points(tree: Any, x: FloatArray, offset: float = 1e-3) -> Floa
     """
     attack = load("art.attacks.evasion.decision_tree_attack")
     wrapper = load("art.estimators.classification.scikitlearn")
-    with _quiet(0):
+    with quiet(0):
         estimator = wrapper.ScikitlearnDecisionTreeClassifier(model=tree)
         points = attack.DecisionTreeAttack(estimator, offset=offset, verbose=False).generate(x.copy())
     return np.asarray(points, dtype=np.float64)
