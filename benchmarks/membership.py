@@ -1,9 +1,9 @@
 """Shadow models together against one by one, and what each membership attack finds on the same models.
 
 First table: CPU time of 16 trainings in one stack (``train_sgd_stacked``) and of the same 16 by ``train_sgd`` in turn,
-and the largest difference of their weights. Second: TPR at 0.1 % and 1 % false positives and AUC of every attack, mean over
-four models under attack that were trained on random halves of the rows; 16 shadow models serve all four. The last arm
-is trained with differential privacy at epsilon 1, whose ceiling ``e * fpr + delta`` no attack may pass.
+and the largest difference of their weights. Second: TPR at 0.1 % and 1 % false positives and AUC of every attack, mean
+over four models under attack that were trained on random halves of the rows; 16 shadow models serve all four. The last
+arm is trained with differential privacy at epsilon 1, whose ceiling ``e * fpr + delta`` no attack may pass.
 
 Run: python benchmarks/membership.py
 """
@@ -130,9 +130,8 @@ def attacks():
             for own, seed in zip(rows, seeds, strict=True)
         ]
 
-    print(
-        "\n| model | accuracy in / out | attack | TPR at 0.1 % | TPR at 1 % | AUC |\n| --- | --- | --- | --- | --- | --- |"
-    )
+    columns = ("model", "accuracy in / out", "attack", "TPR at 0.1 %", "TPR at 1 %", "AUC")
+    print(f"\n| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
     for name, train in {"over-fitted, 200 epochs": plain(200), "2 epochs": plain(2), "epsilon 1": by_dp}.items():
         begun = time.process_time()
         shadow = np.stack([odds(module, x, y) for module in train(inside, list(range(MODELS)))])
