@@ -26,7 +26,7 @@ from auditkit.methods.explain.differentiable import Differentiated
 from auditkit.methods.explain.occlusion import occlusion
 
 RESULT = Path(__file__).parent / "results" / "saliency.md"
-ROUNDS, ROWS, TOLERANCE = 3, 32, 0.01
+ROUNDS, ROWS, TOLERANCE = 3, 100, 0.01
 
 
 def mlp():

@@ -70,11 +70,17 @@ def test_film_reviews(kind):
     for row in texts.rows:
         where = int(row.label.split()[1].strip(","))
         assert list(row.tokens) == model.Words([]).tokens(test["text"][where])
-    # Words of judgement count for more than articles.
-    probe = ["a brilliant , moving film", "the dull , tedious film"] * 10
-    test = dataclasses.replace(subject.test, inputs=probe, y=np.array([1, 0] * 10))
-    outcome = explained(dataclasses.replace(subject, test=test), show_rows=2, max_rows=20)
+    # Words of judgement have the right sign and count for more than articles: on the mean of many sentences, because
+    # in a single one an article can count for much (sentences that open with "a" are more often praise).
+    praise, blame = ("brilliant", "moving", "touching", "enjoyable"), ("dull", "tedious", "bland", "boring")
+    probe = [f"{article} {word} film" for article in ("a", "the") for word in praise + blame]
+    test = dataclasses.replace(subject.test, inputs=probe, y=np.array(([1] * 4 + [0] * 4) * 2))
+    outcome = explained(dataclasses.replace(subject, test=test), show_rows=16, max_rows=16)
     rows = next(a for a in outcome.artifacts if a.kind == "tokens").rows
-    value = {token: v for row in rows for token, v in zip(row.tokens, row.values, strict=True)}
-    assert value["brilliant"] > 0 > value["tedious"]
-    assert min(value["brilliant"], -value["tedious"]) > max(abs(value["a"]), abs(value["the"]))
+    value = {
+        token: [v for row in rows for t, v in zip(row.tokens, row.values, strict=True) if t == token]
+        for token in ("a", "the", *praise, *blame)
+    }
+    assert min(np.mean(value[word]) for word in praise) > 0.0 > max(np.mean(value[word]) for word in blame)
+    judgement = np.mean([np.abs(value[word]).mean() for word in praise + blame])
+    assert judgement > 1.5 * np.mean([np.abs(value[article]).mean() for article in ("a", "the")])

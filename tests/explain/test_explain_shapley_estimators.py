@@ -49,6 +49,22 @@ def test_estimates_are_unbiased_and_their_standard_errors_honest(estimator, b, b
     assert 0.92 < inside.mean() <= 0.995
 
 
+def test_a_tree_surrogate_is_exact_in_sum_beats_the_line_where_features_interact_and_claims_what_it_misses():
+    game = GroupedGame("strong")
+    x, background = rows_and_background(2, 1)
+    truth = game.exact(x, background)
+    trees = shapley_values(game, x, background, estimator="tree_adjusted", budget=1600)
+    line = shapley_values(game, x, background, estimator="linear_adjusted", budget=1600)
+    assert trees.method == "shapley.tree_adjusted"
+    assert trees.diagnostics["additivity_residual"] < 1e-10
+    error = trees.values[:, :, 0] - truth
+    assert relative_error(trees.values[:, :, 0], truth) < 0.8 * relative_error(line.values[:, :, 0], truth)
+    assert 0.75 < np.sqrt((trees.std_error**2).mean() / (error**2).mean()) < 1.35
+    assert (np.abs(error) < 1.96 * trees.std_error[:, :, 0]).mean() > 0.85
+    again = shapley_values(game, x[:1], background, estimator="tree_adjusted", budget=1600, batch_size=70)
+    np.testing.assert_allclose(again.values, trees.values[:1], atol=1e-12)
+
+
 def test_permutations_with_few_pairs_do_not_claim_too_much():
     game = GroupedGame("strong")
     x, background = rows_and_background(40, 1)

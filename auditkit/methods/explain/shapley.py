@@ -18,9 +18,9 @@ from auditkit.methods.explain.game import CELLS_A_BATCH, Game, Predict, backgrou
 from auditkit.methods.explain.leverage import leverage_least, leverage_needs, leverage_plan
 from auditkit.methods.explain.permutation import permutation_needs, permutation_plan
 from auditkit.methods.explain.plans import Estimate, Known, Plan, nothing
-from auditkit.methods.explain.surrogate import adjusted_needs, adjusted_plan
+from auditkit.methods.explain.surrogate import adjusted_needs, linear_adjusted_plan, tree_adjusted_plan
 
-Estimator = Literal["auto", "exact", "permutation", "leverage", "linear_adjusted"]
+Estimator = Literal["auto", "exact", "permutation", "leverage", "linear_adjusted", "tree_adjusted"]
 
 MAX_EXACT_PLAYERS = 12  # found by "auto"; asked for by name, up to 20
 _ASKED_EXACT_PLAYERS = 20
@@ -42,11 +42,12 @@ def shapley_values(  # noqa: PLR0913 - each budget is named at the call
     """Interventional Shapley values of ``predict`` at the rows of ``X``, one player a column or a group of columns.
 
     ``exact`` evaluates every set of players on every background row; ``permutation`` walks random orders forwards
-    and backwards; ``leverage`` regresses paired coalitions, for each background row apart; ``linear_adjusted`` fits
-    a surrogate to coalitions and corrects it without bias. ``auto`` takes, row by row, ``exact`` for up
-    to 12 players where the budget pays for it, ``leverage`` from ``4 * players * b`` evaluations on, else
-    ``permutation``; ``benchmarks/explain_vs_shap.py`` measures why. Players that equal all background rows are worth
-    0 and left out.
+    and backwards; ``leverage`` regresses paired coalitions, for each background row apart; ``linear_adjusted`` and
+    ``tree_adjusted`` fit a surrogate (a line; a line and boosted trees) to coalitions and correct it without bias.
+    Trees halve the error where features interact and cost near a second a row, so they pay for slow models. ``auto``
+    takes, row by row, ``exact`` for up to 12 players where the budget pays for it, ``leverage`` from
+    ``4 * players * b`` evaluations on, else ``permutation``; ``benchmarks/explain_vs_shap.py`` measures why. Players
+    that equal all background rows are worth 0 and left out.
 
     Args:
         predict: Matrix ``(m, f)`` float64, or DataFrame where ``X`` is one, -> ``(m, k)`` or ``(m,)`` floats.
@@ -191,7 +192,8 @@ def _plan(players: int, b: int, row: int, spending: _Spending, left: int) -> Pla
 _ESTIMATORS: dict[str, tuple[Callable[[int, int], int], Callable[[int, int, int, np.random.Generator], Plan]]] = {
     "permutation": (permutation_needs, permutation_plan),
     "leverage": (leverage_least, leverage_plan),
-    "linear_adjusted": (adjusted_needs, adjusted_plan),
+    "linear_adjusted": (adjusted_needs, linear_adjusted_plan),
+    "tree_adjusted": (adjusted_needs, tree_adjusted_plan),
 }
 
 

@@ -6,14 +6,22 @@ it was not fitted to (cross-fitting), with every coalition telling of every play
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Literal
+
 import numpy as np
 
 from auditkit.core.subject import FloatArray, IntArray
 from auditkit.methods.explain.game import BoolArray
 from auditkit.methods.explain.leverage import Design, drawn_coalitions, regress
 from auditkit.methods.explain.plans import Estimate, Known, Plan
+from auditkit.methods.explain.tree_models import read_trees
+from auditkit.methods.explain.tree_shap import tree_shapley
+
+Kind = Literal["linear", "tree"]
 
 _FOLDS = 5
+_DEPTH, _LEAF = 4, 5  # of the trees: interactions of up to four players
 
 
 def adjusted_needs(players: int, background: int) -> int:
@@ -21,8 +29,8 @@ def adjusted_needs(players: int, background: int) -> int:
     return 2 * background * max(2 * _FOLDS, 2 * players)
 
 
-def adjusted_plan(players: int, background: int, budget: int, rng: np.random.Generator) -> Plan:
-    """Paired coalitions on the whole background, a linear surrogate, and what it misses.
+def _adjusted_plan(kind: Kind, players: int, background: int, budget: int, rng: np.random.Generator) -> Plan:
+    """Paired coalitions on the whole background, a surrogate of their worth, and what it misses.
 
     Source: Witter, Liu and Musco, "Regression-adjusted Monte Carlo Estimators for Shapley Values and Probabilistic
     Values", NeurIPS 2025, algorithm 1 (with the sampling of Leverage SHAP).
@@ -40,6 +48,9 @@ def adjusted_plan(players: int, background: int, budget: int, rng: np.random.Gen
             held = np.flatnonzero(fold == number)
             kept = np.flatnonzero(fold != number)
             found, missed = _fitted(masks, worth, kept, held, (empty, full))
+            if kind == "tree":
+                grown, predicted = _grown(masks, worth, kept, held, found)
+                found, missed = found + grown, missed - predicted
             correction = _reuse(masks[held], missed)
             share = len(held) / pairs
             values += share * (found + correction.mean(axis=0))
@@ -50,8 +61,12 @@ def adjusted_plan(players: int, background: int, budget: int, rng: np.random.Gen
         masks=np.repeat(both, background, axis=0),
         sources=np.tile(np.arange(background), len(both)),
         finish=finish,
-        name="linear_adjusted",
+        name=f"{kind}_adjusted",
     )
+
+
+linear_adjusted_plan = partial(_adjusted_plan, "linear")
+tree_adjusted_plan = partial(_adjusted_plan, "tree")
 
 
 def _fitted(
@@ -64,6 +79,38 @@ def _fitted(
     design = Design(masks=masks[None, kept], weights=1.0 / (size * (players - size))[None, :] / len(kept), listed=0)
     values = regress(design, odd[None, kept], (ends[1] - ends[0])[None, :]).values
     return values, odd[held] - (2.0 * masks[held] - 1.0) @ values
+
+
+def _grown(
+    masks: BoolArray, worth: FloatArray, kept: IntArray, held: IntArray, slopes: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Boosted trees of what the linear surrogate misses of the pairs kept.
+
+    Returns:
+        Their exact values ``(players, k)`` and the differences that they predict for the pairs held out, both
+        of the trees minus the share of each coalition's size in their own change from nobody to everybody: the
+        linear surrogate already has the right worth there.
+    """
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    pairs, players = masks.shape
+    member = np.concatenate([masks, ~masks]).astype(np.float64)
+    rest = worth - member @ slopes
+    shown = np.concatenate([kept, kept + pairs])
+    values, predicted = np.zeros_like(slopes), np.zeros((len(held), worth.shape[1]))
+    for output in range(worth.shape[1]):
+        trees = HistGradientBoostingRegressor(
+            max_depth=_DEPTH, min_samples_leaf=_LEAF, early_stopping=False, random_state=0
+        ).fit(member[shown], rest[shown, output])
+        read = read_trees(trees)
+        assert read is not None
+        ends = np.ones((1, players)), np.zeros((1, players))
+        found = tree_shapley(read[0], *ends, np.arange(players), players)[0, :, 0]
+        values[:, output] = found - found.mean()
+        told = trees.predict(member[np.concatenate([held, held + pairs])])
+        even = found.mean() * (2.0 * masks[held].sum(axis=1) - players)
+        predicted[:, output] = told[: len(held)] - told[len(held) :] - even
+    return values, predicted
 
 
 def _reuse(masks: BoolArray, odd: FloatArray) -> FloatArray:
