@@ -20,6 +20,7 @@ METHODS = (
     "input_x_gradient",
     "smooth_grad",
     "deep_lift",
+    "expected_gradients",
     "grad_cam",
     "guided_grad_cam",
     "occlusion",

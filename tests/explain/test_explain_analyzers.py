@@ -468,16 +468,18 @@ def test_texts_without_a_known_token_do_not_apply(reviews):
 
 
 def test_methods_that_do_not_fit_are_told_and_the_rest_goes_on(mlp_subject, reviews):
-    every = ["saliency", "input_x_gradient", "smooth_grad", "deep_lift", "grad_cam", "guided_grad_cam", "occlusion"]
+    every = ["saliency", "input_x_gradient", "smooth_grad", "deep_lift", "expected_gradients"]
+    every += ["grad_cam", "guided_grad_cam", "occlusion"]
     table = outcome_of("explain.saliency", mlp_subject, methods=every, draws=0)
     assert table.status == "measured", table.reason
     assert any("GradCAM does not apply: the model has no two-dimensional convolution" in n for n in table.notes)
     assert {m.params["method"] for m in found(table, "explain.completeness_delta")} == {
         "integrated_gradients",
         "deep_lift",
+        "expected_gradients",
     }
     assert all(m.unreliable is None for m in found(table, "explain.completeness_delta"))
-    assert len(found(table, "explain.method_agreement")) == 15
+    assert len(found(table, "explain.method_agreement")) == 21
     text = outcome_of("explain.saliency", reviews, methods=["smooth_grad", "occlusion"], draws=0)
     assert any("SmoothGrad does not apply: token ids have no values to disturb" in n for n in text.notes)
     assert text.status == "measured"

@@ -25,6 +25,7 @@ Method = Literal[
     "input_x_gradient",
     "smooth_grad",
     "deep_lift",
+    "expected_gradients",
     "grad_cam",
     "guided_grad_cam",
     "occlusion",
@@ -40,6 +41,7 @@ WORDS: Mapping[str, str] = {
     "input_x_gradient": "input x gradient",
     "smooth_grad": "SmoothGrad",
     "deep_lift": "DeepLift",
+    "expected_gradients": "expected gradients",
     "grad_cam": "GradCAM",
     "guided_grad_cam": "guided GradCAM",
     "occlusion": "occlusion",
@@ -89,7 +91,7 @@ def _by_name(
     model: Any, context: Context, inputs: GradientInputs, method: Method, tolerance: float, max_steps: int
 ) -> Attribution:
     from auditkit.analyzers.explain.differentiated import attribute, differentiated
-    from auditkit.methods.explain import captum_engine, hooked
+    from auditkit.methods.explain import captum_engine, expected_gradients, hooked
     from auditkit.methods.explain.differentiable import Differentiated
 
     if method in ("integrated_gradients", "saliency"):
@@ -99,10 +101,14 @@ def _by_name(
         return captum_engine.gradient_attribution(subject, inputs.tensor, "input_x_gradient")
     if method == "occlusion":
         return _occluded(subject, inputs)
-    if inputs.embedding is not None:
+    if inputs.embedding is not None or inputs.background is None:
         raise NotApplicable("AK485", "token ids have no values to disturb", fix="use occlusion")
     if method == "smooth_grad":
         return captum_engine.smooth_grad(subject, inputs.tensor, context.torch_generator())
+    if method == "expected_gradients":
+        return expected_gradients.expected_gradients(
+            subject, inputs.tensor, inputs.background, tolerance=tolerance, max_steps=max_steps
+        )
     if method == "deep_lift":
         return hooked.deep_lift(subject, inputs.tensor, inputs.baseline, tolerance=tolerance)
     layer = hooked.find_convolution(subject.module)

@@ -49,6 +49,7 @@ class GradientInputs:
         rows: Positions in the test data.
         tensor: ``(n, ...)`` floats, or token ids.
         baseline: ``(1, ...)`` where paths start.
+        background: ``(b, ...)`` the complete rows behind the mean that paths start from; ``None`` for token ids.
         targets: ``(n,)`` output column explained.
         positive: Positive class (binary): its log-odds are explained; else ``None``.
         embedding: Name of the embedding layer for token ids, else ``None``.
@@ -60,6 +61,7 @@ class GradientInputs:
     rows: IntArray
     tensor: torch.Tensor
     baseline: torch.Tensor
+    background: torch.Tensor | None
     targets: IntArray
     positive: int | None
     embedding: str | None
@@ -122,7 +124,9 @@ def gradient_inputs(
         if not complete.all():
             notes.append(f"{int((~complete).sum())} of {len(rows)} rows hold a missing value and were left out.")
         rows, tensor = rows[complete], tensor[torch.from_numpy(complete).to(tensor.device)]
-        baseline, sentence = _mean_baseline(reference or subject, context, max_background)
+        background, sentence = _background(reference or subject, context, max_background)
+        baseline = background.nanmean(dim=0, keepdim=True).nan_to_num(0.0)
+        background = background[torch.isfinite(background.reshape(len(background), -1)).all(dim=1)]
         notes.append(sentence)
     else:
         known = _has_words(tensor.cpu().numpy(), special, unknown_id(tokenizer))
@@ -133,7 +137,7 @@ def gradient_inputs(
         if not known.all():
             notes.append(f"{int((~known).sum())} of {len(rows)} rows hold no token that the model knows: left out.")
         rows, tensor = rows[known], tensor[torch.from_numpy(known).to(tensor.device)]
-        baseline = torch.full_like(tensor[:1], replacement)
+        baseline, background = torch.full_like(tensor[:1], replacement), None
         named = (mask_id(tokenizer), unknown_id(tokenizer))
         replacement = next((one for one in named if one is not None), replacement)
         notes.append(
@@ -147,6 +151,7 @@ def gradient_inputs(
         rows=rows,
         tensor=tensor,
         baseline=baseline,
+        background=background,
         targets=targets,
         positive=positive,
         embedding=name,
@@ -328,15 +333,15 @@ def _embedding_of(module: Any) -> tuple[str, int | None]:
     return name, None if padding is None else int(padding)
 
 
-def _mean_baseline(subject: Subject, context: Context, limit: int) -> tuple[torch.Tensor, str]:
+def _background(subject: Subject, context: Context, limit: int) -> tuple[torch.Tensor, str]:
     from auditkit.analyzers.explain.explained import background_rows
 
     split = "test" if subject.train is None else "train"
     data = subject.split(split)
     rows = background_rows(context, data.n, limit)
     model: Any = subject.model
-    mean = model.tensor(take_rows(data.inputs, rows)).nanmean(dim=0, keepdim=True).nan_to_num(0.0)
-    return mean, f"Paths start from the mean of {len(rows)} {'training' if split == 'train' else 'test'} rows."
+    tensor: torch.Tensor = model.tensor(take_rows(data.inputs, rows))
+    return tensor, f"Paths start from the mean of {len(rows)} {'training' if split == 'train' else 'test'} rows."
 
 
 def _names(subject: Subject, tensor: torch.Tensor) -> tuple[str, ...]:

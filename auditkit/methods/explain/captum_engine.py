@@ -227,7 +227,7 @@ def _integrate(
         targets = torch.as_tensor(subject.targets[rows], device=inputs.device)
         try:
             if subject.embedding is None:
-                values = _path(subject.forward, some, start, targets, steps)
+                values = path_integral(subject.forward, some, start, targets, steps)
             else:
                 values = _embedded_path(subject, subject.embedding, some, start, targets, steps).sum(dim=-1)
         except (RuntimeError, AssertionError, TypeError, ValueError) as error:
@@ -236,10 +236,21 @@ def _integrate(
     return np.concatenate(parts)
 
 
-def _path(
+def path_integral(
     forward: Forward, inputs: torch.Tensor, start: torch.Tensor, targets: torch.Tensor, steps: int
 ) -> torch.Tensor:
-    """``(input - start)`` times the mean gradient along the straight line between them: all points in one pass."""
+    """``(input - start)`` times the mean gradient along the straight line between them: all points in one pass.
+
+    Args:
+        forward: Runs the module; outputs ``(m, k)``.
+        inputs: ``(n, ...)`` ends of the lines.
+        start: ``(n, ...)`` or ``(1, ...)`` where they start.
+        targets: ``(n,)`` output explained.
+        steps: Gauss-Legendre points a line.
+
+    Returns:
+        ``(n, ...)``.
+    """
     nodes, weights = _gauss_legendre(steps)
     ones = [1] * (inputs.ndim - 1)
     change = inputs - start
@@ -272,7 +283,7 @@ def _embedded_path(
         finally:
             handle.remove()
 
-    return _path(forward, inside, outside, targets, steps)
+    return path_integral(forward, inside, outside, targets, steps)
 
 
 @cache
