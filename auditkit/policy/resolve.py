@@ -258,7 +258,10 @@ def _measured_family(
 ) -> Family:
     unreliable = [m for m in members if m.unreliable]
     if unreliable:
-        raise Unresolved(f"{unreliable[0].key} is not to be relied upon: {unreliable[0].unreliable}")
+        first = unreliable[0]
+        told = [f"{name} {value}" for name, value in sorted({**first.slice, **first.params}.items())]
+        what = f"{first.name} ({', '.join(told)})" if told else first.name
+        raise Unresolved(f"{what} is not to be relied upon: {first.unreliable}")
     parts = [_scope(over or members[0].over, settings.rule), f" ({tags})" if tags else ""]
     return _family(
         label="".join(parts).strip(),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from auditkit.core.evidence import Evidence, Measurement
 from auditkit.core.verdict import Verdict
-from auditkit.render.numerals import parameters
+from auditkit.render.numerals import parameters, scalar
 from auditkit.render.redact import redact, smallest_cell
 from auditkit.render.redact_verdict import redact_verdict, withheld_disparities
 from auditkit.render.text import clean
@@ -67,8 +67,19 @@ def metric_words(measurement: Measurement) -> str:
 
 def card_text(evidence: Evidence, key: str) -> str:
     """The owner's prose under ``key`` of ``[card]``, clean; empty when there is none."""
-    value = evidence.card.get(key)
-    return clean(value, limit=20_000, lines=True).strip() if isinstance(value, str) else ""
+    return prose_text(evidence.card.get(key))
+
+
+def prose_text(value: object) -> str:
+    """What an owner wrote, clean: text and numbers as they stand, such as a version, lists joined by commas.
+
+    >>> prose_text(2026), prose_text(" Any decision. "), prose_text(None)
+    ('2026', 'Any decision.', '')
+    """
+    if value is None:
+        return ""
+    written = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return clean(value, limit=20_000, lines=True).strip() if written else scalar(value)
 
 
 def audit_date(evidence: Evidence) -> str:

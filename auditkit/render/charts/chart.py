@@ -9,7 +9,9 @@ from importlib import resources
 from auditkit.render.charts.svg import Child, Markup, element
 from auditkit.render.charts.tables import CELLS, table_markup
 
+# Characters of a row's label beside its numbers: in half a page, and in a chart that asks for all of it.
 LABEL_LENGTH = 26
+BROAD_LENGTH = 36
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,7 @@ class Chart:
         note: What a reader must know to read it.
         axes: Words of the axes, for the figure's description.
         cells: A table of numbers of more cells than this is lined-up text.
+        broad: It needs the width of the page, where others stand in two columns.
     """
 
     title: str
@@ -43,6 +46,7 @@ class Chart:
     note: str = ""
     axes: str = field(default="")
     cells: int = CELLS
+    broad: bool = False
 
     def __html__(self) -> str:
         """The figure without its style sheet, for a page that has it."""
@@ -64,7 +68,7 @@ class Chart:
             parts.append(element("p", self.note, class_="ak-note"))
         if self.rows:
             parts.append(_numbers(self.title, self.columns, self.rows, self.cells))
-        return element("figure", *parts, class_="ak-chart")
+        return element("figure", *parts, class_="ak-chart ak-broad" if self.broad else "ak-chart")
 
 
 def _numbers(title: str, columns: tuple[str, ...], rows: tuple[tuple[str, ...], ...], cells: int) -> Markup:

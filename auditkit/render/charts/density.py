@@ -53,11 +53,11 @@ def density_chart(
     marks += [path(parts, css) for css, parts in sorted(shapes.items())]
     labels = [element("text", shorten(name, LABEL_LENGTH), y=middle - 18.0, class_="ak-halo")
               for name, middle in zip(rows, middles, strict=True)]  # fmt: skip
-    keys = (
-        (Key(css="ak-key-d0", label="low feature value"), Key(css="ak-key-d4", label="high feature value"))
-        if color
-        else ()
-    )
+    keys = []
+    if any(css[:4] == "ak-d" and css[4:].isdigit() for css in shapes):
+        keys += [Key(css="ak-key-d0", label="low feature value"), Key(css="ak-key-d4", label="high feature value")]
+    if "ak-dn" in shapes:
+        keys.append(Key(css="ak-key-dn", label="too few rows for a colour"))
     return Chart(
         title=clean(title),
         drawing=drawing(
@@ -69,7 +69,7 @@ def density_chart(
         ),
         columns=("Feature", "Rows", "10th percentile", "Median", "90th percentile"),
         rows=tuple(_summary(name, edges, cells) for name, cells in zip(rows, counts, strict=True)),
-        keys=keys,
+        keys=tuple(keys),
         note=clean(f"The taller the strip, the more rows. {note}").strip(),
         axes=axis.caption,
     )

@@ -47,7 +47,7 @@ def line_chart(
     x_label: str,
     y_label: str,
     marked: Marked | None = None,
-    diagonal: bool = False,
+    diagonal: bool | str = False,
     note: str = "",
 ) -> Chart:
     """Curves with bands.
@@ -58,7 +58,7 @@ def line_chart(
         x_label: Words and unit of the horizontal axis.
         y_label: Words and unit of the vertical axis.
         marked: A line to mark, if any.
-        diagonal: Draw y = x, for ROC curves and reliability diagrams.
+        diagonal: Draw y = x, for ROC curves and reliability diagrams; words say what it stands for.
         note: What a reader must know to read it.
 
     >>> line_chart([Line(name="a", x=[0, 1], y=[1, 0.5])], "It falls", x_label="eps", y_label="accuracy").rows
@@ -82,7 +82,7 @@ def line_chart(
         texts.append(_mark_text(marked, x_scale, y_scale))
     keys = [Key(css=f"ak-key-line ak-s{index % SERIES}", label=clean(line.name)) for index, line in enumerate(lines)]
     if diagonal:
-        keys.append(Key(css="ak-key-diagonal", label="y = x"))
+        keys.append(Key(css="ak-key-diagonal", label="y = x" if diagonal is True else clean(diagonal)))
     if any(line.low for line in lines):
         note = f"Bands are pointwise intervals. {note}".strip()
     return Chart(

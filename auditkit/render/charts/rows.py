@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from auditkit.render.charts.axis import Axis, make_axis, tick_text
-from auditkit.render.charts.chart import LABEL_LENGTH, Chart, Key, drawing
+from auditkit.render.charts.chart import BROAD_LENGTH, LABEL_LENGTH, Chart, Key, drawing
 from auditkit.render.charts.plot import WIDTH, across, box, dot, grid, path, plot, segment, tick_labels, upright
 from auditkit.render.charts.svg import Markup, element, joined
 from auditkit.render.numerals import MISSING, count, number
@@ -76,7 +76,8 @@ def interval_chart(
     if limit is not None:
         marks.append(path([upright(across(axis, limit.value), _TOP, bottom)], "ak-limit"))
     marks += _dots(rows, axis)
-    texts = [_texts(row, _TOP + _ROW * index, missing=True) for index, row in enumerate(rows)]
+    broad = _needs_width(rows)
+    texts = [_texts(row, _TOP + _ROW * index, missing=True, broad=broad) for index, row in enumerate(rows)]
     keys = [Key(css="ak-key-dot", label="estimate with its interval")]
     if reference is not None:
         keys.append(Key(css="ak-key-reference", label=f"all rows: {number(reference)}"))
@@ -95,6 +96,7 @@ def interval_chart(
         rows=tuple(_cells(row) for row in rows),
         keys=tuple(keys),
         axes=axis.caption,
+        broad=broad,
     )
 
 
@@ -112,7 +114,8 @@ def bar_chart(rows: Sequence[Row], title: str, *, label: str, unit: str = "", he
     axis = make_axis(values, label, unit=unit, zero=True)
     bottom = _TOP + _ROW * len(rows) + 4.0
     marks = [grid(axis, _TOP, bottom), *_bars(rows, axis)]
-    texts = [_texts(row, _TOP + _ROW * index) for index, row in enumerate(rows)]
+    broad = _needs_width(rows)
+    texts = [_texts(row, _TOP + _ROW * index, broad=broad) for index, row in enumerate(rows)]
     keys: list[Key] = []
     if any(row.low is not None for row in rows):
         keys = [Key(css="ak-key-bar", label="estimate"), Key(css="ak-key-whisker", label="its interval")]
@@ -129,7 +132,12 @@ def bar_chart(rows: Sequence[Row], title: str, *, label: str, unit: str = "", he
         rows=tuple(_cells(row) for row in rows),
         keys=tuple(keys),
         axes=axis.caption,
+        broad=broad,
     )
+
+
+def _needs_width(rows: Sequence[Row]) -> bool:
+    return any(len(row.label) > LABEL_LENGTH for row in rows)
 
 
 def _value_head(axis: Axis) -> str:
@@ -155,7 +163,7 @@ def _allowed(axis: Axis, limit: Limit | None, bottom: float) -> Markup | None:
     return path([box(left, right, _TOP, bottom - _TOP)], "ak-allowed")
 
 
-def _texts(row: Row, top: float, *, missing: bool = False) -> Markup:
+def _texts(row: Row, top: float, *, missing: bool = False, broad: bool = False) -> Markup:
     """The label at the left and the number at the right; the interval and n give way on narrow screens."""
     detail = f"  ({_span(row)})" if row.low is not None and row.high is not None else ""
     detail += f"  n {count(row.n)}" if row.n is not None else ""
@@ -164,7 +172,9 @@ def _texts(row: Row, top: float, *, missing: bool = False) -> Markup:
         note = element("text", shorten(row.note or "no value", 44), x="2%", y=top + 33.0, class_="ak-tick")
     more = element("tspan", detail) if detail else None
     value = element("text", number(row.value), more, x="100%", y=top + 15.0, text_anchor="end")
-    return joined(element("text", shorten(row.label, LABEL_LENGTH), y=top + 15.0), value, note)
+    return joined(
+        element("text", shorten(row.label, BROAD_LENGTH if broad else LABEL_LENGTH), y=top + 15.0), value, note
+    )
 
 
 def _whiskers(rows: Sequence[Row], axis: Axis, css: str, only: str = "") -> Markup | None:

@@ -12,7 +12,8 @@ from auditkit.render.charts.tables import CELLS, table_markup
 from auditkit.render.html.caveats import caveats_measured, ethics_measured
 from auditkit.render.html.names import label, meaning, title
 from auditkit.render.html.view import Fact, Prose, Section
-from auditkit.render.numerals import count, number, scalar
+from auditkit.render.numerals import count, number
+from auditkit.render.shared import prose_text
 from auditkit.render.text import capitalised, clean, words
 
 _TASKS = {"binary": "binary classification", "multiclass": "classification", "regression": "regression"}
@@ -57,7 +58,7 @@ def detail_facts(evidence: Evidence) -> tuple[Fact, ...]:
     """Model details, measured ones and those the owner gave."""
     subject, card = evidence.subject, evidence.card
     facts: list[Fact] = [("Name", clean(subject.name)), ("Task", capitalised(task_words(evidence)))]
-    facts += [(capitalised(key), _text(card[key])) for key in _OWNER if card.get(key)]
+    facts += [(capitalised(key), prose_text(card[key])) for key in _OWNER if card.get(key)]
     facts.append(("Kind", clean(subject.model_kind)))
     if subject.classes:
         facts.append(("Classes", ", ".join(clean(name) for name in subject.classes)))
@@ -81,7 +82,7 @@ def sections_before(evidence: Evidence, verdict: Verdict | None, cells: int = CE
     Source: Mitchell et al. (2019), Model cards for model reporting, section 4.
     """
     subject = evidence.subject
-    summary = _text(evidence.card.get("summary"))
+    summary = prose_text(evidence.card.get("summary"))
     details = (_prose("", "summary", evidence.card),) if len(summary) > LEDE else ()
     use = Section(
         anchor="use",
@@ -177,17 +178,9 @@ def _metrics(evidence: Evidence, verdict: Verdict | None) -> Section:
 
 
 def _prose(head: str, key: str, card: Mapping[str, object]) -> Prose:
-    text = _text(card.get(key))
+    text = prose_text(card.get(key))
     paragraphs = tuple(part.strip() for part in text.split("\n\n") if part.strip())
     return Prose(title=head, paragraphs=paragraphs, missing="" if paragraphs else clean(key))
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return clean(value, limit=20_000, lines=True).strip()
-    return scalar(value)
 
 
 def _data(anchor: str, head: str, key: str, facts: DataFacts | None, evidence: Evidence) -> Section:

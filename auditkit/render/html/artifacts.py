@@ -47,14 +47,16 @@ def artifact_figures(artifact: Artifact, measurements: Sequence[Measurement] = (
 
 def _curves(curve: Curve, measurements: Sequence[Measurement]) -> list[Chart]:
     square = any(word in curve.name.lower() for word in ("roc", "reliability", "calibration"))
-    lines = [Line(name=s.name, x=s.x, y=s.y, low=s.low, high=s.high) for s in curve.series if s.x]
-    drawn = any(len(s.x) == 2 and s.x == s.y for s in curve.series)  # the analyzer drew y = x itself
+    # An analyzer may give y = x as a line of its own; it is a mark to read by, not something measured.
+    given = next((s.name for s in curve.series if len(s.x) == 2 and s.x == s.y), None)
+    lines = [Line(name=s.name, x=s.x, y=s.y, low=s.low, high=s.high) for s in curve.series
+             if s.x and not (len(s.x) == 2 and s.x == s.y)]  # fmt: skip
     finding = curve_finding(curve, measurements)
     out = []
     for start in range(0, len(lines), _LINES):
         part = lines[start : start + _LINES]
         x, y = clean(curve.x_label), clean(curve.y_label)
-        out.append(line_chart(part, finding, x_label=x, y_label=y, diagonal=square and not drawn, note=curve.note))
+        out.append(line_chart(part, finding, x_label=x, y_label=y, diagonal=given or square, note=curve.note))
     return out
 
 

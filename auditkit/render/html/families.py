@@ -108,13 +108,26 @@ def _with_cells(charts: Sequence[Chart], cells: int) -> tuple[Chart, ...]:
 
 
 def _ordered(drawn: Sequence[Figure], ruled: frozenset[str]) -> list[Figure]:
-    """The headline, then in turn a chart of what the policy looks at and one that tells the whole, then the rest."""
+    """The headline, then in turn a chart of what the policy looks at and one that tells the whole, then the rest.
+
+    Among what the policy looks at the first intersection stands second.
+    """
     ranked = sorted(enumerate(drawn), key=lambda pair: (_importance(pair[1], ruled), pair[0]))
     tiers: list[list[Figure]] = [[], [], [], []]
     for _, figure in ranked:
         tiers[_importance(figure, ruled)[0]].append(figure)
-    turns = itertools.chain.from_iterable(itertools.zip_longest(tiers[1], tiers[2]))
+    looked_at = _crossing_second(tiers[1])
+    turns = itertools.chain.from_iterable(itertools.zip_longest(looked_at, tiers[2]))
     return [*tiers[0], *(figure for figure in turns if figure is not None), *tiers[3]]
+
+
+def _crossing_second(figures: Sequence[Figure]) -> list[Figure]:
+    """The first intersection right after the first chart: what single columns hide is among the first things to see."""
+    crossing = next((figure for figure in figures if figure.kind == "intersections"), None)
+    if crossing is None:
+        return list(figures)
+    rest = [figure for figure in figures if figure is not crossing]
+    return [*rest[:1], crossing, *rest[1:]]
 
 
 def _importance(figure: Figure, ruled: frozenset[str]) -> tuple[int, int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from auditkit.core.evidence import Measurement, Scalar
@@ -272,12 +272,19 @@ def _intersections(measurements: list[Measurement]) -> Drawn:
     return out, chosen
 
 
+def _setting_words(params: Mapping[str, Scalar]) -> str:
+    """What tells a number from its like: ``attack pgd``; a pair of things compared is named by the two alone."""
+    if params.keys() == {"first", "second"}:
+        return f"{clean(params['first'])}, {clean(params['second'])}"
+    return parameters(params)
+
+
 def _alternatives(measurements: list[Measurement]) -> Drawn:
     """Dots with intervals for one quantity under different named settings: attacks, corruptions, methods."""
     chosen: list[Measurement] = []
     out = []
     for members in _by([m for m in measurements if not m.slice and m.params], lambda m: m.name).values():
-        names = [parameters(m.params) for m in members]
+        names = [_setting_words(m.params) for m in members]
         if len(members) < 2 or len(set(names)) != len(names) or len(members) > 40:
             continue
         present = [m for m in members if m.value is not None]
@@ -286,11 +293,11 @@ def _alternatives(measurements: list[Measurement]) -> Drawn:
             low = min(present, key=lambda m: (m.value or 0.0, m.key))
             high = max(present, key=lambda m: (m.value or 0.0, m.key))
             finding = (
-                f"{title(members[0].name)} runs from {number(low.value)} ({parameters(low.params)})"
-                f" to {number(high.value)} ({parameters(high.params)})."
+                f"{title(members[0].name)} runs from {number(low.value)} ({_setting_words(low.params)})"
+                f" to {number(high.value)} ({_setting_words(high.params)})."
             )
         constant = _constant(members)
-        rows = [row_of(m, parameters({k: v for k, v in m.params.items() if k not in constant})) for m in members]
+        rows = [row_of(m, _setting_words({k: v for k, v in m.params.items() if k not in constant})) for m in members]
         chart = interval_chart(rows, finding, label=label(members[0].name), unit=clean(members[0].unit),
                                bounds=members[0].bounds)  # fmt: skip
         out.append(Figure(chart, members[0].name, "settings"))

@@ -52,6 +52,8 @@ def _areas(lines: Sequence[tuple[Series, list[Point]]], measurements: Sequence[M
         value = measured[0] if measured and measured[0] is not None else areas[0][0]
         return f"the area under the curve is {number(value)}; guessing gives 0.5."
     low, high = min(areas), max(areas)
+    if number(low[0]) == number(high[0]):
+        return f"the area under the curve is {number(low[0])} for each; guessing gives 0.5."
     return f"the area under the curve runs from {number(low[0])} for {low[1]} to {number(high[0])} for {high[1]}."
 
 

@@ -148,23 +148,40 @@ def _chart(result: RuleResult) -> Chart | None:
         return None
     sign = -1.0 if limit.allowed == "below" else 1.0
     shown.sort(key=lambda comparison: (sign * (comparison.value or 0.0), comparison.label))
+    names = [about_comparison(comparison.label) for comparison in shown[:_CHART_ROWS]]
+    shared = _shared_start(names)
     rows = [
         Row(
-            label=about_comparison(comparison.label),
+            label=name[len(shared) :],
             value=comparison.value,
             low=comparison.interval.low if comparison.interval else None,
             high=comparison.interval.high if comparison.interval else None,
             n=comparison.n,
             state=comparison.state,
         )
-        for comparison in shown[:_CHART_ROWS]
+        for name, comparison in zip(names, shown, strict=False)
     ]
     finding = _finding([comparison.state for comparison in result.comparisons], result.decide)
     if len(shown) > _CHART_ROWS:
         finding += f" The {_CHART_ROWS} nearest to breaking it are drawn."
     kind = {"difference": "difference of ", "ratio": "ratio of "}.get(result.compare, "")
-    chart = interval_chart(rows, finding, label=kind + label(result.metric), limit=limit)
+    by = f" ({shared.rstrip(' ,:')})" if shared else ""
+    chart = interval_chart(rows, finding, label=kind + label(result.metric) + by, limit=limit)
     return replace(chart, rows=())  # the table of comparisons stands right below
+
+
+def _shared_start(names: list[str]) -> str:
+    """The words, ending in a space, that all ``names`` begin with; none for a single name.
+
+    >>> _shared_start(["origin: island", "origin: north"]), _shared_start(["sex: F vs M"])
+    ('origin: ', '')
+    """
+    if len(names) < 2:
+        return ""
+    start = min(names)
+    while not all(name.startswith(start) for name in names):
+        start = start[:-1]
+    return start[: start.rfind(" ") + 1]
 
 
 def _finding(states: list[State], decide: str) -> str:

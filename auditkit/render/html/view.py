@@ -124,6 +124,11 @@ class FamilyView:
     dropped: int = 0
     outcomes: tuple[OutcomeView, ...] = ()
 
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Analyzers that do not apply, each with why."""
+        return tuple(f"{o.title}: {o.reason.rstrip('.')}" for o in self.outcomes if o.status == "not_applicable")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prose:
