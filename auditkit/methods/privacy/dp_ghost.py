@@ -50,6 +50,8 @@ class GhostClipper:
         self.parameters = tuple(parameters)
         self._wanted = {id(parameter) for parameter in parameters}
         self._calls: dict[nn.Module, list[Call]] = {}
+        # Biases of layers that read no gradient-carrying input: where the backward pass ends.
+        self._ends: list[nn.Parameter] = []
 
     def clipped_sum(self, loss: Tensor, rows: int, limit: float) -> tuple[list[Tensor], Tensor]:
         """Gradients of ``loss`` (a sum over rows), each row's scaled down to the length ``limit``; and the lengths.
@@ -59,6 +61,8 @@ class GhostClipper:
         """
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
+            for bias in self._ends:
+                bias.grad = None
         pieces = self._pieces(rows)
         norms = loss.new_zeros(rows)
         for own in pieces.values():
@@ -87,6 +91,7 @@ class GhostClipper:
         a = inputs[0].detach()
         returned = None
         if not output.requires_grad:
+            self._end_at(layer)
             output.requires_grad_(True)
             # A leaf must not be changed in place by what follows.
             returned = output.view_as(output) * 1.0
@@ -95,6 +100,13 @@ class GhostClipper:
             lambda g: self._calls.setdefault(layer, []).append((a, version, g))
         )
         return returned
+
+    def _end_at(self, layer: nn.Module) -> None:
+        """From the next pass on let the layer's bias carry gradients: cheaper than a copy of the layer's output."""
+        bias = getattr(layer, "bias", None)
+        if isinstance(bias, nn.Parameter) and id(bias) in self._wanted:
+            bias.requires_grad_(True)
+            self._ends.append(bias)
 
 
 def _of_layer(layer: nn.Module, calls: list[Call], rows: int) -> Iterator[Piece]:

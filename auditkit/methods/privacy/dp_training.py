@@ -228,7 +228,7 @@ def _noisy_mean(summed: torch.Tensor, spread: float, expected: float, noise: tor
     """The clipped sum plus Gaussian noise, over the *expected* batch size: dividing by the realised one leaks it."""
     if spread > 0.0:
         drawn = torch.randn(summed.shape, generator=noise, device=summed.device, dtype=summed.dtype)
-        summed = summed + spread * drawn
+        summed = torch.add(summed, drawn, alpha=spread)
     return summed / expected
 
 
