@@ -28,3 +28,15 @@ def test_every_setting_of_every_analyzer_is_explained():
         if point.value.startswith("auditkit."):
             for key, field in load(name).params.model_fields.items():
                 assert field.description, f"{name}: {key} has no description"
+
+
+def test_the_readme_names_every_analyzer_and_every_command():
+    from auditkit.cli.main import COMMANDS
+    from auditkit.core.registry import discover
+
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, point in discover().items():
+        if point.value.startswith("auditkit."):
+            assert f"`{name}`" in page, f"{name} is not in the README's table"
+    for command in COMMANDS:
+        assert f"auditkit {command}" in page, f"`auditkit {command}` is not in the README"
