@@ -102,7 +102,11 @@ def _table_run(subject: Subject, context: Context, params: LimeParams) -> Iterat
     table = LimeTable(
         reference=reference,
         names=names,
-        categorical=tuple(j for j, coded in enumerate(codec.categorical) if coded or codec.kinds[j] in CODED),
+        categorical=tuple(
+            j
+            for j, (coded, kind) in enumerate(zip(codec.categorical, codec.kinds, strict=True))
+            if coded or kind in CODED
+        ),
         discretizer=None if params.discretizer == "none" else params.discretizer,
         labels=_labels(subject, context, params),
     )

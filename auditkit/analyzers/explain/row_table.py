@@ -105,7 +105,11 @@ def _lime_table(
     table = LimeTable(
         reference=background,
         names=names,
-        categorical=tuple(j for j, coded in enumerate(codec.categorical) if coded or codec.kinds[j] in CODED),
+        categorical=tuple(
+            j
+            for j, (coded, kind) in enumerate(zip(codec.categorical, codec.kinds, strict=True))
+            if coded or kind in CODED
+        ),
     )
     seed = context.seed % 2**31
     result = batched_lime(explained.predict, matrix, table, samples=5000, seed=seed, targets=[column])
