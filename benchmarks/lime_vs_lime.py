@@ -21,9 +21,10 @@ import sklearn
 from lime.lime_tabular import LimeTabularExplainer
 from sklearn.neural_network import MLPClassifier
 
+from auditkit.methods.explain.agreement import top_overlap
 from auditkit.methods.explain.lime_batched import batched_lime, explain_samples
 from auditkit.methods.explain.lime_engine import library_lime
-from auditkit.methods.explain.lime_table import LimeTable, top_overlap
+from auditkit.methods.explain.lime_table import LimeTable
 
 RESULT = Path(__file__).parent / "results" / "lime.md"
 FEATURES, SAMPLES, OURS, THEIRS, ROUNDS = 30, 5000, 40, 8, 6

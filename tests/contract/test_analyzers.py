@@ -27,6 +27,13 @@ BUDGETS = {
     "explain.shap": {"max_rows": 12, "max_background": 10},
     "explain.disparity": {"max_rows": 60, "max_background": 10, "budget": 64, "permutations": 99},
     "explain.proxies": {"max_rows": 60, "max_background": 10, "budget": 64},
+    "explain.faithfulness": {
+        "max_rows": 12,
+        "max_background": 10,
+        "check_rows": 8,
+        "lime_samples": 200,
+        "sensitivity_rows": 2,
+    },
     "explain.lime": {"max_rows": 4, "samples": 200, "seeds": 2},
     "explain.saliency": {"max_rows": 12, "draws": 2},
     "robustness.adversarial": {"max_rows": 12},

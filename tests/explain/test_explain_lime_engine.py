@@ -12,10 +12,11 @@ from lime.lime_tabular import LimeTabularExplainer
 from scipy.stats import ks_2samp
 
 from auditkit.core.errors import UsageError
+from auditkit.methods.explain.agreement import top_overlap
 from auditkit.methods.explain.lime_batched import batched_lime, explain_samples, surrogate_data
 from auditkit.methods.explain.lime_engine import library_lime, lime_images, lime_texts
 from auditkit.methods.explain.lime_sampling import draw, make_columns
-from auditkit.methods.explain.lime_table import LimeTable, top_overlap
+from auditkit.methods.explain.lime_table import LimeTable
 
 ENGINES = [batched_lime, library_lime]
 DISCRETIZERS = ["quartile", "decile", "entropy", None]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from auditkit.analyzers.explain.attributed import WORDS
+from auditkit.analyzers.explain.attributed import WORDS, Method, attribute_all
 from auditkit.analyzers.explain.vocabulary import mask_id, special_ids, tokenizer_of, unknown_id
 from auditkit.core.analyzer import Context
 from auditkit.core.errors import NotApplicable
@@ -188,12 +188,12 @@ def differentiated(model: Any, inputs: GradientInputs) -> Differentiated:
 
 
 def randomisation_similarities(
-    model: Any, context: Context, inputs: GradientInputs, settings: SanitySettings
+    model: Any, context: Context, inputs: GradientInputs, settings: SanitySettings, methods: tuple[Method, ...]
 ) -> dict[tuple[str, str], FloatArray]:
     """Mean rank correlation, one a randomised copy, for each method and scope.
 
-    Integrated gradients are compared with their signs (their size follows the input, whatever the weights);
-    saliency by absolute value.
+    Integrated gradients and input x gradient are compared with their signs (their size follows the input, whatever
+    the weights); the others by absolute value.
     """
     from auditkit.methods.explain.agreement import rank_correlations
     from auditkit.methods.explain.randomisation import randomise_parameters
@@ -204,8 +204,13 @@ def randomisation_similarities(
         tensor=inputs.tensor[: settings.sanity_rows],
         targets=inputs.targets[: settings.sanity_rows],
     )
-    methods = ("integrated_gradients", "saliency")
-    own = {method: _ranked(attribute(model, few, method, 1.0, 32), few, method) for method in methods}
+
+    def explained(of: Any) -> dict[str, FloatArray]:
+        found, _ = attribute_all(of, silent, few, methods, 1.0, 32)
+        return {method: _ranked(attribution, few, method) for method, attribution in found.items()}
+
+    silent = dataclasses.replace(context, progress=lambda done, total: None)
+    own = explained(model)
     found: dict[tuple[str, str], list[float]] = {}
     generator = context.torch_generator()
     for draw in range(settings.draws):
@@ -213,10 +218,9 @@ def randomisation_similarities(
             context.check_deadline()
             twin = copy.deepcopy(model)
             randomise_parameters(twin.module, generator, scope)
-            for method in methods:
-                theirs = _ranked(attribute(twin, few, method, 1.0, 32), few, method)
+            for method, theirs in explained(twin).items():
                 values = found.setdefault((method, scope), [])
-                if own[method].shape[1] >= _FEWEST_RANKED and np.isfinite(theirs).all():
+                if method in own and own[method].shape[1] >= _FEWEST_RANKED and np.isfinite(theirs).all():
                     correlations = rank_correlations(own[method], theirs)
                     values += [float(correlations.mean())] if len(correlations) else []
         context.progress(2 + draw + 1, 2 + settings.draws)
@@ -312,7 +316,7 @@ def _has_words(ids: IntArray, special: tuple[int, ...], unknown: int | None) -> 
 
 
 def _ranked(attribution: Attribution, inputs: GradientInputs, method: str) -> FloatArray:
-    if method == "saliency":
+    if method not in ("integrated_gradients", "input_x_gradient"):
         return inputs.magnitude(attribution)
     return np.asarray(attribution.values[..., 0].reshape(len(attribution.values), -1), dtype=np.float64)
 

@@ -11,7 +11,7 @@ import numpy as np
 from auditkit.core.analyzer import Note, Produced
 from auditkit.core.evidence import Interval, Measurement, Scalar
 from auditkit.core.subject import Dataset, FloatArray, IntArray
-from auditkit.methods.explain.lime_table import top_overlap
+from auditkit.methods.explain.agreement import top_overlap
 from auditkit.stats.intervals import mean_interval, wilson
 
 TOP = 5

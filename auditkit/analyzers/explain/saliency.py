@@ -72,7 +72,7 @@ def run(subject: Subject, context: Context, params: SaliencyParams) -> Iterator[
         yield from _summaries(method, attribution, inputs, data, context, params)
     yield from agreement(found, inputs, data)
     yield from _artifacts(found, inputs, subject, context, params)
-    yield from _sanity(subject, context, params, inputs)
+    yield from _sanity(subject, context, params, inputs, tuple(method for method in methods if method in found))
 
 
 def _completeness(method: str, attribution: Attribution, params: SaliencyParams) -> Measurement:
@@ -198,13 +198,15 @@ def _artifacts(
             yield grid
 
 
-def _sanity(subject: Subject, context: Context, params: SaliencyParams, inputs: GradientInputs) -> Iterator[Produced]:
+def _sanity(
+    subject: Subject, context: Context, params: SaliencyParams, inputs: GradientInputs, methods: tuple[Method, ...]
+) -> Iterator[Produced]:
     """Adebayo's test: explanations must change when the weights are random."""
     from auditkit.analyzers.explain.differentiated import randomisation_similarities
 
     if params.draws == 0:
         return
-    for (method, scope), values in randomisation_similarities(subject.model, context, inputs, params).items():
+    for (method, scope), values in randomisation_similarities(subject.model, context, inputs, params, methods).items():
         value, interval = mean_interval(values) if len(values) else (None, None)
         if interval is not None:
             interval = dataclasses.replace(interval, low=max(interval.low, -1.0), high=min(interval.high, 1.0))
@@ -230,7 +232,7 @@ def _sanity(subject: Subject, context: Context, params: SaliencyParams, inputs: 
 
 ANALYZER = Analyzer(
     name="explain.saliency",
-    version="2",
+    version="3",
     title="Saliency, paths and occlusion",
     summary="Gradient, path and occlusion explanations: complete, agreeing with one another, unlike random weights?",
     reference="Sundararajan, Taly and Yan (2017), Axiomatic Attribution for Deep Networks; Adebayo et al. (2018)",

@@ -113,15 +113,3 @@ def checked_samples(samples: int) -> None:
     """
     if samples < 10:
         raise UsageError("AK505", f"lime needs at least 10 samples a row, got {samples}", fix="raise samples")
-
-
-def top_overlap(first: FloatArray, second: FloatArray, k: int = 5) -> FloatArray:
-    """Share ``(n,)`` of the ``k`` features largest in absolute weight that two explanations of a row have in common.
-
-    >>> top_overlap(np.array([[3.0, 2.0, 0.0]]), np.array([[3.0, 0.0, 2.0]]), k=2).tolist()
-    [0.5]
-    """
-    k = min(k, first.shape[1])
-    tops = [np.argsort(-np.abs(weights), axis=1, kind="stable")[:, :k] for weights in (first, second)]
-    shared = (tops[0][:, :, None] == tops[1][:, None, :]).any(axis=2)
-    return np.asarray(shared.mean(axis=1), dtype=np.float64)

@@ -87,6 +87,31 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "agreement of methods",
         "how alike two methods rank the inputs of a row: 1 is the same order, 0 none in common",
     ),
+    "deletion_gain": (
+        "deletion gain",
+        "how much lower the output lies when parts are removed in the explanation's order than at random; 0 is no "
+        "better than chance",
+    ),
+    "insertion_gain": (
+        "insertion gain",
+        "how much higher the output lies when parts are put back in the explanation's order than at random; 0 is no "
+        "better than chance",
+    ),
+    "infidelity": (
+        "infidelity",
+        "how badly an explanation foretells what happens when parts are removed: 0 is faithful, 1 foretells nothing",
+    ),
+    "max_sensitivity": (
+        "sensitivity",
+        "how much an explanation changes at most when its input moves a little, as a share of its size",
+    ),
+    "masker_agreement": ("agreement of maskers", "how alike two ways of removing parts rank them: 1 is the same order"),
+    "masker_top5_overlap": ("top-5 overlap of maskers", "the share of the five strongest parts that two maskers share"),
+    "ranking_agreement": (
+        "agreement of rankings",
+        "how alike two methods rank the parts of a row: 1 is the same order",
+    ),
+    "top5_overlap": ("top-5 overlap", "the share of the five strongest parts that two methods have in common"),
     "additivity_residual": ("additivity residual", "how far the attributions fail to add up to the output; 0 is exact"),
     "completeness_delta": ("completeness delta", "how far integrated gradients fail to add up; 0 is exact"),
     "local_fidelity_r2": ("local fidelity", "how well a simple local model follows the audited one (R²)"),

@@ -1,0 +1,250 @@
+"""What the faithfulness checks look at: amounts of the parts of rows, and a model asked without some of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from auditkit.analyzers.explain.attributions import AttributedRows, AttributionParams, attributed_rows, least_budget
+from auditkit.analyzers.explain.explained import Explained, encoded_background, explained_outputs
+from auditkit.core.analyzer import Context
+from auditkit.core.errors import NotApplicable
+from auditkit.core.subject import Dataset, FloatArray, IntArray, Subject
+
+BoolArray = npt.NDArray[np.bool_]
+Ask = Callable[[IntArray, BoolArray], FloatArray]
+SHAPLEY, LIME = "Shapley values", "LIME"
+_MISSING = "Rows with a missing value are left out, so that LIME can be compared on the same rows."
+_NO_LIME = "LIME is left out: most rows hold a missing value, which it cannot sample around."
+
+Moved = Callable[[np.random.Generator, int, int, float], Mapping[str, tuple[FloatArray, FloatArray]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partwise:
+    """Rows by their parts.
+
+    Attributes:
+        data: The ``n`` rows.
+        amounts: Method -> ``(n, p)`` signed amounts of the parts.
+        failed: Method -> why its attributions must not be relied on.
+        ask: The output explained with parts removed, by the first masker.
+        other: The same by another masker, where there is one.
+        maskers: Words for both.
+        present: ``(n, p)`` the parts that a row has; ``None`` for all.
+        unit: Of the output explained.
+        parts: Word for the parts.
+        moved: ``(rng, rows, draws, radius)`` -> method -> amounts ``(rows, p)`` and those of moved copies
+            ``(rows, draws, p)``; ``None`` where inputs cannot be moved a little.
+        unmoved: Why not.
+        notes: How it was made.
+    """
+
+    data: Dataset
+    amounts: Mapping[str, FloatArray]
+    failed: Mapping[str, str | None]
+    ask: Ask
+    other: Ask | None
+    maskers: tuple[str, str]
+    present: BoolArray | None
+    unit: str
+    parts: str
+    moved: Moved | None
+    unmoved: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """A table being explained: the model on encoded rows, and how its columns join into parts."""
+
+    explained: Explained
+    codec: Any
+    background: FloatArray
+    players: tuple[tuple[int, ...], ...]
+    model: Any
+    params: AttributionParams
+    seed: int
+
+    def joined(self, values: FloatArray) -> FloatArray:
+        """Amounts of columns ``(..., f)`` summed over the columns of each part."""
+        return np.stack([values[..., list(player)].sum(axis=-1) for player in self.players], axis=-1)
+
+
+def partwise_table(
+    subject: Subject, context: Context, params: AttributionParams, limit: int, baseline_rows: int, samples: int
+) -> Partwise:
+    """The rows that Shapley values were computed for, at most ``limit``, with LIME beside them.
+
+    Raises:
+        NotApplicable: AK465 a table of one feature.
+    """
+    from auditkit.subjects.codec import make_codec
+
+    found = attributed_rows(subject, context, params)
+    players = _players(found)
+    if len(players) < 2:
+        raise NotApplicable("AK465", "a single feature has no order in which features could be removed")
+    codec = make_codec(subject.test, *([] if subject.train is None else [subject.train]))
+    background, _ = encoded_background(subject, context, codec, params.max_background)
+    used = min(baseline_rows, len(background))
+    notes = [found.background, f"A feature that is removed takes the values of {used} background rows in turn."]
+    chosen, complete = _rows(found, limit)
+    if not np.isfinite(found.matrix).all():
+        notes.append(_MISSING if complete else _NO_LIME)
+    silent = dataclasses.replace(context, progress=lambda done, total: None)
+    table = _Table(
+        explained=explained_outputs(subject, silent, codec, params.space, 1),
+        codec=codec,
+        background=background,
+        players=players,
+        model=getattr(subject.model, "estimator", None),
+        params=params,
+        seed=context.seed % 2**31,
+    )
+    matrix, targets = found.matrix[chosen], _targets(subject, context, found.rows[chosen])
+    amounts = {SHAPLEY: table.joined(_at(found.attribution.values[chosen], targets))}
+    failed: dict[str, str | None] = {SHAPLEY: found.unreliable}
+    lime = _lime(table, matrix, targets, samples)
+    if lime is not None:
+        amounts[LIME], failed[LIME] = lime, None
+    rng = np.random.default_rng([context.seed, 3])
+    few = background[np.sort(rng.choice(len(background), used, replace=False))]
+
+    def moved(
+        rng: np.random.Generator, rows: int, draws: int, radius: float
+    ) -> dict[str, tuple[FloatArray, FloatArray]]:
+        return _moved(table, matrix[:rows], targets[:rows], draws, (rng, radius, samples))
+
+    return Partwise(
+        data=found.data.take(chosen),
+        amounts=amounts,
+        failed=failed,
+        ask=_asker(table, matrix, few, targets),
+        other=_asker(table, matrix, _middle(table), targets),
+        maskers=("rows of the background", "the middle of the background"),
+        present=None,
+        unit=found.space,
+        parts="features",
+        moved=moved,
+        unmoved="",
+        notes=tuple(notes),
+    )
+
+
+def _rows(found: AttributedRows, limit: int) -> tuple[IntArray, bool]:
+    """The first ``limit`` rows without a missing value, and whether there are any such; else the first rows."""
+    complete = np.flatnonzero(np.isfinite(found.matrix).all(axis=1)).astype(np.int64)
+    if len(complete) >= min(limit, len(found.rows)) / 2:
+        return complete[:limit], True
+    return np.arange(min(limit, len(found.rows)), dtype=np.int64), False
+
+
+def _players(found: AttributedRows) -> tuple[tuple[int, ...], ...]:
+    """Columns that are removed together: those of a one-hot group, or one."""
+    together: dict[tuple[str, str], list[int]] = {}
+    for j, (name, group) in enumerate(zip(found.names, found.groups, strict=True)):
+        together.setdefault(("group", group) if group else ("column", name), []).append(j)
+    return tuple(tuple(columns) for columns in together.values())
+
+
+def _targets(subject: Subject, context: Context, rows: IntArray) -> IntArray:
+    if subject.task != "multiclass":
+        return np.zeros(len(rows), dtype=np.int64)
+    return np.asarray(context.decisions()[rows], dtype=np.int64)
+
+
+def _at(values: FloatArray, targets: IntArray) -> FloatArray:
+    """``(n, f)`` of ``(n, f, k)`` at each row's target."""
+    return np.asarray(np.take_along_axis(values, targets[:, None, None], axis=2)[:, :, 0], dtype=np.float64)
+
+
+def _asker(table: _Table, matrix: FloatArray, baseline: FloatArray, targets: IntArray) -> Ask:
+    from auditkit.methods.explain.game import make_game
+
+    game = make_game(table.explained.predict, matrix, baseline, table.players)
+    size = len(baseline)
+
+    def ask(rows: IntArray, removed: BoolArray) -> FloatArray:
+        sources = np.tile(np.arange(size, dtype=np.int64), len(rows))
+        outputs = game.mixtures(np.repeat(~removed, size, axis=0), np.repeat(rows, size), sources)
+        column = outputs[np.arange(len(outputs)), np.repeat(targets[rows], size)]
+        return np.asarray(column.reshape(len(rows), size).mean(axis=1), dtype=np.float64)
+
+    return ask
+
+
+def _middle(table: _Table) -> FloatArray:
+    """One row: the mean of numbers, the most frequent code of categories, in the dtypes of the table."""
+    middle = np.empty(table.background.shape[1])
+    for j, coded in enumerate(_coded(table)):
+        known = table.background[:, j][np.isfinite(table.background[:, j])]
+        if len(known) == 0:
+            middle[j] = np.nan
+        elif coded:
+            values, counts = np.unique(known, return_counts=True)
+            middle[j] = values[counts.argmax()]
+        else:
+            middle[j] = known.mean()
+    return np.asarray(table.codec.encode(table.codec.decode(middle[None, :])), dtype=np.float64)
+
+
+def _coded(table: _Table) -> BoolArray:
+    from auditkit.analyzers.explain.lime import CODED
+
+    kinds = zip(table.codec.categorical, table.codec.kinds, strict=True)
+    return np.array([bool(codes) or kind in CODED for codes, kind in kinds], dtype=np.bool_)
+
+
+def _lime(table: _Table, matrix: FloatArray, targets: IntArray, samples: int) -> FloatArray | None:
+    from auditkit.methods.explain.lime_batched import batched_lime
+    from auditkit.methods.explain.lime_table import LimeTable
+
+    if not (np.isfinite(matrix).all() and np.isfinite(table.background).all(axis=1).any()):
+        return None
+    reference = LimeTable(
+        reference=table.background,
+        names=tuple(table.codec.names),
+        categorical=tuple(int(j) for j in np.flatnonzero(_coded(table))),
+    )
+    chosen = [int(target) for target in targets]
+    result = batched_lime(table.explained.predict, matrix, reference, samples=samples, seed=table.seed, targets=chosen)
+    return table.joined(result.weights)
+
+
+def _moved(
+    table: _Table, matrix: FloatArray, targets: IntArray, draws: int, how: tuple[np.random.Generator, float, int]
+) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """Explanations of copies whose numbers moved by up to ``radius`` standard deviations; codes stay as they are."""
+    from auditkit.methods.explain.game import make_game
+    from auditkit.methods.explain.shap_engine import explain_scores
+
+    rng, radius, samples = how
+    spread = np.where(_coded(table), 0.0, np.nan_to_num(np.nanstd(table.background, axis=0)))
+    noise = rng.uniform(-radius, radius, (len(matrix), draws, matrix.shape[1])) * spread
+    copies = np.concatenate([matrix[:, None, :], matrix[:, None, :] + noise], axis=1).reshape(-1, matrix.shape[1])
+    copies = np.asarray(table.codec.encode(table.codec.decode(copies)), dtype=np.float64)
+    aims = np.repeat(targets, draws + 1)
+    columns = [(j,) for j in range(matrix.shape[1])]
+    game = make_game(table.explained.predict, copies, table.background, columns, inputs=table.codec.decode)
+    attribution = explain_scores(
+        game,
+        model=table.model,
+        space=table.explained.space,
+        column=table.explained.column,
+        budget=max(table.params.budget, least_budget(matrix.shape[1])),
+        seed=table.seed,
+        engine=table.params.engine,
+    )
+    found = {SHAPLEY: table.joined(_at(attribution.values, aims))}
+    lime = _lime(table, copies, aims, samples)
+    if lime is not None:
+        found[LIME] = lime
+    shape = (len(matrix), draws + 1, len(table.players))
+    split = {method: values.reshape(shape) for method, values in found.items()}
+    return {method: (values[:, 0], values[:, 1:]) for method, values in split.items()}

@@ -1,0 +1,252 @@
+"""The faithfulness analyzer end to end: explanations that know nothing are told from those that do."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from auditkit.analyzers.explain import partwise, partwise_torch
+from auditkit.core.plan import make_plan
+from auditkit.execution.runner import run_step
+from auditkit.subjects.build import make_subject
+from auditkit.subjects.torch import TorchModel
+
+SMALL = {"max_rows": 60, "max_background": 20, "budget": 256, "check_rows": 40, "sensitivity_rows": 4}
+
+
+def outcome_of(subject, seed=3, **settings):
+    plan = make_plan(["explain.faithfulness"], {"explain.faithfulness": {**SMALL, **settings}})
+    outcome = run_step(subject, plan.steps[0], seed=seed)
+    assert outcome.status == "measured", outcome.reason
+    return outcome
+
+
+def found(outcome, measurement, **params):
+    return [
+        m
+        for m in outcome.measurements
+        if m.name == f"explain.{measurement}" and all(m.params.get(k) == v for k, v in params.items())
+    ]
+
+
+@pytest.fixture(scope="module")
+def linear():
+    rng = np.random.default_rng(0)
+    x = pd.DataFrame(rng.normal(size=(400, 8)), columns=list("abcdefgh"))
+    y = (x.to_numpy() @ np.array([2.0, -1.5, 1.0, 0.5, 0, 0, 0, 0]) + rng.normal(0, 0.3, 400) > 0).astype(int)
+    model = LogisticRegression().fit(x[:300], y[:300])
+    sex = pd.DataFrame({"sex": rng.choice(["F", "M"], 100)}, index=x.index[300:])
+    return make_subject(model, x[300:], y[300:], train=(x[:300], y[:300]), positive=1, sensitive=sex)
+
+
+def test_shapley_values_and_lime_are_faithful_to_a_linear_model(linear):
+    outcome = outcome_of(linear)
+    for method in ("Shapley values", "LIME"):
+        for gain in ("deletion_gain", "insertion_gain"):
+            (one,) = found(outcome, gain, method=method)
+            assert one.interval.low > 0.05
+            assert (one.n, one.direction, one.unit) == (40, "higher", "probability")
+        (gap,) = found(outcome, "infidelity", method=method)
+        assert gap.interval.high < 0.5
+        (moved,) = found(outcome, "max_sensitivity", method=method)
+        assert moved.value < 0.5
+        assert moved.n == 4
+    (ranks,) = found(outcome, "ranking_agreement")
+    (masks,) = found(outcome, "masker_agreement")
+    assert ranks.interval.low > 0.5
+    assert masks.interval.low > 0.4
+    assert [a.name for a in outcome.artifacts] == ["explain.faithfulness.deletion", "explain.faithfulness.insertion"]
+    assert [series.name for series in outcome.artifacts[0].series] == ["Shapley values", "LIME", "random order"]
+
+
+def test_a_random_explanation_gains_nothing(linear, monkeypatch):
+    rng = np.random.default_rng(5)
+    true_lime = partwise._lime
+    monkeypatch.setattr(partwise, "_lime", lambda *args: rng.normal(size=true_lime(*args).shape))
+    outcome = outcome_of(linear)
+    for gain in ("deletion_gain", "insertion_gain"):
+        (noise,) = found(outcome, gain, method="LIME")
+        assert noise.interval.low <= 0.0 <= noise.interval.high
+        (own,) = found(outcome, gain, method="Shapley values")
+        assert own.interval.low > noise.interval.high
+    (gap,) = found(outcome, "infidelity", method="LIME")
+    assert gap.interval.low > 0.4
+    (ranks,) = found(outcome, "ranking_agreement")
+    assert ranks.interval.low <= 0.15
+    (moved,) = found(outcome, "max_sensitivity", method="LIME")
+    assert moved.value > 1.0
+
+
+def test_a_model_that_never_moves_has_no_faithfulness(linear):
+    class Still:
+        def __call__(self, x):
+            return np.full((len(x), 2), 0.5)
+
+    from auditkit.subjects.callable import CallableModel
+
+    model = CallableModel(Still(), classes=(0, 1), output="probability")
+    test = linear.test
+    subject = make_subject(model, test.inputs, test.y, train=(linear.train.inputs, linear.train.y), positive=1)
+    outcome = outcome_of(subject)
+    for name in ("deletion_gain", "insertion_gain", "infidelity"):
+        for one in found(outcome, name):
+            assert one.value is None
+            assert "does not move" in one.reason
+    assert all(m.value is None for m in found(outcome, "masker_agreement"))
+
+
+def test_attributions_that_failed_their_check_are_unreliable(linear):
+    model = linear.model
+    rng = np.random.default_rng(0)
+
+    class Restless:
+        """Another answer at every call: nothing adds up."""
+
+        def __getattr__(self, name):
+            return getattr(model, name)
+
+        def predict_scores(self, inputs):
+            scores = model.predict_scores(inputs)
+            shift = rng.normal(0, 0.1, len(scores))
+            return scores + np.column_stack([-shift, shift])
+
+    subject = dataclasses.replace(linear, model=Restless())
+    outcome = outcome_of(subject)
+    assert all(m.unreliable for m in found(outcome, "deletion_gain", method="Shapley values"))
+    assert all(m.unreliable for m in found(outcome, "ranking_agreement"))
+
+
+def test_rows_with_missing_values_leave_room_for_lime(linear):
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    x, y = linear.train.inputs.copy(), linear.train.y
+    model = HistGradientBoostingClassifier(max_iter=10).fit(x, y)
+    test = linear.test.inputs.copy()
+    test.iloc[::3, 0] = np.nan
+    subject = make_subject(model, test, linear.test.y, train=(x, y), positive=1)
+    outcome = outcome_of(subject, sensitivity_rows=0)
+    assert found(outcome, "deletion_gain", method="LIME")
+    assert any("missing value are left out" in note for note in outcome.notes)
+    test.iloc[:, 1] = np.nan
+    subject = make_subject(model, test, linear.test.y, train=(x, y), positive=1)
+    outcome = outcome_of(subject, sensitivity_rows=0)
+    assert not found(outcome, "deletion_gain", method="LIME")
+    assert any("LIME is left out" in note for note in outcome.notes)
+
+
+@pytest.fixture(scope="module")
+def images():
+    """A bright corner decides; the network is trained to see it."""
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 2, 300)
+    x = rng.normal(0, 0.5, size=(300, 1, 8, 8)).astype(np.float32)
+    x[y == 1, :, :3, :3] += 1.5
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 64, 2))
+    step = torch.optim.Adam(module.parameters(), 0.01)
+    inputs, labels = torch.from_numpy(x[:200]), torch.from_numpy(y[:200])
+    for _ in range(40):
+        step.zero_grad()
+        nn.functional.cross_entropy(module(inputs), labels).backward()
+        step.step()
+    model = TorchModel(module, classes=(0, 1))
+    return make_subject(model, x[200:], y[200:], train=(x[:200], y[:200]), positive=1)
+
+
+def test_images_by_squares(images):
+    outcome = outcome_of(images, check_rows=30)
+    (own,) = found(outcome, "deletion_gain", method="integrated gradients")
+    assert own.interval.low > 0.1
+    (gap,) = found(outcome, "infidelity", method="integrated gradients")
+    assert gap.value < 0.2
+    (masks,) = found(outcome, "masker_agreement")
+    assert masks.params["second"] == "the image blurred over 3 x 3 pixels"
+    assert len(found(outcome, "ranking_agreement")) == 6
+    assert len(found(outcome, "max_sensitivity")) == 4
+
+
+def test_a_random_map_of_images_gains_nothing(images, monkeypatch):
+    true_parts = partwise_torch._parts
+    rng = np.random.default_rng(0)
+
+    def parts(attribution, inputs, squares):
+        values = true_parts(attribution, inputs, squares)
+        return rng.normal(size=values.shape) if attribution.method == "saliency" else values
+
+    monkeypatch.setattr(partwise_torch, "_parts", parts)
+    outcome = outcome_of(images, check_rows=60, sensitivity_rows=0)
+    (noise,) = found(outcome, "deletion_gain", method="saliency")
+    (own,) = found(outcome, "deletion_gain", method="integrated gradients")
+    assert noise.interval.low <= 0.0 <= noise.interval.high < own.interval.low
+
+
+def test_tokens_are_removed_by_their_mask_and_have_no_small_moves():
+    rng = np.random.default_rng(0)
+    ids = rng.integers(1, 9, size=(80, 6))
+    ids[:, 4:] = np.where(rng.random((80, 1)) < 0.5, 0, ids[:, 4:])
+    y = (ids == 3).any(axis=1).astype(int)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Embedding(9, 4, padding_idx=0)
+            self.out = nn.Linear(4, 2)
+            with torch.no_grad():
+                self.embed.weight[3] = 2.0
+
+        def forward(self, x):
+            return self.out(self.embed(x).sum(dim=1))
+
+    torch.manual_seed(0)
+    subject = make_subject(TorchModel(Net(), classes=(0, 1)), ids, y, positive=1)
+    outcome = outcome_of(subject)
+    assert found(outcome, "deletion_gain", method="integrated gradients")[0].interval.low > 0.0
+    assert found(outcome, "infidelity", method="integrated gradients")[0].value < 1e-6
+    assert found(outcome, "max_sensitivity") == []
+    assert any("token ids cannot be moved" in note for note in outcome.notes)
+    assert any("only one masker" in note for note in outcome.notes)
+
+
+def test_what_has_no_parts_says_so():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 1)), np.arange(60) % 2
+    subject = make_subject(LogisticRegression().fit(x, y), x, y, positive=1)
+    plan = make_plan(["explain.faithfulness"], {"explain.faithfulness": SMALL})
+    outcome = run_step(subject, plan.steps[0], seed=0)
+    assert outcome.status == "not_applicable"
+    assert "AK465" in outcome.reason
+
+    from auditkit.subjects.callable import CallableModel
+
+    model = CallableModel(lambda texts: np.full((len(texts), 2), 0.5), classes=(0, 1), output="probability")
+    outcome = run_step(make_subject(model, ["a b", "c"] * 10, [0, 1] * 10, positive=1), plan.steps[0], seed=0)
+    assert outcome.status == "not_applicable"
+    assert "AK466" in outcome.reason
+
+
+def test_guided_maps_that_ignore_the_last_layer_are_flagged_and_gradients_are_not(images):
+    """Random weights: an explanation that is a function of the image alone survives; saliency does not."""
+    from auditkit.analyzers.explain import differentiated
+
+    def edges(attribution, inputs, method):
+        if method == "grad_cam":  # stands for an edge detector
+            images = inputs.tensor.numpy()
+            return np.abs(np.diff(images, axis=3, append=0.0)).reshape(len(images), -1)
+        return ranked(attribution, inputs, method)
+
+    ranked = differentiated._ranked
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(differentiated, "_ranked", edges)
+        plan = make_plan(
+            ["explain.saliency"],
+            {"explain.saliency": {"max_rows": 20, "draws": 4, "sanity_rows": 10, "methods": ["saliency", "grad_cam"]}},
+        )
+        outcome = run_step(images, plan.steps[0], seed=0)
+    assert found(outcome, "randomisation_similarity", method="grad_cam", scope="all_layers")[0].interval.low > 0.99
+    survived = [note for note in outcome.notes if "survive random weights" in note]
+    assert any("grad cam" in note for note in survived)
+    assert not any("The saliency explanations survive random weights (all layers" in note for note in survived)
