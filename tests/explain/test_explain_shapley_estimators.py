@@ -9,7 +9,7 @@ from explain.shapley_games import GroupedGame, relative_error, rows_and_backgrou
 
 from auditkit.core.errors import AuditkitError, UsageError
 from auditkit.methods.explain import shapley_values
-from auditkit.methods.explain.leverage import make_design, regress
+from auditkit.methods.explain.leverage import Design, make_design, regress
 
 KINDS = ("near-additive", "moderate", "strong")
 
@@ -288,3 +288,15 @@ def test_nothing_is_warned_of():
         warnings.simplefilter("error")
         for estimator in ("auto", "permutation", "linear_adjusted"):
             shapley_values(game, x, background, estimator=estimator, budget=1000)
+
+
+def test_values_sum_to_the_worth_where_a_rows_coalitions_repeat():
+    """Repeats leave the regression of a background row with directions that nothing measures, and rounding in them."""
+    rng = np.random.default_rng(0)
+    few = rng.random((8, 6, 10)) < 0.5
+    design = Design(masks=np.repeat(few, 4, axis=1), weights=np.ones((8, 24)), listed=0)
+    phi = rng.normal(size=10) * 1000.0
+    odd = ((2.0 * design.masks - 1.0) @ phi)[..., None]
+    found = regress(design, odd, np.full((8, 1), phi.sum()))
+    assert abs(found.values.sum() - phi.sum()) < 1e-10 * np.abs(phi).sum()
+    assert np.isfinite(found.error).all()

@@ -18,7 +18,7 @@ from auditkit.methods.explain.game import BoolArray
 from auditkit.methods.explain.plans import Estimate, Known, Plan
 
 PAIRS_A_PLAYER = 2  # fewer pairs than this for a player of a background row leave the regression unsteady
-_RIDGE = 1e-13
+_RIDGE = 1e-10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +109,8 @@ def regress(design: Design, odd: FloatArray, total: FloatArray) -> Estimate:
     gram += scale[:, None, None] * (1.0 / players + _RIDGE * np.eye(players))
     read = np.linalg.inv(gram) @ weighted.transpose(0, 2, 1)
     slopes = read @ target
+    # They sum to 0 but for rounding, which a row whose coalitions repeat magnifies.
+    slopes -= slopes.mean(axis=1, keepdims=True)
     residual = target - centred @ slopes
     lever = np.minimum((centred * read.transpose(0, 2, 1)).sum(axis=2), 1.0 - 1e-9)
     sampled = np.arange(design.masks.shape[1]) >= design.listed
