@@ -34,6 +34,7 @@ BUDGETS = {
         "lime_samples": 200,
         "sensitivity_rows": 2,
     },
+    "explain.recourse": {"max_rows": 40, "steps": 3, "beam": 4, "max_changes": 2},
     "explain.lime": {"max_rows": 4, "samples": 200, "seeds": 2},
     "explain.saliency": {"max_rows": 12, "draws": 2},
     "robustness.adversarial": {"max_rows": 12},

@@ -79,6 +79,15 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "groups told by reasons",
         "how well the attributions of a row give its group away; 0.5 is equal treatment",
     ),
+    "recourse_share": (
+        "share with recourse",
+        "of the rows decided otherwise, the share with a feasible change to the decision wanted",
+    ),
+    "recourse_cost": (
+        "cost of recourse",
+        "what the cheapest change found costs, at the median of the rows decided otherwise",
+    ),
+    "recourse_changes": ("changes needed", "how many features the cheapest change found touches, on average"),
     "disparity_p_value": (
         "p-value of other reasons",
         "the chance of such gaps if groups of equal score were exchangeable; small says that reasons differ",
