@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from auditkit.methods.robustness.auto_pgd import apgd
     from auditkit.methods.robustness.boundary_walk import fab
+    from auditkit.methods.robustness.cross_examination import cross_examine
     from auditkit.methods.robustness.ensemble import autoattack
     from auditkit.methods.robustness.oracle import AttackResult
     from auditkit.methods.robustness.projected_gradient import pgd
@@ -17,11 +18,12 @@ _HOMES = {
     "AttackResult": "oracle",
     "apgd": "auto_pgd",
     "autoattack": "ensemble",
+    "cross_examine": "cross_examination",
     "fab": "boundary_walk",
     "pgd": "projected_gradient",
     "square": "window_search",
 }
-__all__ = ["AttackResult", "apgd", "autoattack", "fab", "pgd", "square"]
+__all__ = ["AttackResult", "apgd", "autoattack", "cross_examine", "fab", "pgd", "square"]
 
 
 def __getattr__(name: str) -> Any:

@@ -124,6 +124,10 @@ class Batch:
             unit = unit.clamp(-eps, eps)
         else:
             unit = unit * (eps / row_norm(unit, "l2").clamp_min(1e-30)).clamp_max(1.0)
+        return self.within_bounds(unit)
+
+    def within_bounds(self, unit: Tensor) -> Tensor:
+        """The nearest offset inside the bounds of the data, whatever its norm."""
         return torch.minimum(torch.maximum(unit, self.lower), self.upper)
 
     def size(self, unit: Tensor) -> Tensor:
