@@ -171,16 +171,31 @@ def test_grouped_columns_move_together():
 
 def test_deep_trees_are_settled_alike_by_table_and_by_pairs(monkeypatch):
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(900, 20))
-    model = DecisionTreeRegressor(random_state=0).fit(x, rng.normal(size=900))
+    x = rng.normal(size=(260, 20))
+    model = DecisionTreeRegressor(random_state=0).fit(x, rng.normal(size=260))
     ensemble, _ = read_trees(model)
-    table = tree_shapley(ensemble, x[:20], x[500:560], np.arange(20), 20)
-    monkeypatch.setattr("auditkit.methods.explain.tree_shap._TABLED_PLAYERS", 5)
-    pairs = tree_shapley(ensemble, x[:20], x[500:560], np.arange(20), 20)
-    np.testing.assert_allclose(table, pairs, atol=1e-12)
+    table = tree_shapley(ensemble, x[:20], x[200:260], np.arange(20), 20)
+    for cost, cells in ((0.0, 2_000_000), (0.0, 4_000), (1e9, 2_000_000)):  # pairs alone, in small parts; tables alone
+        monkeypatch.setattr("auditkit.methods.explain.tree_shap._PAIR_COST", cost)
+        monkeypatch.setattr("auditkit.methods.explain.tree_shap._CELLS", cells)
+        pairs = tree_shapley(ensemble, x[:20], x[200:260], np.arange(20), 20)
+        np.testing.assert_allclose(table, pairs, atol=1e-12)
     np.testing.assert_allclose(
-        table.sum(axis=1)[:, 0], model.predict(x[:20]) - model.predict(x[500:560]).mean(), atol=1e-10
+        table.sum(axis=1)[:, 0], model.predict(x[:20]) - model.predict(x[200:260]).mean(), atol=1e-10
     )
+
+
+def test_a_path_of_more_features_than_a_pattern_has_bits_is_left_to_evaluation():
+    x = np.eye(80)
+    model = DecisionTreeRegressor(random_state=0).fit(x, np.arange(80.0))
+    ensemble, _ = read_trees(model)
+    with pytest.raises(ValueError, match="a path of a tree asks more than 62 features"):
+        tree_shapley(ensemble, x[:2], x[:3], np.arange(80), 80)
+    found = explain_scores(
+        make_game(model.predict, x[:2], x[3:6]), model=model, space="value", column=None, budget=4000
+    )
+    assert "a path of a tree asks more than 62 features" in found.params["tried"]
+    assert found.diagnostics["additivity_residual"] < 1e-9
 
 
 def test_the_whole_background_counts_and_repeats_count_twice():

@@ -9,6 +9,7 @@ settled together by sums over supersets.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from math import factorial
 
 import numpy as np
@@ -16,7 +17,9 @@ import numpy as np
 from auditkit.core.subject import FloatArray, IntArray
 from auditkit.methods.explain.tree_table import Ensemble, Tree
 
-_TABLED_PLAYERS = 12  # up to here a leaf's patterns are settled in one table, beyond by pairs of patterns
+_TABLED_PLAYERS = 16  # beyond, a leaf's table of patterns would not fit a cache, whatever the background
+_PAIR_COST = 2.0  # of comparing two patterns, beside one addition in a table of patterns
+_MOST_PLAYERS = 62  # bits of a pattern
 _CELLS = 2_000_000
 
 
@@ -59,9 +62,13 @@ class _Leaf:
     value: FloatArray
 
 
+def _tabled_is_cheaper(depth: int, n: int, b: int) -> bool:
+    """Whether sums over all patterns of ``depth`` players cost less than comparing every row with every other."""
+    return depth <= _TABLED_PLAYERS and (depth + 1) * depth * 2.0 ** (depth - 1) <= _PAIR_COST * n * b
+
+
 def _cells(depth: int, n: int, b: int) -> int:
-    table = (1 << min(depth, _TABLED_PLAYERS)) * (depth + 1)
-    return max(table, n * depth, b)
+    return (depth + 1) << depth if _tabled_is_cheaper(depth, n, b) else max(n * depth, b * depth)
 
 
 def _leaves(tree: Tree, both: FloatArray, player_of: IntArray) -> list[_Leaf]:
@@ -78,6 +85,8 @@ def _leaves(tree: Tree, both: FloatArray, player_of: IntArray) -> list[_Leaf]:
         player = int(player_of[tree.feature[node]])
         goes = left[node]
         for child, met in ((tree.left[node], goes), (tree.right[node], ~goes)):
+            if player not in path and len(path) == _MOST_PLAYERS:
+                raise ValueError(f"a path of a tree asks more than {_MOST_PLAYERS} features")
             if player in path:
                 bit = np.int64(1 << path.index(player))
                 stack.append((int(child), path, np.where(met, pattern, pattern & ~bit)))
@@ -92,10 +101,8 @@ def _settle(values: FloatArray, leaves: list[_Leaf], n: int, outputs: int) -> No
 
     depth = len(leaves[0].players)
     patterns = np.stack([leaf.patterns for leaf in leaves])
-    if depth <= _TABLED_PLAYERS:
-        gains = _tabled(patterns[:, :n], patterns[:, n:], depth)
-    else:
-        gains = np.stack([_paired(pattern[:n], pattern[n:], depth) for pattern in patterns])
+    settle = _tabled if _tabled_is_cheaper(depth, n, patterns.shape[1] - n) else _paired
+    gains = settle(patterns[:, :n], patterns[:, n:], depth)
     owner = np.array([leaf.players for leaf in leaves], dtype=np.int64)  # (leaves, depth)
     value = np.stack([leaf.value for leaf in leaves])  # (leaves, k)
     place = owner[:, :, None] * outputs + np.arange(outputs)
@@ -119,20 +126,19 @@ def _tabled(ours: IntArray, theirs: IntArray, depth: int) -> FloatArray:
     counts = np.bincount((theirs + offset).ravel(), minlength=leaves * size).reshape(leaves, size)
     above = _superset_sums(counts / theirs.shape[1], depth)
     asked = np.broadcast_to(np.arange(size), (leaves, size)) if size <= n else ours
-    unmet = (size - 1) & ~asked
+    unmet = ((size - 1) & ~asked) + offset
     gained, lost = _weights(depth)
     bits = _popcounts(depth)
-    missing = bits[unmet]  # |N|
-    flat = above.reshape(leaves * size, depth + 1)
-    here = flat[unmet + offset]  # (leaves, asked, p)
-    loss = -(here * lost[missing]).sum(axis=2)
-    gain_here = (here * gained[missing]).sum(axis=2)
+    # Summed over p for every set that may be N, and for N with the player itself in it.
+    gain = np.einsum("lsp,sp->ls", above, gained[bits]).ravel()
+    less = np.einsum("lsp,sp->ls", above, gained[bits - 1]).ravel()
+    loss = -np.einsum("lsp,sp->ls", above, lost[bits]).ravel()[unmet]
+    gain_here = gain[unmet]
     table = np.empty((leaves, depth, asked.shape[1]))
     for player in range(depth):
         bit = 1 << player
-        more = flat[(unmet | bit) + offset]
-        gain = gain_here - (more * gained[missing]).sum(axis=2)
-        table[:, player] = np.where(asked & bit, gain, loss)
+        met = (asked & bit).astype(np.bool_)
+        table[:, player] = np.where(met, gain_here - less[np.where(met, unmet + bit, 0)], loss)
     if size > n:
         return table
     return np.take_along_axis(table, ours[:, None, :], axis=2)
@@ -150,6 +156,7 @@ def _superset_sums(share: FloatArray, depth: int) -> FloatArray:
     return ranked
 
 
+@cache
 def _weights(depth: int) -> tuple[FloatArray, FloatArray]:
     """``[|N|, p]`` what one of the ``p`` gains, and what one of ``N`` loses."""
     gained, lost = np.zeros((depth + 1, depth + 1)), np.zeros((depth + 1, depth + 1))
@@ -167,19 +174,39 @@ def _popcounts(depth: int) -> IntArray:
 
 
 def _paired(ours: IntArray, theirs: IntArray, depth: int) -> FloatArray:
-    """Gains ``(depth, n)`` of one deep leaf worth 1, by pairs of the patterns that occur."""
-    mine, place = np.unique(ours, return_inverse=True)
-    other, count = np.unique(theirs, return_counts=True)
-    full = (1 << depth) - 1
-    first, second = np.nonzero((mine[:, None] | other[None, :]) == full)
-    wins, loses = mine[first] & ~other[second], other[second] & ~mine[first]
-    p = np.bitwise_count(wins.astype(np.uint64)).astype(np.int64)
-    missing = np.bitwise_count(loses.astype(np.uint64)).astype(np.int64)
+    """Gains ``(leaves, depth, n)`` of leaves worth 1, as :func:`_tabled` has them, by comparing all pairs of rows."""
+    leaves, n = ours.shape
+    b = theirs.shape[1]
+    small = np.dtype(np.uint16 if depth <= 16 else np.uint32 if depth <= 32 else np.uint64)
+    unmet, other = (((1 << depth) - 1) & ~ours).astype(small), theirs.astype(small)
     gained, lost = _weights(depth)
-    up = gained[missing, p] * count[second] / len(theirs)
-    down = lost[missing, p] * count[second] / len(theirs)
-    gains = np.empty((depth, len(mine)))
-    for player in range(depth):
-        effect = np.where((wins >> player) & 1, up, 0.0) - np.where((loses >> player) & 1, down, 0.0)
-        gains[player] = np.bincount(first, weights=effect, minlength=len(mine))
-    return gains[:, place]
+    gains = np.empty((leaves, depth, n))
+    at_once = max(1, _CELLS // (n * b))
+    for start in range(0, leaves, at_once):
+        part = slice(start, start + at_once)
+        need, have = unmet[part], other[part]
+        pairs = np.flatnonzero((have[:, None, :] & need[:, :, None]) == need[:, :, None])
+        row, place = np.divmod(pairs, b)
+        column = row // n * b + place
+        p, missing = depth - np.bitwise_count(have).ravel()[column], np.bitwise_count(need).ravel()[row]
+        gains[part] = _gathered(need, have, (row, column), (gained[missing, p] / b, lost[missing, p] / b), depth)
+    return gains
+
+
+def _gathered(
+    need: IntArray, have: IntArray, pairs: tuple[IntArray, IntArray], effects: tuple[FloatArray, FloatArray], depth: int
+) -> FloatArray:
+    """Effects of pairs summed over the background: players that only the row meets gain, those that it lacks lose."""
+    from scipy import sparse
+
+    leaves, n = need.shape
+    (row, column), (up, down) = pairs, effects
+    ends = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=need.size))])
+    weights = sparse.csr_matrix((up, column, ends), shape=(need.size, have.size))
+    player = np.arange(depth, dtype=need.dtype)
+    met = ((have.ravel()[:, None] >> player) & 1).astype(np.float64)
+    shared = weights @ met
+    total = np.bincount(row, weights=up, minlength=need.size)[:, None]
+    loss = np.bincount(row, weights=down, minlength=need.size)[:, None]
+    lacks = ((need.ravel()[:, None] >> player) & 1).astype(np.bool_)
+    return np.asarray(np.where(lacks, -loss, total - shared).reshape(leaves, n, depth).transpose(0, 2, 1))
