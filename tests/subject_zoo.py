@@ -107,3 +107,24 @@ def predictions_subject():
     y = (rng.random(500) < score).astype(int)
     sex = np.where(rng.random(500) < 0.5, "F", "M")
     return make_predictions_subject(y, (score > 0.5).astype(int), score, sensitive={"sex": sex})
+
+
+@functools.cache
+def image_subject():
+    """A linear torch model on grey images of 8 x 8 pixels whose class is where they are bright; sex is apart."""
+    import torch
+
+    from auditkit.subjects.build import make_subject
+    from auditkit.subjects.torch import TorchModel
+
+    rng = np.random.default_rng(8)
+    y = rng.integers(2, size=120)
+    images = rng.uniform(0.2, 0.6, size=(120, 1, 8, 8)).astype(np.float32)
+    images[y == 1, :, :, 4:] += 0.3
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+    with torch.no_grad():
+        side = torch.where(torch.arange(64) % 8 >= 4, 0.5, -0.5)
+        module[1].weight.copy_(torch.stack([-side, side]))
+        module[1].bias.copy_(torch.tensor([1.2, -1.2]))
+    sex = rng.choice(["F", "M"], 120)
+    return make_subject(TorchModel(module, classes=(0, 1)), images, y, positive=1, sensitive={"sex": sex}, name="image")

@@ -15,6 +15,8 @@ SUBJECTS = {
     "regression": subject_zoo.regression_subject,
     "predictions": subject_zoo.predictions_subject,
 }
+# Subjects of other modalities are tried by the analyzers that need them.
+SPECIAL = {"image": subject_zoo.image_subject}
 
 # Small budgets: the contract is about behaviour, not about precision.
 BUDGETS = {
@@ -39,11 +41,22 @@ BUDGETS = {
     "explain.saliency": {"max_rows": 12, "draws": 2},
     "robustness.adversarial": {"max_rows": 12},
     "robustness.noise": {"max_rows": 60},
+    "robustness.corruptions": {"max_rows": 40, "severities": [1, 5]},
+    "robustness.scanner": {"max_rows": 40, "severities": [1, 5]},
     "privacy.dp_training": {"epsilons": [8.0], "seeds": 2},
     "privacy.audit": {"epsilons": [8.0], "canaries": 40, "probe_canaries": 200},
 }
 
 NAMES = [name for name, point in discover().items() if point.value.startswith("auditkit.")]
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.parametrize("name", NAMES)
+def test_contract_of_special_analyzers(name, kind):
+    analyzer = load(name)
+    if kind in analyzer.needs:
+        assert missing(analyzer.needs, SPECIAL[kind]()) is None
+        check_analyzer(analyzer, SPECIAL[kind](), params=BUDGETS.get(name))
 
 
 @pytest.mark.parametrize("kind", SUBJECTS)
@@ -78,4 +91,6 @@ def evidence_of(subject, outcome):
 def test_every_analyzer_is_tried_on_some_subject():
     for name in NAMES:
         needs = load(name).needs
-        assert any(missing(needs, make()) is None for make in SUBJECTS.values()), f"{name} is never tried"
+        assert any(missing(needs, make()) is None for make in (*SUBJECTS.values(), *SPECIAL.values())), (
+            f"{name} is never tried"
+        )

@@ -1,0 +1,230 @@
+"""Rows decided under many shifts: accuracy by shift and severity, the mean over all, by group, and its gap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from auditkit.analyzers.robustness.estimates import LEVEL, Estimate, Rows, paired_mean, proportion
+from auditkit.core.analyzer import Context
+from auditkit.core.evidence import Curve, Interval, Measurement, Scalar, Series
+from auditkit.core.subject import Dataset, IntArray, StrArray, Subject
+from auditkit.stats.estimate import Estimate as LevelledEstimate
+from auditkit.stats.gaps import largest_gap
+from auditkit.stats.intervals import kish_n, mean_interval, wilson
+
+BoolArray = npt.NDArray[np.bool_]
+Make = Callable[[int], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shift:
+    """One way to change the inputs; ``make(severity)`` gives inputs for the model at severity 1, 2 ..."""
+
+    name: str
+    severities: tuple[int, ...]
+    make: Make
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shifted:
+    """Who was right, clean and under each shift.
+
+    Attributes:
+        rows: The rows looked at.
+        groups: Sensitive column -> group of each row.
+        clean: ``(n,)`` right on the clean rows.
+        hits: Shift -> ``(n, severities)`` right under it.
+        severities: Shift -> its severities.
+        params: What identifies all of these numbers.
+    """
+
+    rows: Rows
+    groups: Mapping[str, StrArray]
+    clean: BoolArray
+    hits: Mapping[str, BoolArray]
+    severities: Mapping[str, tuple[int, ...]]
+    params: Mapping[str, Scalar]
+
+    @property
+    def share(self) -> npt.NDArray[np.float64]:
+        """``(n,)`` each row's share of right decisions; every shift counts alike."""
+        return np.asarray(np.mean([hit.mean(axis=1) for hit in self.hits.values()], axis=0))
+
+
+def decide_under(
+    subject: Subject,
+    context: Context,
+    positions: IntArray,
+    shifts: list[Shift],
+    params: Mapping[str, Scalar],
+) -> Shifted:
+    """Let the model decide the rows at ``positions`` of the test data under each shift and severity."""
+    from auditkit.core.generators import preserved_generators
+
+    data: Dataset = subject.test.take(positions)
+    hits: dict[str, BoolArray] = {}
+    total, done = sum(len(shift.severities) for shift in shifts), 0
+    for shift in shifts:
+        columns = []
+        for severity in shift.severities:
+            context.check_deadline()
+            inputs = shift.make(severity)
+            with preserved_generators():
+                columns.append(np.asarray(subject.model.predict(inputs)) == data.y)
+            done += 1
+            context.progress(done, total)
+        hits[shift.name] = np.stack(columns, axis=1)
+    return Shifted(
+        rows=Rows.of(subject.test, positions),
+        groups=data.sensitive,
+        clean=np.asarray(context.decisions()[positions] == data.y),
+        hits=hits,
+        severities={shift.name: shift.severities for shift in shifts},
+        params=params,
+    )
+
+
+def accuracy_measures(result: Shifted, word: str, min_group_rows: int) -> Iterator[Measurement | Curve]:
+    """Accuracy at each severity, means over severities, the mean over all by group, its gap, its drop, and a curve.
+
+    Args:
+        result: Who was right.
+        word: The part of the names, e.g. ``corruption`` for ``robustness.corruption_accuracy``.
+        min_group_rows: Smaller groups are left out.
+    """
+    single, mean = f"robustness.{word}_accuracy", f"robustness.mean_{word}_accuracy"
+    n = len(result.clean)
+    for name, hit in result.hits.items():
+        for place, severity in enumerate(result.severities[name]):
+            params = {**result.params, word: name, "severity": severity}
+            yield _accuracy(single, proportion(hit[:, place], result.rows), n, params)
+        yield _accuracy(mean, share_estimate(hit.mean(axis=1), result.rows), n, {**result.params, word: name})
+    yield _accuracy(mean, share_estimate(result.share, result.rows), n, result.params)
+    drop = paired_mean(result.clean.astype(np.float64) - result.share, result.rows)
+    yield Measurement(
+        name=f"robustness.{word}_drop",
+        value=drop.value,
+        n=n,
+        interval=clipped(drop.interval, -1.0, 1.0),
+        params=result.params,
+        direction="lower",
+        bounds=(-1.0, 1.0),
+        reason=drop.reason,
+    )
+    yield from _by_group(result, mean, min_group_rows)
+    yield _curve(result, word)
+
+
+def _by_group(result: Shifted, name: str, min_group_rows: int) -> Iterator[Measurement]:
+    """The mean of each group, and the largest gap between the groups of a column."""
+    for column, values in result.groups.items():
+        members = {group: np.asarray(values == group) for group in sorted(set(values.tolist()))}
+        kept = {group: member for group, member in members.items() if int(member.sum()) >= min_group_rows}
+        for group, member in kept.items():
+            estimate = share_estimate(result.share[member], result.rows.where(member))
+            yield _accuracy(name, estimate, int(member.sum()), result.params, {column: group})
+        if len(kept) < 2:
+            continue
+        gap = largest_gap(
+            {group: _levelled(result.share[member], result.rows.where(member)) for group, member in kept.items()},
+            LEVEL,
+            span=1.0,
+        )
+        yield Measurement(
+            name=f"{name}.difference",
+            value=gap.value,
+            n=gap.n,
+            interval=gap.interval,
+            over=(column,),
+            params=result.params,
+            direction="lower",
+            bounds=(0.0, 1.0),
+            reason=gap.reason,
+        )
+
+
+def share_estimate(values: npt.NDArray[np.float64], rows: Rows) -> Estimate:
+    """Mean of values in [0, 1] with its interval in [0, 1]."""
+    if len(values) == 0:
+        return Estimate(value=None, interval=None, reason="no rows")
+    interval = _share_interval(values, rows, LEVEL)
+    mean = mean_interval(values, rows.weights, rows.clusters, LEVEL)[0]
+    return Estimate(value=mean, interval=interval, reason=None if interval else "one cluster only")
+
+
+def _share_interval(values: npt.NDArray[np.float64], rows: Rows, level: float) -> Interval | None:
+    """Student's interval; where all values are alike, Wilson's, as values in [0, 1] vary at most like a yes or no."""
+    mean, found = mean_interval(values, rows.weights, rows.clusters, level)
+    if found is not None and found.high - found.low > 1e-9:
+        return clipped(found, 0.0, 1.0)
+    size = kish_n(np.ones(len(values)) if rows.weights is None else rows.weights)
+    if rows.clusters is not None:
+        size = min(size, float(len(np.unique(rows.clusters))))
+        if size < 2:
+            return None
+    return wilson(min(max(mean, 0.0), 1.0), size, level)
+
+
+def clipped(interval: Interval | None, low: float, high: float) -> Interval | None:
+    """The interval cut at the bounds of its quantity."""
+    if interval is None:
+        return None
+    return replace(interval, low=min(max(interval.low, low), high), high=max(min(interval.high, high), low))
+
+
+def _levelled(values: npt.NDArray[np.float64], rows: Rows) -> LevelledEstimate:
+    mean = mean_interval(values, rows.weights, rows.clusters, LEVEL)[0]
+    return LevelledEstimate(mean, len(values), lambda level: _share_interval(values, rows, level))
+
+
+def _accuracy(
+    name: str, estimate: Estimate, n: int, params: Mapping[str, Scalar], group: Mapping[str, str] | None = None
+) -> Measurement:
+    return Measurement(
+        name=name,
+        value=estimate.value,
+        n=n,
+        interval=estimate.interval,
+        slice=group or {},
+        params=params,
+        direction="higher",
+        bounds=(0.0, 1.0),
+        reason=estimate.reason,
+    )
+
+
+def _curve(result: Shifted, word: str) -> Curve:
+    """Accuracy against severity, from 0 (clean): all shifts together, and each."""
+    top = max(len(severities) for severities in result.severities.values())
+    lines = [("mean of all", np.stack([_at(result, level) for level in range(1, top + 1)], axis=1))]
+    lines += [(name.replace("_", " "), hit.astype(np.float64)) for name, hit in result.hits.items()]
+    clean = proportion(result.clean, result.rows)
+    series = []
+    for name, values in lines:
+        found = [clean, *(share_estimate(values[:, place], result.rows) for place in range(values.shape[1]))]
+        series.append(
+            Series(
+                name=name,
+                x=tuple(float(place) for place in range(len(found))),
+                y=tuple(e.value for e in found),
+                low=tuple(e.interval.low if e.interval else None for e in found) if name == "mean of all" else (),
+                high=tuple(e.interval.high if e.interval else None for e in found) if name == "mean of all" else (),
+            )
+        )
+    return Curve(
+        name=f"robustness.{word}_accuracy",
+        title=f"Accuracy by severity of {word}",
+        x_label="severity (0 is clean)",
+        y_label="accuracy",
+        series=tuple(series),
+    )
+
+
+def _at(result: Shifted, level: int) -> npt.NDArray[np.float64]:
+    """Each row's share of right decisions over the shifts at one severity; the last where a shift has fewer."""
+    return np.asarray(np.mean([hit[:, min(level, hit.shape[1]) - 1] for hit in result.hits.values()], axis=0))

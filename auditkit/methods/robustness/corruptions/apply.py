@@ -1,0 +1,86 @@
+"""One corruption of a batch of images, by name and severity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch  # noqa: TID253 - this module exists to drive torch
+
+from auditkit.core.errors import UsageError
+from auditkit.core.registry import nearest
+from auditkit.methods.robustness.corruptions import blur, digital, noise, weather
+from auditkit.methods.robustness.corruptions.draws import Draws, SeededDraws
+from auditkit.methods.robustness.corruptions.severities import LARGE_FROM, NAMES, STRENGTHS, Size, Strength
+
+Corruption = Callable[[torch.Tensor, Strength, Draws], torch.Tensor]
+# Values of one chunk of images: temporaries of a few times this size fit into any memory.
+_VALUES = 8_000_000
+
+CORRUPTIONS: dict[str, Corruption] = {
+    name: getattr(module, name) for module in (noise, blur, weather, digital) for name in NAMES if hasattr(module, name)
+}
+
+
+def corrupt(
+    images: torch.Tensor,
+    name: str,
+    severity: int,
+    *,
+    size: Size | None = None,
+    seed: int = 0,
+    draws: Draws | None = None,
+) -> torch.Tensor:
+    """Images under one corruption.
+
+    Args:
+        images: ``(n, c, h, w)`` floating-point grey (``c = 1``) or RGB (``c = 3``) images in [0, 1], on any device.
+        name: One of :data:`NAMES`.
+        severity: 1 to 5.
+        size: Strengths for ``large`` (ImageNet-C) or ``small`` images (CIFAR-10-C); by the shorter side when left out.
+        seed: Seed of the random corruptions.
+        draws: Randomness from elsewhere, instead of ``seed``.
+
+    Returns:
+        A new tensor of the same shape, dtype and device, in [0, 1].
+
+    Raises:
+        UsageError: AK578 no such corruption or severity; AK579 not grey or RGB images in [0, 1].
+
+    Source: Hendrycks and Dietterich (2019), "Benchmarking neural network robustness to common corruptions and
+    perturbations", section 3 and appendix B. Frost is drawn here where the original crops photographs.
+
+    >>> faint = corrupt(torch.tensor([[[[0.2, 0.8]]]]), "contrast", 5, size="small")
+    >>> [round(value, 3) for value in faint.flatten().tolist()]
+    [0.455, 0.545]
+    """
+    if name not in CORRUPTIONS:
+        raise UsageError("AK578", f"there is no corruption {name!r}", fix=nearest(name, NAMES) or ", ".join(NAMES))
+    if severity not in (1, 2, 3, 4, 5):
+        raise UsageError("AK578", f"a severity is 1, 2, 3, 4 or 5, got {severity!r}")
+    _check(images)
+    size = size or ("large" if min(images.shape[-2:]) >= LARGE_FROM else "small")
+    source = draws or SeededDraws(seed, images.device)
+    strength = STRENGTHS[size][name][severity - 1]
+    chunk = max(1, _VALUES // max(images[:1].numel(), 1))
+    with torch.no_grad():
+        single = images.detach().float()
+        parts = [CORRUPTIONS[name](part, strength, source) for part in torch.split(single, chunk)]
+        return torch.cat(parts).to(images.dtype) if parts else images.clone()
+
+
+def _check(images: torch.Tensor) -> None:
+    why = None
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or not images.is_floating_point():
+        why = f"they are {images.dtype} of shape {tuple(images.shape)}"
+    elif not images.numel():
+        return
+    elif not bool(torch.isfinite(images).all()) or float(images.min()) < 0.0 or float(images.max()) > 1.0:
+        why = f"they reach from {float(images.min()):g} to {float(images.max()):g}"
+    if why is not None:
+        raise UsageError(
+            "AK579",
+            "corruptions take grey or RGB images (n, c, h, w) of floats in [0, 1]",
+            where="images",
+            why=why,
+            fix="divide by the range of the pixels, channels first",
+        )

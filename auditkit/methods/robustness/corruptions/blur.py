@@ -1,0 +1,119 @@
+"""Blur: out of focus, through frosted glass, by motion and by zooming."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch  # noqa: TID253 - this module exists to drive torch
+
+from auditkit.methods.robustness.corruptions.draws import Draws
+from auditkit.methods.robustness.corruptions.linear import FloatArray, enlarged, smoothed
+from auditkit.methods.robustness.corruptions.severities import Strength
+
+
+def defocus_blur(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
+    """Convolution with a disk of radius ``strength[0]`` whose rim is softened by ``strength[1]``; edges mirrored."""
+    kernel = _disk(*strength)
+    reach = len(kernel) // 2
+    height, width = x.shape[-2:]
+    rows, columns = (np.pad(np.arange(size), reach, mode="reflect") for size in (height, width))
+    padded = x[..., torch.as_tensor(rows, device=x.device), :][..., torch.as_tensor(columns, device=x.device)]
+    size = (height + 2 * reach, width + 2 * reach)
+    weights = torch.zeros(size, dtype=x.dtype, device=x.device)
+    weights[: len(kernel), : len(kernel)] = torch.as_tensor(kernel, dtype=x.dtype, device=x.device)
+    # The disk is symmetric, so that correlation and convolution are the same.
+    product: torch.Tensor = torch.fft.irfft2(torch.fft.rfft2(padded) * torch.fft.rfft2(weights), s=size)
+    return product[..., 2 * reach :, 2 * reach :].clamp(0.0, 1.0)
+
+
+def _disk(radius: float, rim: float) -> FloatArray:
+    """A disk that sums to 1, smoothed by a Gaussian of 3 x 3 pixels (5 x 5 above a radius of 8)."""
+    reach, soft = (8, 1) if radius <= 8 else (int(radius), 2)
+    line = np.arange(-reach, reach + 1)
+    disk = (line[:, None] ** 2 + line**2 <= radius**2).astype(np.float64)
+    disk /= disk.sum()
+    gauss = np.exp(-0.5 * (np.arange(-soft, soft + 1) / rim) ** 2)
+    gauss /= gauss.sum()
+    for axis in (0, 1):
+        mirrored = np.pad(disk, [(soft, soft) if place == axis else (0, 0) for place in (0, 1)], mode="reflect")
+        disk = sum(w * np.take(mirrored, np.arange(k, k + len(line)), axis=axis) for k, w in enumerate(gauss))
+    used = np.flatnonzero(disk.max(axis=0) > 0)
+    return np.asarray(disk[used[0] : used[-1] + 1, used[0] : used[-1] + 1], dtype=np.float64)
+
+
+def glass_blur(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
+    """Smoothing, then pixels that take the colour of near ones in turn, then smoothing again.
+
+    In one pass each pixel, from the last to the first, becomes what a random pixel at most ``strength[1]`` away is at
+    that time. Which original pixel that is in the end is a chain of references; it is followed by doubling, for all
+    images at once.
+    """
+    sigma, reach, passes = strength[0], int(strength[1]), int(strength[2])
+    height, width = x.shape[-2:]
+    seen = torch.floor(smoothed(x, (sigma, sigma), edge="edge", cut=4.0) * 255.0 + 1e-3) / 255.0
+    flat = seen.flatten(2)
+    for _ in range(passes):
+        source = _glass_sources(len(x), height, width, reach, draws).to(x.device)
+        flat = torch.gather(flat, 2, source[:, None].expand_as(flat))
+    return smoothed(flat.view_as(x), (sigma, sigma), edge="edge", cut=4.0).clamp(0.0, 1.0)
+
+
+def _glass_sources(n: int, height: int, width: int, reach: int, draws: Draws) -> torch.Tensor:
+    """``(n, h * w)`` which original pixel each pixel shows after one pass."""
+    rows, columns = (torch.arange(max(size - reach, reach), reach, -1) for size in (height, width))
+    place = (rows[:, None] * width + columns).flatten()
+    step = draws.integers(-reach, reach, (n, len(place), 2)).cpu()
+    source = torch.arange(height * width).repeat(n, 1)
+    if not len(place):
+        return source
+    source[:, place] = place + step[..., 1] * width + step[..., 0]
+    # A pixel that was passed over before shows what it became then: the reference goes on from there.
+    passed = torch.zeros(height * width, dtype=torch.bool)
+    passed[place] = True
+    onward = passed[source] & (source > torch.arange(height * width))
+    while bool(onward.any()):
+        source, onward = (
+            torch.where(onward, torch.gather(source, 1, source), source),
+            onward & torch.gather(onward, 1, source),
+        )
+    return source
+
+
+def motion_blur(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
+    """A camera that moves in a direction of its own for each image, within 45 degrees of the horizontal."""
+    angle = -45.0 + 90.0 * draws.uniform((len(x),))
+    return moved(x, int(strength[0]), strength[1], angle).clamp(0.0, 1.0)
+
+
+def moved(x: torch.Tensor, radius: int, sigma: float, angle: torch.Tensor) -> torch.Tensor:
+    """Half a Gaussian of ``2 * radius + 1`` taps along the direction ``angle (n,)`` in degrees; edges repeated.
+
+    Taps that are farther away than the image is large are left out.
+    """
+    height, width = x.shape[-2:]
+    taps = np.arange(2 * radius + 1)
+    weights = np.exp(-(taps**2) / (2.0 * sigma**2))
+    weights /= weights.sum()
+    result = torch.zeros_like(x)
+    for image, degrees in enumerate(angle.tolist()):
+        sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
+        down, right = -np.ceil(taps * sine - 0.5).astype(int), -np.ceil(taps * cosine - 0.5).astype(int)
+        outside = (np.abs(down) >= height) | (np.abs(right) >= width)
+        used = int(outside.argmax()) if outside.any() else len(taps)
+        tall, wide = (int(np.abs(shift[:used]).max()) for shift in (down, right))
+        padded = torch.nn.functional.pad(x[image : image + 1], (wide, wide, tall, tall), mode="replicate")[0]
+        for tap in range(used):
+            top, left = tall - down[tap], wide - right[tap]
+            result[image].add_(padded[:, top : top + height, left : left + width], alpha=float(weights[tap]))
+    return result
+
+
+def zoom_blur(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
+    """The mean of the image and of its middle enlarged step by step up to ``strength[0]``."""
+    height, width = x.shape[-2:]
+    factors = np.arange(1.0, strength[0], strength[1])
+    total = x.clone()
+    for factor in factors:
+        total += enlarged(x, float(factor))[..., :height, :width]
+    return (total / (len(factors) + 1)).clamp(0.0, 1.0)

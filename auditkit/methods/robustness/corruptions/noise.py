@@ -1,0 +1,25 @@
+"""Noise of a sensor: Gaussian, shot and impulse noise."""
+
+from __future__ import annotations
+
+import torch  # noqa: TID253 - this module exists to drive torch
+
+from auditkit.methods.robustness.corruptions.draws import Draws
+from auditkit.methods.robustness.corruptions.severities import Strength
+
+
+def gaussian_noise(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
+    """Independent normal noise of the standard deviation ``strength[0]``."""
+    return (x + strength[0] * draws.normal(tuple(x.shape))).clamp(0.0, 1.0)
+
+
+def shot_noise(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
+    """Poisson noise of ``strength[0]`` photons at full brightness."""
+    return (draws.poisson(x * strength[0]) / strength[0]).clamp(0.0, 1.0)
+
+
+def impulse_noise(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
+    """Salt and pepper: the share ``strength[0]`` of the values becomes 0 or 1."""
+    hit = draws.uniform(tuple(x.shape)) <= strength[0]
+    salt = draws.uniform(tuple(x.shape)) <= 0.5
+    return torch.where(hit, salt.to(x.dtype), x)
