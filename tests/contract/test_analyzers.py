@@ -37,6 +37,13 @@ BUDGETS = {
         "sensitivity_rows": 2,
     },
     "explain.recourse": {"max_rows": 40, "steps": 3, "beam": 4, "max_changes": 2},
+    "explain.global": {
+        "max_rows": 40,
+        "max_background": 10,
+        "permutation_rows": 40,
+        "pair_rows": 10,
+        "effect_rows": 40,
+    },
     "explain.lime": {"max_rows": 4, "samples": 200, "seeds": 2},
     "explain.saliency": {"max_rows": 12, "draws": 2},
     "robustness.adversarial": {"max_rows": 12},

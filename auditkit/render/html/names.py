@@ -96,6 +96,15 @@ GLOSSARY: dict[str, tuple[str, str]] = {
         "agreement of methods",
         "how alike two methods rank the inputs of a row: 1 is the same order, 0 none in common",
     ),
+    "permutation_importance": (
+        "permutation importance",
+        "how much accuracy (or R²) is lost when a feature is shuffled among the rows",
+    ),
+    "mean_signed_attribution": ("mean attribution", "whether a feature raises or lowers the output on average"),
+    "interaction_strength": (
+        "interaction",
+        "how much of the joint effect of two features is more than the sum of their own, from 0 to 1 (Friedman's H)",
+    ),
     "deletion_gain": (
         "deletion gain",
         "how much lower the output lies when parts are removed in the explanation's order than at random; 0 is no "

@@ -1,0 +1,127 @@
+"""Global views end to end: a leaked column is first, a clean twin has none, effects are those of the model."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+from auditkit.core.plan import make_plan
+from auditkit.execution.runner import run_step
+from auditkit.subjects.build import make_subject
+
+SMALL = {"max_rows": 120, "max_background": 20, "budget": 256, "permutation_rows": 200}
+
+
+def outcome_of(subject, **settings):
+    plan = make_plan(["explain.global"], {"explain.global": {**SMALL, **settings}})
+    outcome = run_step(subject, plan.steps[0], seed=3)
+    assert outcome.status == "measured", outcome.reason
+    return outcome
+
+
+def found(outcome, measurement):
+    return [m for m in outcome.measurements if m.name == f"explain.{measurement}"]
+
+
+def subject_with(leak):
+    rng = np.random.default_rng(0)
+    n = 600
+    table = pd.DataFrame(
+        {
+            "income": rng.normal(30, 8, n),
+            "debt": rng.normal(10, 4, n),
+            "receipt": rng.normal(size=n),
+            "region": pd.Categorical(rng.choice(["north", "south"], n)),
+            "unused": rng.normal(size=n),
+        }
+    )
+    y = np.where((table["income"] - 30) / 8 - (table["debt"] - 10) / 4 + rng.normal(0, 0.8, n) > 0, "yes", "no")
+    if leak:
+        table["receipt"] = np.where(y == "yes", 3.0, -3.0) + rng.normal(0, 0.5, n)
+    encode = make_column_transformer((OneHotEncoder(), ["region"]), ("drop", ["unused"]), remainder="passthrough")
+    model = make_pipeline(encode, HistGradientBoostingClassifier(max_iter=15, random_state=0))
+    model.fit(table[:300], y[:300])
+    return make_subject(model, table[300:], y[300:], train=(table[:300], y[:300]), positive="yes")
+
+
+@pytest.fixture(scope="module")
+def clean():
+    return outcome_of(subject_with(False))
+
+
+def test_a_leaked_column_is_ranked_first_and_the_clean_twin_has_none(clean):
+    leaked = found(outcome_of(subject_with(True)), "permutation_importance")
+    assert leaked[0].params["feature"] == "receipt"
+    assert leaked[0].interval.low > 0.3
+    assert max(m.interval.high for m in leaked[1:]) < leaked[0].interval.low
+    quiet = {m.params["feature"]: m for m in found(clean, "permutation_importance")}
+    assert quiet["receipt"].interval.high < 0.1
+    assert quiet["income"].interval.low > 0.05
+    assert quiet["debt"].interval.low > 0.05
+
+
+def test_a_feature_that_the_model_never_sees_has_an_interval_of_what_was_not_seen(clean):
+    (unused,) = [m for m in found(clean, "permutation_importance") if m.params["feature"] == "unused"]
+    assert unused.value == 0.0
+    assert unused.interval.high == pytest.approx(1 - 0.025 ** (1 / 200), abs=1e-6)
+    assert unused.interval.low == -unused.interval.high
+    assert unused.interval.method == "bound-on-changes"
+
+
+def test_effects_show_no_value_of_a_row_and_follow_the_model(clean):
+    curves = {a.name.rsplit(".", 1)[1]: a for a in clean.artifacts if a.kind == "curve"}
+    assert {"income", "debt"} <= set(curves)
+    assert "region" not in curves
+    income = {series.name: series for series in curves["income"].series}
+    assert set(income) == {"accumulated local effects", "partial dependence", "mean Shapley value"}
+    for series in income.values():
+        assert series.y[-1] > series.y[0] + 0.3
+        assert len(series.low) == len(series.x)
+    debt = {series.name: series for series in curves["debt"].series}
+    assert all(series.y[-1] < series.y[0] - 0.3 for series in debt.values())
+    values = subject_with(False).test.inputs["income"].to_numpy()
+    assert not np.isin(income["partial dependence"].x, values).any()
+
+
+def test_signed_means_add_up_to_the_mean_move(clean):
+    signed = found(clean, "mean_signed_attribution")
+    assert len(signed) == 5
+    assert all(m.params["output"] == "yes" for m in signed)
+    assert all(m.interval.low <= m.value <= m.interval.high for m in signed)
+
+
+def test_a_line_has_no_interactions_and_a_product_has():
+    rng = np.random.default_rng(0)
+    x = pd.DataFrame(rng.normal(size=(200, 3)), columns=list("abc"))
+    y = 2 * x["a"] + x["b"]
+    straight = make_subject(LinearRegression().fit(x, y), x, y.to_numpy(), train=(x, y.to_numpy()))
+    outcome = outcome_of(straight)
+    strengths = found(outcome, "interaction_strength")
+    assert set(strengths[0].params.values()) == {"a", "b"}
+    assert max(m.value for m in strengths if m.value is not None) < 1e-6
+    lost = {m.params["feature"]: m for m in found(outcome, "permutation_importance")}
+    assert lost["a"].params["metric"] == "r2"
+    assert lost["a"].value == pytest.approx(2 * 4 * x["a"].var() / y.var(), rel=0.15)
+
+    from auditkit.subjects.callable import CallableModel
+
+    product = CallableModel(lambda t: (t["a"] * t["b"]).to_numpy(), task="regression")
+    outcome = outcome_of(make_subject(product, x, (x["a"] * x["b"]).to_numpy(), train=(x, y.to_numpy())))
+    first = found(outcome, "interaction_strength")[0]
+    assert set(first.params.values()) == {"a", "b"}
+    assert first.interval.low > 0.6
+
+
+def test_a_model_that_never_moves_has_no_interactions_and_no_loss():
+    from auditkit.subjects.callable import CallableModel
+
+    rng = np.random.default_rng(0)
+    x = pd.DataFrame(rng.normal(size=(100, 3)), columns=list("abc"))
+    model = CallableModel(lambda t: np.full((len(t), 2), 0.5), classes=(0, 1), output="probability")
+    outcome = outcome_of(make_subject(model, x, np.arange(100) % 2, train=(x, np.arange(100) % 2), positive=1))
+    assert all(m.value is None and "moves the output" in m.reason for m in found(outcome, "interaction_strength"))
+    assert all(m.value == 0.0 for m in found(outcome, "permutation_importance"))
