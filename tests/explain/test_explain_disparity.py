@@ -8,6 +8,7 @@ import pytest
 
 from auditkit.core.plan import make_plan
 from auditkit.execution.runner import run_step
+from auditkit.render.html.figures import figures
 from auditkit.subjects.build import make_subject
 
 SETTINGS = {"max_rows": 300, "max_background": 20, "budget": 64, "permutations": 399}
@@ -77,6 +78,9 @@ def test_other_reasons_for_one_group_are_caught_and_named():
     table = next(a for a in outcome.artifacts if a.name == "explain.disparity.share.group")
     assert {row[0]: row[1] for row in table.rows}["debt"] == "B"
     assert {row[0]: row[1] for row in table.rows}["income"] == "A"
+    drawn = {figure.metric for figure in figures(outcome.measurements)}
+    assert {SHARE, SIGNED} <= drawn
+    assert "explain.disparity_p_value" not in drawn  # the longest bars would be of what was not found
 
 
 @pytest.mark.parametrize("tilted", [False, True])

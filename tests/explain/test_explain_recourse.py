@@ -193,3 +193,18 @@ def test_a_model_of_labels_alone():
 
     outcome = outcome_of(subject_of(Labels(0.8)), max_rows=60)
     assert found(outcome, "explain.recourse_share").value > 0.9
+
+
+def test_the_curve_is_the_share_within_a_cost_and_shows_no_row():
+    subject = subject_of(Line(0.8))
+    outcome = outcome_of(subject, max_rows=10_000)
+    (curve,) = [a for a in outcome.artifacts if a.kind == "curve"]
+    assert [series.name for series in curve.series] == ["all rows", "sex: F", "sex: M"]
+    table = subject.test.inputs
+    need = -Line(0.8).margin(table)
+    own = (subject.test.sensitive["sex"] == "F") & (need >= 0)
+    reach = need[own] <= table["income"].max() - table["income"].to_numpy()[own]
+    cost = np.where(reach, need[own], np.inf)
+    line = curve.series[1]
+    assert np.allclose(line.y, [(cost <= x - 1e-3).mean() for x in line.x], atol=0.02)
+    assert np.allclose(np.diff(line.x), line.x[1])

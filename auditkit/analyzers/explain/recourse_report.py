@@ -33,7 +33,7 @@ MEASURES = {
 _DIRECTIONS: Mapping[str, Direction] = {SHARE: "higher", COST: "lower", CHANGES: "lower"}
 _SPANS: Mapping[str, float | None] = {SHARE: 1.0, COST: None, CHANGES: None}
 _FEW = 10  # medians of fewer changes are not shown
-_CURVE_ROWS, _POINTS = 20, 40
+_CURVE_ROWS, _POINTS = 30, 31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,8 @@ def reported(sought: Sought) -> Iterator[Produced]:
     everyone = np.ones(len(sought.cost), dtype=np.bool_)
     overall = _estimates(sought, everyone)
     yield from _measured(sought, overall, {})
-    lines = [_curve_line("all rows", sought.cost)]
+    reach = _reach(sought.cost)
+    lines = [_curve_line("all rows", sought.cost, reach)]
     rows: list[tuple[Scalar, ...]] = [("all rows", "", *_cells(overall, sought, everyone))]
     for column, values in sought.data.sensitive.items():
         groups = {str(name): values == name for name in np.unique(values)}
@@ -74,7 +75,7 @@ def reported(sought: Sought) -> Iterator[Produced]:
             yield from _measured(sought, found[name], {column: name})
             rows.append((column, name, *_cells(found[name], sought, inside)))
             if inside.sum() >= _CURVE_ROWS:
-                lines.append(_curve_line(f"{column} {name}", sought.cost[inside]))
+                lines.append(_curve_line(f"{column}: {name}", sought.cost[inside], reach))
         if len(groups) > 1:
             yield from _gaps(sought, column, found)
     yield Curve(
@@ -211,11 +212,13 @@ def _option(grid: TableGrid, columns: npt.NDArray[np.int64], points: FloatArray)
     return names[code] if code < len(names) else ("yes" if code else "no")
 
 
-def _curve_line(name: str, cost: FloatArray) -> Series:
-    """Share of rows with a change at most so dear, at quantiles of the costs."""
-    known = np.sort(cost[np.isfinite(cost)])
-    if len(known) == 0:
-        return Series(name=name, x=(), y=())
-    at = np.unique(known[np.linspace(0, len(known) - 1, min(_POINTS, len(known))).round().astype(int)])
-    share = np.searchsorted(known, at, side="right") / len(cost)
-    return Series(name=name, x=(0.0, *at.tolist()), y=(0.0, *share.tolist()))
+def _reach(cost: FloatArray) -> FloatArray:
+    """Costs at which the curve is drawn, the same for every group: evenly spaced, no row's own."""
+    known = cost[np.isfinite(cost)]
+    return np.linspace(0.0, float(np.quantile(known, 0.99)), _POINTS) if len(known) else np.zeros(0)
+
+
+def _curve_line(name: str, cost: FloatArray, reach: FloatArray) -> Series:
+    """Share of rows with a change at most so dear."""
+    share = np.searchsorted(np.sort(cost), reach, side="right") / len(cost)
+    return Series(name=name, x=tuple(reach.tolist()), y=tuple(share.tolist()))
