@@ -1,5 +1,6 @@
 """The card in a real Chromium: axe, widths, colour schemes, print, requests, console, and scripts that must not run."""
 
+import base64
 import dataclasses
 import itertools
 import json
@@ -17,6 +18,7 @@ import explained  # noqa: E402
 import hostile  # noqa: E402
 import sample  # noqa: E402
 
+from auditkit.core.evidence import ImageGrid, Outcome, Picture  # noqa: E402
 from auditkit.policy.moves import Move  # noqa: E402
 from auditkit.render.html.card import render_card  # noqa: E402
 from auditkit.render.html.compare import WORDS, render_compare  # noqa: E402
@@ -59,6 +61,15 @@ def compared() -> str:
     return render_compare((base, head), found, (sample.failing(), sample.verdict()))
 
 
+def pictured() -> str:
+    """A card of pictures that stand eight in a line, wider than a phone."""
+    pixels = base64.b64encode(bytes(range(64))).decode()
+    tile = Picture(label="row 12, labelled 7: guided GradCAM", height=8, width=8, pixels=pixels, palette="grey")
+    grid = ImageGrid(name="explain.saliency.maps", title="Maps by class.", pictures=(tile,) * 24, across=8)
+    outcome = Outcome(analyzer="explain.saliency", version="1", status="measured", artifacts=(grid,))
+    return render_card(sample.evidence(outcomes=(outcome,)))
+
+
 @pytest.fixture(scope="module")
 def views(tmp_path_factory):
     """The sample card, a poisoned one, the committed cards, a comparison and explained rows, each at three widths in
@@ -66,6 +77,7 @@ def views(tmp_path_factory):
     take = hostile.Taker()
     poisoned = render_card(hostile.poison(sample.evidence(), take), hostile.poison(sample.verdict(), take))
     pages = {"sample": render_card(sample.evidence(), sample.failing()), "poisoned": poisoned, "compared": compared()}
+    pages["pictured"] = pictured()
     pages |= {kind: render_explanation(explained.explained_row(kind)) for kind in ("features", "tokens", "squares")}
     pages |= {path.parent.name: path.read_text(encoding="utf-8") for path in sorted(REPORTS.glob("*/model-card.html"))}
     return look(tmp_path_factory.mktemp("pages"), pages)
@@ -77,7 +89,10 @@ def faults(views, key):
 
 def test_every_view_was_looked_at(views):
     assert len(views) == len({v["page"] for v in views}) * 11
-    assert len({v["page"] for v in views}) == 7
+    made = {"sample.html", "poisoned.html", "compared.html", "pictured.html"}
+    assert made | {f"{path.parent.name}.html" for path in REPORTS.glob("*/model-card.html")} <= {
+        v["page"] for v in views
+    }
     assert {(v["width"], v["scheme"], v["media"], v["forced"]) for v in views} == {
         *((width, scheme, "screen", False) for width in (1280, 375, 320) for scheme in ("light", "dark")),
         *((width, "light", "print", False) for width in (1280, 375, 320)),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from auditkit.api import load_report
+from auditkit.core.evidence import Density, ImageGrid
 from auditkit.render.html.card import render_card
 from auditkit.render.html.fit import NODES, SIZE, elements
 
@@ -33,6 +34,26 @@ def test_every_sample_card_is_light_and_leaves_no_number_out(path):
     wanted = {outcome.analyzer: len(outcome.measurements) for outcome in evidence.outcomes if outcome.measurements}
     assert len(re.findall(r", all \d+ numbers</summary>", shown)) == len(wanted)
     assert sorted(map(int, re.findall(r", all (\d+) numbers</summary>", shown))) == sorted(wanted.values())
+
+
+def test_the_reference_card_keeps_the_limits_of_its_benchmark(monkeypatch):
+    """36 bars, 40,000 attributions, 16 overlays; see benchmarks/results/card.md for its load beside other reports."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "card_in_browser"))
+    from reference import reference
+    from run import without_pictures
+
+    evidence = reference()
+    bars = [m for m in evidence.measurements() if m.interval]
+    strips = [sum(map(sum, a.counts)) for a in evidence.artifacts() if isinstance(a, Density)]
+    pictures = [len(a.pictures) for a in evidence.artifacts() if isinstance(a, ImageGrid)]
+    assert (len(bars), strips, pictures) == (36, [40_000], [16])
+    card = render_card(evidence)
+    bare, shown, _ = without_pictures(card)
+    assert len(card.encode()) <= 500_000
+    assert bare <= 150_000
+    assert shown > 10_000  # the pictures are there
+    assert elements(card) <= 2_000
+    assert card.count('class="ak-picture"') == 16
 
 
 def pythons():
