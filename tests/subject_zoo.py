@@ -128,3 +128,23 @@ def image_subject():
         module[1].bias.copy_(torch.tensor([1.2, -1.2]))
     sex = rng.choice(["F", "M"], 120)
     return make_subject(TorchModel(module, classes=(0, 1)), images, y, positive=1, sensitive={"sex": sex}, name="image")
+
+
+@functools.cache
+def text_subject():
+    """A pipeline on short texts with train data and its own estimator as the recipe."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    from auditkit.subjects.build import make_subject
+    from auditkit.subjects.recipes import SklearnRecipe
+
+    rng = np.random.default_rng(6)
+    y = rng.integers(0, 2, 160)
+    words = np.array([f"word{at}" for at in range(80)])
+    texts = [" ".join(["good" if label else "bad", *rng.choice(words, 5)]) for label in y]
+    pipeline = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts[:100], y[:100])
+    return make_subject(
+        pipeline, texts[100:], y[100:], train=(texts[:100], y[:100]), recipe=SklearnRecipe(estimator=pipeline)
+    )

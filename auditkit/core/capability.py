@@ -24,6 +24,7 @@ WORDS: dict[str, str] = {
     "image": "the data is not images",
     "text": "the data is not text",
     "sequence": "the data is not token ids",
+    "texts": "the data is neither texts nor token ids",
     "classification": "the task is regression",
     "binary": "the task is not binary classification",
     "regression": "the task is not regression",
@@ -35,6 +36,8 @@ def capabilities(subject: Subject) -> frozenset[str]:
     """The words of :data:`WORDS` that hold for ``subject``."""
     words = {word for word in subject.model.capabilities if word in WORDS}
     words.add(subject.test.modality)
+    if subject.test.modality in ("text", "sequence"):
+        words.add("texts")
     words.add("regression" if subject.task == "regression" else "classification")
     if subject.task == "binary":
         words.add("binary")

@@ -16,7 +16,7 @@ SUBJECTS = {
     "predictions": subject_zoo.predictions_subject,
 }
 # Subjects of other modalities are tried by the analyzers that need them.
-SPECIAL = {"image": subject_zoo.image_subject}
+SPECIAL = {"image": subject_zoo.image_subject, "texts": subject_zoo.text_subject}
 
 # Small budgets: the contract is about behaviour, not about precision.
 BUDGETS = {
@@ -51,6 +51,7 @@ BUDGETS = {
     "robustness.corruptions": {"max_rows": 40, "severities": [1, 5]},
     "robustness.scanner": {"max_rows": 40, "severities": [1, 5]},
     "privacy.dp_training": {"epsilons": [8.0], "seeds": 2},
+    "privacy.memorisation": {"candidates": 15, "secrets": 2, "repeats": [1]},
     "privacy.audit": {"epsilons": [8.0], "canaries": 40, "probe_canaries": 200},
 }
 

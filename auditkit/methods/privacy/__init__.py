@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from auditkit.methods.privacy.accounting import epsilon, guarantee, noise_multiplier_for
     from auditkit.methods.privacy.dp_training import Settings, dp_train
+    from auditkit.methods.privacy.secret_exposure import exposure
+    from auditkit.methods.privacy.shadow_attacks import bavaria, lira_offline, lira_online, rmia
 
 _HOMES = {
     "epsilon": "accounting",
@@ -17,9 +19,25 @@ _HOMES = {
     "noise_multiplier_for": "accounting",
     "Settings": "dp_training",
     "dp_train": "dp_training",
+    "exposure": "secret_exposure",
+    "bavaria": "shadow_attacks",
+    "lira_offline": "shadow_attacks",
+    "lira_online": "shadow_attacks",
+    "rmia": "shadow_attacks",
 }
 
-__all__ = ["Settings", "dp_train", "epsilon", "guarantee", "noise_multiplier_for"]
+__all__ = [
+    "Settings",
+    "bavaria",
+    "dp_train",
+    "epsilon",
+    "exposure",
+    "guarantee",
+    "lira_offline",
+    "lira_online",
+    "noise_multiplier_for",
+    "rmia",
+]
 
 
 def __getattr__(name: str) -> Any:
