@@ -6,138 +6,23 @@ import datetime
 import platform
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auditkit.core.errors import EvidenceError, UsageError
-from auditkit.core.evidence import Evidence, Measurement, Outcome, PlanFacts, PlannedAnalyzer, RunFacts
+from auditkit.core.evidence import Evidence, PlanFacts, PlannedAnalyzer, RunFacts
 from auditkit.core.plan import Plan, make_plan
-from auditkit.core.schema import dumps, loads, plain, seal, write_text
+from auditkit.core.rows import ROWS_FILE, RowsRecord, rows_bytes
+from auditkit.core.schema import dumps, loads, plain, seal, write_bytes
+from auditkit.report import CARD_FILE, EVIDENCE_FILE, PolicySource, Report, day_of, load_report, policy_document
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from auditkit.core.subject import Subject, TrainingRecipe
-    from auditkit.core.verdict import Verdict
-    from auditkit.execution.runner import ProgressSink
+    from auditkit.execution.runner import ProgressSink, RunResult
 
-EVIDENCE_FILE = "evidence.json"
-CARD_FILE = "model-card.html"
+__all__ = ["CARD_FILE", "EVIDENCE_FILE", "Report", "audit", "audit_predictions", "audit_subject", "load_report"]
+
 Settings = Iterable[str] | Mapping[str, Mapping[str, Any]] | None
-PolicySource = str | Path | Mapping[str, Any] | None
-
-
-@dataclass(frozen=True)
-class Report:
-    """What one audit found: a thin face over its :class:`~auditkit.core.evidence.Evidence`."""
-
-    evidence: Evidence
-
-    def save(self, out: str | Path) -> Path:
-        """Write ``evidence.json`` and ``model-card.html`` into the folder ``out``; returns the folder."""
-        from auditkit.execution.lock import output_lock
-
-        folder = Path(out)
-        with output_lock(folder):
-            return self._write(folder)
-
-    def _write(self, folder: Path) -> Path:
-        write_text(folder / EVIDENCE_FILE, dumps(self.evidence))
-        write_text(folder / CARD_FILE, self.to_html())
-        return folder
-
-    def select(self, name: str, *, contains: bool = False, **groups: str) -> tuple[Measurement, ...]:
-        """Measurements of ``name`` on exactly the slice ``groups``.
-
-        Args:
-            name: Measurement name, e.g. ``fairness.selection_rate``.
-            contains: Also slices that have more columns (intersections).
-            groups: Column -> group, e.g. ``sex="F"``; none for all rows.
-        """
-        wanted = {column: str(group) for column, group in groups.items()}
-        return tuple(
-            measurement
-            for measurement in self.evidence.measurements()
-            if measurement.name == name
-            and (dict(measurement.slice) == wanted or (contains and wanted.items() <= measurement.slice.items()))
-        )
-
-    def outcome(self, analyzer: str) -> Outcome:
-        """The outcome of one analyzer.
-
-        Raises:
-            UsageError: AK321 when it was not in the plan.
-        """
-        for outcome in self.evidence.outcomes:
-            if outcome.analyzer == analyzer:
-                return outcome
-        names = ", ".join(outcome.analyzer for outcome in self.evidence.outcomes)
-        raise UsageError("AK321", f"{analyzer!r} was not part of this audit", why=f"it ran: {names}")
-
-    def table(self) -> pd.DataFrame:
-        """One row a measurement: name, slice, over, params, value, low, high, level, method, n, unit, reason."""
-        import pandas as pd
-
-        rows = [
-            {
-                "name": m.name,
-                "slice": ", ".join(f"{column}={group}" for column, group in sorted(m.slice.items())),
-                "over": ", ".join(m.over),
-                "params": ", ".join(f"{key}={value}" for key, value in sorted(m.params.items())),
-                "value": m.value,
-                "low": m.interval.low if m.interval else None,
-                "high": m.interval.high if m.interval else None,
-                "level": m.interval.level if m.interval else None,
-                "method": m.interval.method if m.interval else None,
-                "n": m.n,
-                "unit": m.unit,
-                "reason": m.unreliable or m.reason,
-            }
-            for m in self.evidence.measurements()
-        ]
-        return pd.DataFrame(rows)
-
-    def gate(self, policy: PolicySource = None, *, as_of: str | datetime.date | None = None) -> Verdict:
-        """Judge the evidence by a policy: a path to a TOML file, a mapping, or the embedded one.
-
-        Args:
-            policy: Where the rules are; ``None`` for those the audit was run with.
-            as_of: The date that waivers are judged on; today by default.
-
-        Raises:
-            PolicyError: When the policy cannot be read, or there is none.
-        """
-        from auditkit.policy.evaluate import evaluate
-        from auditkit.policy.model import parse_policy
-
-        document, text, where = _policy_document(policy)
-        if document is None:
-            document, where = plain(self.evidence.policy), "the embedded policy"
-        if not document:
-            raise UsageError(
-                "AK322", "there is no policy to judge by", fix="pass a policy, or run the audit with one ([[rule]] ...)"
-            )
-        day = _date(as_of) or datetime.date.today()
-        return evaluate(self.evidence, parse_policy(document, text=text, where=where), as_of=day)
-
-    def verdict(self) -> Verdict | None:
-        """The verdict of the embedded policy on the date of the audit, or ``None`` without one."""
-        return self.gate(as_of=self.evidence.as_of) if self.evidence.policy else None
-
-    def to_html(self) -> str:
-        """The model card: one self-contained page."""
-        from auditkit.render.html.card import render_card
-
-        return render_card(self.evidence, self.verdict())
-
-    def _repr_html_(self) -> str:
-        import html
-
-        return (
-            '<iframe title="auditkit model card" sandbox width="100%" height="720" '
-            f'srcdoc="{html.escape(self.to_html(), quote=True)}"></iframe>'
-        )
 
 
 def audit(  # the stable public surface: one argument for each thing that a caller may know
@@ -162,6 +47,7 @@ def audit(  # the stable public surface: one argument for each thing that a call
     seed: int = 0,
     progress: bool = True,
     name: str | None = None,
+    keep_rows: bool = False,
 ) -> Report:
     """Audit a trained model.
 
@@ -186,6 +72,8 @@ def audit(  # the stable public surface: one argument for each thing that a call
         seed: Seed of everything random in the audit.
         progress: Show progress on stderr.
         name: What the card calls the model.
+        keep_rows: Also write ``rows.npz`` into ``out``: label, decision and groups of each row, private, so that a
+            later audit of the same rows can be compared on pairs.
 
     Raises:
         UsageError: Bad arguments or data, with a code and the edit that mends it.
@@ -212,8 +100,16 @@ def audit(  # the stable public surface: one argument for each thing that a call
         device=resolved,
         name=name or type(model).__name__,
     )
-    plan = _plan(analyzers, seed)
-    return audit_subject(subject, plan=plan, policy=document, out=out, device=resolved, progress=progress)
+    return audit_subject(
+        subject,
+        plan=_plan(analyzers, seed),
+        policy=document,
+        out=out,
+        device=resolved,
+        progress=progress,
+        keep_rows=keep_rows,
+        baseline_folder=_folder_of(policy),
+    )
 
 
 def audit_predictions(
@@ -232,6 +128,7 @@ def audit_predictions(
     seed: int = 0,
     progress: bool = True,
     name: str = "saved predictions",
+    keep_rows: bool = False,
 ) -> Report:
     """Audit predictions that were made elsewhere; the core install is enough.
 
@@ -250,6 +147,7 @@ def audit_predictions(
         seed: Seed of everything random in the audit.
         progress: Show progress on stderr.
         name: What the card calls the predictions.
+        keep_rows: As in :func:`audit`.
     """
     from auditkit.subjects.build import make_predictions_subject
 
@@ -265,7 +163,15 @@ def audit_predictions(
         positive=positive,
         name=name,
     )
-    return audit_subject(subject, plan=_plan(analyzers, seed), policy=document, out=out, progress=progress)
+    return audit_subject(
+        subject,
+        plan=_plan(analyzers, seed),
+        policy=document,
+        out=out,
+        progress=progress,
+        keep_rows=keep_rows,
+        baseline_folder=_folder_of(policy),
+    )
 
 
 def audit_subject(
@@ -280,6 +186,8 @@ def audit_subject(
     device: str = "cpu",
     progress: bool | ProgressSink = False,
     profiles: Iterable[str] = (),
+    keep_rows: bool = False,
+    baseline_folder: Path | None = None,
 ) -> Report:
     """Audit a subject that is already built, by a plan that is already checked.
 
@@ -294,11 +202,14 @@ def audit_subject(
         device: ``cpu`` or ``cuda``.
         progress: ``True`` for progress on stderr, or a sink of your own.
         profiles: Names of profiles of law or practice whose rules and tables are added.
+        keep_rows: Also write the private record of rows into ``out``.
+        baseline_folder: Where the policy's baselines are, for their records of rows.
     """
     import contextlib
 
     from auditkit.execution.checkpoint import FOLDER, Checkpoints
     from auditkit.execution.lock import output_lock
+    from auditkit.execution.runner import run_plan
     from auditkit.policy.model import POLICY_SECTIONS, parse_policy
     from auditkit.policy.profiles import load_profile, with_rules, with_tables
 
@@ -316,74 +227,82 @@ def audit_subject(
             checkpoints = Checkpoints(folder / FOLDER / "checkpoints")
             if fresh:
                 checkpoints.clear()
-        day = (_date(as_of) or datetime.date.today()).isoformat() if policy is not None else None
-        report = Report(_run(subject, plan, _sink(progress, stack), checkpoints, device, policy, day, card))
+        day = (day_of(as_of) or datetime.date.today()).isoformat() if policy is not None else None
+        result = run_plan(subject, plan, device=device, sink=_sink(progress, stack), checkpoints=checkpoints)
+        evidence = _evidence(subject, plan, result, device, policy, day, card)
+        record = _record(subject, result, keep_rows or (baseline_folder is not None and "baseline" in (policy or {})))
+        if record is not None and baseline_folder is not None and evidence.policy:
+            evidence = _with_pairs(evidence, baseline_folder, record)
+        # As a reader of the file gets it, order of mappings included: the card is then the same bytes from either.
+        report = Report(loads(dumps(seal(evidence)), where=EVIDENCE_FILE), folder)
         if chosen:
-            today = _date(as_of) or datetime.date.today()
-            report = Report(loads(dumps(with_tables(report.evidence, chosen, today)), where=EVIDENCE_FILE))
+            today = day_of(as_of) or datetime.date.today()
+            report = Report(loads(dumps(with_tables(report.evidence, chosen, today)), where=EVIDENCE_FILE), folder)
         if folder is not None:
-            report._write(folder)
+            report.write(folder)
+            if keep_rows and record is not None:
+                write_bytes(folder / ROWS_FILE, rows_bytes(record))
     return report
 
 
-def load_report(path: str | Path) -> Report:
-    """Read an ``evidence.json``.
-
-    Raises:
-        EvidenceError: When it is not one, was changed after it was written, or is from a newer release.
-    """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise EvidenceError(
-            "AK114",
-            f"cannot read {path.name!r}",
-            why=error.strerror or type(error).__name__,
-            fix="give the path of the evidence.json that `auditkit run` wrote",
-        ) from error
-    return Report(loads(content, where=path.name))
-
-
-def _run(
+def _evidence(
     subject: Subject,
     plan: Plan,
-    sink: ProgressSink | None,
-    checkpoints: Any,
+    result: RunResult,
     device: str,
     policy: Mapping[str, Any] | None,
     as_of: str | None,
     card: Mapping[str, Any] | None,
 ) -> Evidence:
-    from auditkit.execution.runner import run_plan
+    """What the run gave, not yet sealed."""
     from auditkit.subjects.facts import subject_facts
 
-    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    result = run_plan(subject, plan, device=device, sink=sink, checkpoints=checkpoints)
     steps = tuple(
         PlannedAnalyzer(name=step.name, params=step.params.model_dump(mode="json"), asked=step.asked)
         for step in plan.steps
     )
-    evidence = seal(
-        Evidence(
-            subject=subject_facts(subject),
-            plan=PlanFacts(seed=plan.seed, analyzers=steps, reduced=plan.reduced),
-            outcomes=result.outcomes,
-            policy=None if policy is None else plain(policy),
-            as_of=as_of,
-            card=plain(card or {}),
-            run=RunFacts(
-                started=started,
-                seconds=result.seconds,
-                python=platform.python_version(),
-                platform=f"{platform.system()} {platform.machine()}",
-                device=device,
-                resumed=result.resumed,
-            ),
-        )
+    return Evidence(
+        subject=subject_facts(subject),
+        plan=PlanFacts(seed=plan.seed, analyzers=steps, reduced=plan.reduced),
+        outcomes=result.outcomes,
+        policy=None if policy is None else plain(policy),
+        as_of=as_of,
+        card=plain(card or {}),
+        run=RunFacts(
+            started=result.started,
+            seconds=result.seconds,
+            python=platform.python_version(),
+            platform=f"{platform.system()} {platform.machine()}",
+            device=device,
+            resumed=result.resumed,
+        ),
     )
-    # As a reader of the file gets it, order of mappings included: the card is then the same bytes from either.
-    return loads(dumps(evidence), where=EVIDENCE_FILE)
+
+
+def _record(subject: Subject, result: RunResult, wanted: bool) -> RowsRecord | None:
+    """The record of the test rows where it is wanted and the model could be asked."""
+    if not wanted:
+        return None
+    from auditkit.core.errors import AuditkitError
+    from auditkit.execution.rows import rows_of
+
+    try:
+        return rows_of(subject, result.predictions)
+    except AuditkitError:  # the outcomes tell of the model that failed
+        return None
+
+
+def _with_pairs(evidence: Evidence, folder: Path, record: RowsRecord) -> Evidence:
+    """The evidence with the joint cells of its rows and its baselines' beside them in its policy."""
+    from auditkit.policy.files import paired_baselines
+
+    policy = dict(evidence.policy or {})
+    policy["baseline"] = paired_baselines(plain(policy.get("baseline") or {}), folder, evidence, record)
+    return replace(evidence, policy=policy)
+
+
+def _folder_of(policy: PolicySource) -> Path | None:
+    return Path(policy).parent if isinstance(policy, str | Path) else None
 
 
 def _plan(analyzers: Settings, seed: int) -> Plan:
@@ -411,30 +330,11 @@ def _sink(progress: bool | ProgressSink, stack: Any) -> ProgressSink | None:
     return sink
 
 
-def _date(value: str | datetime.date | None) -> datetime.date | None:
-    if value is None or isinstance(value, datetime.date):
-        return value
-    try:
-        return datetime.date.fromisoformat(value)
-    except ValueError as error:
-        raise UsageError("AK323", f"{value!r} is not a date", fix="write it as YYYY-MM-DD") from error
-
-
 def _checked_policy(policy: PolicySource) -> Mapping[str, Any] | None:
     """The policy document, refused before the model is asked anything; faults name file and line."""
     from auditkit.policy.model import parse_policy
 
-    document, text, where = _policy_document(policy)
+    document, text, where = policy_document(policy)
     if document is not None:
         parse_policy(document, text=text, where=where)
     return document
-
-
-def _policy_document(policy: PolicySource) -> tuple[Mapping[str, Any] | None, str | None, str]:
-    """The policy document, its text when it came from a file, and what to call it in errors."""
-    if policy is None or isinstance(policy, Mapping):
-        return policy, None, "policy"
-    from auditkit.policy.files import read_policy_file
-
-    document, text = read_policy_file(Path(policy))
-    return document, text, Path(policy).name

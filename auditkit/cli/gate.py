@@ -50,7 +50,12 @@ def judge(path: Path, policy: Path | None, as_of: str | None, wanted: list[tuple
     from auditkit.policy.evaluate import evaluate
 
     found = read_evidence(path)
-    verdict = evaluate(found, read_policy(policy, found), as_of=parse_date(as_of))
+    rules = read_policy(policy, found)
+    if policy is not None and rules.baseline:
+        from auditkit.policy.files import with_pairs
+
+        rules = with_pairs(rules, policy.parent, found, path.parent)
+    verdict = evaluate(found, rules, as_of=parse_date(as_of))
     if not is_quiet():
         from auditkit.cli.verdict_table import print_verdict
 

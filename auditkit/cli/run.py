@@ -106,6 +106,8 @@ def run_config(
             device=device,
             progress=sink or False,
             profiles=profiles,
+            keep_rows=config.run.keep_rows,
+            baseline_folder=config.root,
         )
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -248,7 +248,7 @@ def _rules(shown: Verdict, again: Verdict, evidence: Evidence) -> Iterator[Check
         yield Check("verdict", "holds", _tally(shown))
     if hidden:
         ids = ", ".join(line.partition(" says ")[0] for line in hidden)
-        why = "rests on groups that are withheld or rounded in this copy"
+        why = "rests on groups or pairs that are withheld or rounded in this copy"
         yield Check(f"{len(hidden)} rule" + ("s" if len(hidden) > 1 else ""), "not recomputed", f"{why}: {ids}")
 
 
@@ -256,6 +256,8 @@ def _is_hidden(result: RuleResult, rule: Rule | None, evidence: Evidence) -> boo
     """Whether something that the rule looks at was withheld or rounded in this copy."""
     from auditkit.render.shared import hides
 
+    if rule is not None and rule.baseline is not None and _withheld_pairs(rule.baseline, evidence):
+        return True
     names = {result.metric, f"{result.metric}.difference", f"{result.metric}.ratio"}
     found = [m for m in evidence.measurements() if m.name in names]
     of_all_rows = rule is not None and rule.compare == "value" and not (rule.over or rule.where)
@@ -263,6 +265,12 @@ def _is_hidden(result: RuleResult, rule: Rule | None, evidence: Evidence) -> boo
         found = [m for m in found if not m.slice and not m.over]
     counted = any(artifact.name.endswith(".shared") for artifact in evidence.artifacts())
     return any(map(hides, found)) or (counted and not (of_all_rows and found))
+
+
+def _withheld_pairs(name: str, evidence: Evidence) -> bool:
+    """Whether the baseline was judged on pairs of rows, whose cells are not in this copy."""
+    baselines: Any = (evidence.policy or {}).get("baseline") or {}
+    return evidence.redacted and "pairs" in dict(baselines.get(name) or {})
 
 
 def _agree(one: RuleResult, two: RuleResult) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import importlib.util
 import logging
 import time
@@ -51,11 +52,16 @@ class Silent:
 
 @dataclasses.dataclass(frozen=True)
 class RunResult:
-    """What the run gave: outcomes in plan order, seconds of each, and the names taken from checkpoints."""
+    """What the run gave: outcomes in plan order, seconds of each, and the names taken from checkpoints.
+
+    ``started`` is when, in UTC; ``predictions`` the cached pass over the model.
+    """
 
     outcomes: tuple[Outcome, ...]
     seconds: dict[str, float]
     resumed: tuple[str, ...]
+    started: str
+    predictions: PredictionCache
 
 
 def run_plan(
@@ -68,6 +74,7 @@ def run_plan(
 ) -> RunResult:
     """Run every step; a step that fails, is skipped or does not apply leaves an outcome that says so."""
     sink = sink or Silent()
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     predictions = PredictionCache(subject)
     deadline = None if plan.deadline_seconds is None else time.monotonic() + plan.deadline_seconds
     outcomes: list[Outcome] = []
@@ -95,7 +102,9 @@ def run_plan(
         seconds[step.name] = round(time.monotonic() - begun, 3)
         outcomes.append(outcome)
         sink.finish(step.name, outcome, seconds[step.name], step.name in resumed)
-    return RunResult(outcomes=tuple(outcomes), seconds=seconds, resumed=tuple(resumed))
+    return RunResult(
+        outcomes=tuple(outcomes), seconds=seconds, resumed=tuple(resumed), started=started, predictions=predictions
+    )
 
 
 def run_step(

@@ -22,12 +22,16 @@ SCHEMA = "auditkit-baseline/1"
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """An accepted audit: what was measured, when and why it was accepted, and the digest of the whole evidence."""
+    """An accepted audit: what was measured, when and why it was accepted, and the digest of the whole evidence.
+
+    ``pairs`` is the document of its joint cells with the audit judged, where both are of the same rows.
+    """
 
     evidence: Evidence
     accepted: datetime.date
     reason: str
     of: str
+    pairs: object = None
 
 
 def make_baseline(evidence: Evidence, *, reason: str, accepted: datetime.date) -> dict[str, Any]:
@@ -82,7 +86,7 @@ def read_baseline(document: object, *, where: str) -> Baseline:
     reason, of = str(document.get("reason") or ""), str(document.get("of") or "")
     if not evidence.digest or not reason or not of:
         raise PolicyError("AK418", "the baseline is damaged", where=where, why="it lacks its digest or reason", fix=fix)
-    return Baseline(evidence=evidence, accepted=accepted, reason=reason, of=of)
+    return Baseline(evidence=evidence, accepted=accepted, reason=reason, of=of, pairs=document.get("pairs"))
 
 
 def _compared(outcome: Outcome) -> Outcome:

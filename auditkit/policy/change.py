@@ -1,7 +1,8 @@
 """The change since a baseline: how much each comparison of a rule has worsened, with an interval.
 
-Both audits are taken as independent samples. Where they rest on the same rows, two models mostly err together, which
-makes these intervals wider than those of a paired test on the rows would be: more is inconclusive.
+Where both audits rest on the same rows and kept a private record of them, a change is tested on pairs (``pairs.py``):
+two models mostly err together, so that the interval of the change is far narrower. Else both are taken as independent
+samples, and the verdict says why.
 """
 
 from __future__ import annotations
@@ -13,17 +14,21 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Evidence
-from auditkit.methods.fairness.gaps import disparities, disparity_limits, mover_limits
+from auditkit.methods.fairness.gaps import disparities, disparity_limits, mover_limits, signed_limits
 from auditkit.methods.fairness.metrics import Rates
+from auditkit.methods.fairness.paired import Pairing, correlated_limits
 from auditkit.policy.baseline import Baseline
-from auditkit.policy.families import Family, FloatArray, Measured
+from auditkit.policy.families import Family, FloatArray, IntArray, Measured
 from auditkit.policy.lookup import Settings, Unresolved
 from auditkit.policy.model import Policy
+from auditkit.policy.pairs import Pairs, read_pairs
 from auditkit.policy.resolve import resolve
 
 _SIGNS = (1.0, -1.0)
 # MOVER's limits of a sum of four rates (on Wilson's limits) err too often where one of them rests on fewer rows.
 _FEW = 100
+
+Limits = tuple[FloatArray, FloatArray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +40,11 @@ class Change(Family):
 
     Attributes:
         base: ``(G,)`` the baseline's estimates of the same groups in the same order.
+        pairing: What the joint cells of the same rows say, where there are any.
     """
 
     base: Rates | Measured
+    pairing: Pairing | None = None
 
     def values(self) -> FloatArray:
         """``(m,)`` how much worse than the baseline; NaN where undefined."""
@@ -55,9 +62,27 @@ class Change(Family):
         correction (intersection-union), the minimum half the error for each of its two parts. A ratio, and a gap with a
         rate on few rows: today's bound against the baseline's, half the error each.
 
-        Source: Fay, Proschan and Brittain (2015), Biometrics 71; Zou and Donner (2008), Statistics in Medicine 27
-        (MOVER); Berger (1982) (intersection-union).
+        On pairs the same holds with the limits of the groups' own changes (and of the sums of their two rates), which
+        are exact for rates whose denominators the decisions do not move.
+
+        Source: Fay, Proschan and Brittain (2015), Biometrics 71; Fay and Lumbard (2021), Statistics in Medicine 40; Zou
+        and Donner (2008), Statistics in Medicine 27 (MOVER); Berger (1982) (intersection-union).
         """
+        if self.pairing is None:
+            return self._apart(level)
+        found, alone = self._together(self.pairing, level), self._unpaired(self.pairing)
+        if self.kind == "ratio":
+            # Ratios near 1 are bounded by 1 whatever the pairs say: both sets of limits, at half the error each.
+            half = 1.0 - (1.0 - level) / 2.0
+            one, two = self._together(self.pairing, half), self._apart(half)
+            found = np.fmax(one[0], two[0]), np.fmin(one[1], two[1])
+        if alone.any():
+            part = replace(self, pairing=None, left=self.left[alone], right=self.right[alone])
+            for end, own in zip(found, part.bounds(level), strict=True):
+                end[alone] = own
+        return found
+
+    def _apart(self, level: float) -> Limits:
         if self.kind == "value":
             return self._worsened(*self._value_change(level))
         half = 1.0 - (1.0 - level) / 2.0
@@ -75,7 +100,10 @@ class Change(Family):
         return low, high
 
     def rough_bounds(self, level: float, factor: FloatArray | float) -> tuple[FloatArray, FloatArray]:
-        """Approximate limits if today's groups had ``factor`` times their rows; the baseline keeps its own."""
+        """Approximate limits if today's groups had ``factor`` times their rows; the baseline keeps its own, or grows
+        with them where both are of the same rows."""
+        if self.pairing is not None:
+            return self._together(self.pairing, level, factor)
         if self.kind == "value":
             now, then = self.estimates.rough_limits(level, factor), self.base.rough_limits(level, 1.0)
             return self._worsened(*self._mover_change(now, then))
@@ -92,17 +120,26 @@ class Change(Family):
         ends = list(dict.fromkeys((int(self.left[index]), int(self.right[index]))))
         part = super().only(index)
         assert isinstance(part, Change)
-        return replace(part, base=self.base.take(ends))
+        paired = None if self.pairing is None else self.pairing.take(ends)
+        return replace(part, base=self.base.take(ends), pairing=paired)
+
+    def part(self, chosen: npt.NDArray[np.bool_]) -> Change:
+        """The same with the chosen ``(m,)`` comparisons alone."""
+        return replace(self, left=self.left[chosen], right=self.right[chosen])
 
     def phrase(self, index: int) -> str:
         """What both audits gave, before the interval of the change."""
         now, then = (float(self._points(part.value)[index]) for part in (self.estimates, self.base))
         what = "" if self.kind == "value" else f"{self.kind} "
         moved = "changed" if self.kind == "value" and self.direction == "neutral" else "worse"
-        return f": {what}{now:.4g}, {then:.4g} in the baseline: {moved} by {float(self.values()[index]):.4g}"
+        paired = self.pairing is not None and not self._unpaired(self.pairing)[index]
+        same = f" (paired, n = {self._pairs(index):,})" if paired else ""
+        return f": {what}{now:.4g}, {then:.4g} in the baseline: {moved} by {float(self.values()[index]):.4g}{same}"
 
     def method(self) -> str:
         """How the interval is made."""
+        if self.pairing is not None and not self._unpaired(self.pairing).all():
+            return self.pairing.method if self.kind == "value" else f"{self.pairing.method}-union"
         exact = isinstance(self.estimates, Rates) and self.estimates.parts.shape[1] == 1
         name = "melded" if exact else "mover"
         if self.kind == "difference":
@@ -111,7 +148,43 @@ class Change(Family):
 
     def hopeless(self) -> str:
         """Why no number of rows today would settle it."""
+        if self.pairing is not None:
+            return super().hopeless()
         return "with the rows of the baseline, no number of rows today would settle it"
+
+    def _pairs(self, index: int) -> int:
+        """Rows below the lines of a comparison, which are the same in both audits or nearly so."""
+        ends = {int(self.left[index]), int(self.right[index])}
+        return sum(int(self.estimates.rows[end]) for end in ends)
+
+    def _unpaired(self, pairing: Pairing) -> npt.NDArray[np.bool_]:
+        """``(m,)`` comparisons whose pairs are too few for the approximations that a pairing would need."""
+        approximate = pairing.shares is None or self.kind == "ratio"
+        return self._few() if approximate else np.zeros(len(self.left), dtype=np.bool_)
+
+    def _together(self, pairing: Pairing, level: float, factor: FloatArray | float | None = None) -> Limits:
+        """Limits of the worsening on pairs; with a ``factor`` the approximate ones of that many times the rows."""
+
+        def change(at: float, sign: float) -> Limits:
+            if factor is None:
+                return pairing.limits(at, sign)
+            return correlated_limits(pairing.now, pairing.then, pairing.correlation, at, sign, factor)
+
+        if self.kind == "value":
+            low, high = change(level, -1.0)
+            return self._worsened(low[self.left], high[self.left])
+        half = 1.0 - (1.0 - level) / 2.0
+        if self.kind == "ratio":
+            return _paired_ratios(pairing, self.left, self.right, half, factor)
+        # Gaps of the same direction then and now differ, gaps of opposite directions add up.
+        found = [
+            _apart_limits(pairing.now.value - sign * pairing.then.value, change(half, -sign), self.left, self.right)
+            for sign in _SIGNS
+        ]
+        # s = +1: the smaller of the two ends; s = -1: the same of the limits turned round.
+        lows = np.minimum(found[0][0], found[1][0]), np.minimum(-found[0][1], -found[1][1])
+        highs = np.minimum(found[0][1], found[1][1]), np.minimum(-found[0][0], -found[1][0])
+        return np.maximum(*lows), np.maximum(*highs)
 
     def _points(self, value: FloatArray) -> FloatArray:
         return value[self.left] if self.kind == "value" else disparities(value, self.left, self.right, self.kind)
@@ -178,6 +251,70 @@ class Change(Family):
         return point - np.sqrt(down), point + np.sqrt(up)
 
 
+def _apart_limits(point: FloatArray, limits: Limits, left: IntArray, right: IntArray) -> Limits:
+    """MOVER limits of the difference of two independent groups' values, from the limits of each."""
+    low, high = limits
+    gap = point[left] - point[right]
+    down = np.hypot(point[left] - low[left], high[right] - point[right])
+    up = np.hypot(high[left] - point[left], point[right] - low[right])
+    return gap - down, gap + up
+
+
+def _paired_ratios(
+    pairing: Pairing, left: IntArray, right: IntArray, level: float, factor: FloatArray | float | None
+) -> Limits:
+    """Limits of how far the ratio of the lower to the higher rate fell: ``max_s min_t (r_t then - r_s now)``.
+
+    ``s`` and ``t`` say which group is above the line. Each part is bounded by MOVER with the correlation of the logs of
+    the two ratios; a ratio over a rate of 0 takes no part, as the one turned round is 0.
+    """
+    now, then = pairing.now, pairing.then
+    shared = pairing.correlation * np.sqrt(pairing.spread.prod(axis=1))
+
+    def of_logs(covariance: FloatArray, one: FloatArray, two: FloatArray) -> FloatArray:
+        each = covariance / (one * two)
+        return np.asarray(each[left] + each[right])
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        both = of_logs(shared, now.value, then.value)
+        own = of_logs(pairing.spread[:, 0], now.value, now.value)
+        own = own * of_logs(pairing.spread[:, 1], then.value, then.value)
+        correlation = np.clip(np.nan_to_num(both / np.sqrt(own)), -1.0, 1.0)
+    ends = []
+    for rates in (now, then):
+        each = []
+        for above, below in ((left, right), (right, left)):
+            limits = rates.directed_limits(above, below, "ratio", level) if factor is None else None
+            if limits is None:
+                part = rates.limits(level) if factor is None else rates.rough_limits(level, factor)
+                limits = signed_limits(rates.value, part, below, above, "ratio")
+            with np.errstate(divide="ignore", invalid="ignore"):
+                value = np.where(rates.value[below] > 0, rates.value[above] / rates.value[below], np.nan)
+            each.append((value, *limits))
+        ends.append(each)
+    lows, highs = [], []
+    for s in (0, 1):
+        parts = [_fallen(ends[1][t], ends[0][s], correlation if s == t else -correlation) for t in (0, 1)]
+        lows.append(np.fmin(parts[0][0], parts[1][0]))
+        highs.append(np.fmin(parts[0][1], parts[1][1]))
+    return np.fmax(*lows), np.fmax(*highs)
+
+
+def _fallen(then: tuple[FloatArray, ...], now: tuple[FloatArray, ...], correlation: FloatArray) -> Limits:
+    """Limits of ``then - now`` for two correlated estimates ``(value, low, high)``; infinite where one of them is."""
+    value, low, high = then
+    today, bottom, top = now
+
+    def arm(one: FloatArray, two: FloatArray) -> FloatArray:
+        finite = np.isfinite(one) & np.isfinite(two)
+        a, b = np.where(finite, one, 0.0), np.where(finite, two, 0.0)
+        length = np.sqrt(np.maximum(a**2 + b**2 - 2.0 * correlation * a * b, 0.0))
+        return np.where(finite, length, np.where(np.isnan(one) | np.isnan(two), np.nan, np.inf))
+
+    change = value - today
+    return change - arm(value - low, top - today), change + arm(high - value, today - bottom)
+
+
 def resolve_change(
     settings: Settings, policy: Policy, evidence: Evidence, baseline: Baseline
 ) -> tuple[tuple[Change, ...], tuple[str, ...]]:
@@ -185,19 +322,33 @@ def resolve_change(
 
     Raises:
         Unresolved: When the two cannot be compared, or there is nothing to compare.
+        PolicyError: AK257 when the pairs beside the baseline are not those of the two audits.
     """
     _refuse_other_schema(evidence, baseline.evidence)
+    pairs = _pairs_of(evidence, baseline)
+    settings = replace(settings, from_cells=bool(pairs.tables))
     families, remarks = resolve(settings, policy, evidence)
     try:
         before, _ = resolve(replace(settings, small="inconclusive", min_n=0), policy, baseline.evidence)
     except Unresolved as missing:
         raise Unresolved(f"in the baseline: {missing}") from missing
     named = {family.label: family for family in before}
-    changes = tuple(_paired(family, named, settings.min_n) for family in families)
-    return changes, (*remarks, _about(evidence, baseline))
+    changes = tuple(_beside(family, named, settings, pairs) for family in families)
+    paired = all(change.pairing is not None for change in changes)
+    return changes, (*remarks, _about(baseline, pairs, paired))
 
 
-def _paired(family: Family, named: Mapping[str, Family], min_n: int) -> Change:
+def _pairs_of(evidence: Evidence, baseline: Baseline) -> Pairs:
+    if baseline.pairs is not None:
+        return read_pairs(baseline.pairs, baseline.evidence, evidence, where="pairs")
+    if evidence.subject.test.fingerprint != baseline.evidence.subject.test.fingerprint:
+        return Pairs(reason="the rows are not the same")
+    return Pairs(
+        reason="the rows are the same, but a paired test needs the record of both audits ([run] keep_rows = true)"
+    )
+
+
+def _beside(family: Family, named: Mapping[str, Family], settings: Settings, pairs: Pairs) -> Change:
     then = named.get(family.label)
     if then is None:
         raise Unresolved(f"the baseline has nothing for {family.label!r}; it has {', '.join(named)}")
@@ -221,8 +372,12 @@ def _paired(family: Family, named: Mapping[str, Family], min_n: int) -> Change:
         for key in keys
     }
     own = {field.name: getattr(family, field.name) for field in fields(Family)}
-    small = family.small | (np.asarray(base.rows) < min_n)
-    return Change(**{**own, **merged, "small": small, "exact": family.exact and then.exact, "base": base})
+    small = family.small | (np.asarray(base.rows) < settings.min_n)
+    pairing = None
+    if isinstance(family.estimates, Rates) and isinstance(base, Rates):
+        pairing = pairs.rates(family.estimates, base, settings.rule.where)
+    exact = family.exact and then.exact
+    return Change(**{**own, **merged, "small": small, "exact": exact, "base": base, "pairing": pairing})
 
 
 def _refuse_other_schema(now: Evidence, then: Evidence) -> None:
@@ -242,12 +397,11 @@ def _shown(value: object) -> str:
     return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
-def _about(evidence: Evidence, baseline: Baseline) -> str:
-    same = evidence.subject.test.fingerprint == baseline.evidence.subject.test.fingerprint
-    told = (
-        "both audits rest on the same rows, but a paired test would need the decisions on each row, so the two-sample "
-        "test is used, whose intervals are wider"
-        if same
-        else "two-sample test: the rows are not the same"
-    )
+def _about(baseline: Baseline, pairs: Pairs, paired: bool) -> str:
+    if paired:
+        told = f"paired test: the same {pairs.rows:,} rows in both audits"
+    elif pairs.tables:
+        told = "two-sample test, whose interval is wider: the rows are the same, but this is not a count of decisions"
+    else:
+        told = f"two-sample test: {pairs.reason}"
     return f"baseline of {baseline.accepted} ({baseline.reason}); {told}"

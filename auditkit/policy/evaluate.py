@@ -90,10 +90,9 @@ def _families(settings: Settings, policy: Policy, evidence: Evidence) -> tuple[t
     if name not in policy.baseline:
         raise Unresolved(f"no baseline {name!r} was given to compare with, so the increase cannot be judged")
     try:
-        baseline = read_baseline(policy.baseline[name], where=name)
+        return resolve_change(settings, policy, evidence, read_baseline(policy.baseline[name], where=name))
     except PolicyError as error:
         raise Unresolved(error.sentence()) from error
-    return resolve_change(settings, policy, evidence, baseline)
 
 
 def _limit_text(rule: Rule) -> str:

@@ -7,10 +7,14 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auditkit.core.errors import PolicyError
+from auditkit.core.evidence import Evidence
 from auditkit.policy.model import POLICY_SECTIONS, Policy, parse_policy
+
+if TYPE_CHECKING:
+    from auditkit.core.rows import RowsRecord
 
 _TABLE_PREFIX = re.compile(r"(?m)^(\s*\[\[?\s*)tool\s*\.\s*auditkit\s*\.\s*")
 
@@ -78,11 +82,81 @@ def with_baselines(document: Mapping[str, Any], folder: Path) -> Mapping[str, An
     return {**document, "baseline": {**known, **{name: _baseline_document(name, folder) for name in missing}}}
 
 
+def with_pairs(policy: Policy, folder: Path, evidence: Evidence, evidence_folder: Path) -> Policy:
+    """``policy`` with the joint cells of its baselines and ``evidence`` where both kept a record of the same rows.
+
+    Args:
+        policy: Read from a file in ``folder``, its baselines with it.
+        folder: Where the records of the baselines' rows are: ``release.rows.npz`` beside ``release.json``.
+        evidence: What is judged.
+        evidence_folder: Where ``rows.npz`` of the evidence is.
+
+    Raises:
+        EvidenceError: AK256 when a record cannot be read.
+    """
+    from auditkit.core.rows import ROWS_FILE, read_rows
+
+    path = evidence_folder / ROWS_FILE
+    if not policy.baseline or not any(same_rows(document, evidence) for document in policy.baseline.values()):
+        return policy
+    record = read_rows(path) if path.is_file() else None
+    return policy.model_copy(update={"baseline": paired_baselines(policy.baseline, folder, evidence, record)})
+
+
+def same_rows(document: Mapping[str, Any], evidence: Evidence) -> bool:
+    """Whether a baseline's document says that it is of the rows of ``evidence``."""
+    try:
+        found = document["evidence"]["subject"]["test"]["fingerprint"]
+    except (KeyError, TypeError):
+        return False
+    return bool(found == evidence.subject.test.fingerprint)
+
+
+def paired_baselines(
+    baselines: Mapping[str, Mapping[str, Any]], folder: Path, evidence: Evidence, record: RowsRecord | None
+) -> dict[str, Mapping[str, Any]]:
+    """The documents of ``baselines`` with their joint cells with ``evidence``, or the reason why there are none.
+
+    Raises:
+        EvidenceError: AK256 when a baseline's record of rows cannot be read.
+        PolicyError: AK418 when a baseline is damaged.
+    """
+    from auditkit.core.rows import read_rows
+    from auditkit.policy.baseline import read_baseline
+    from auditkit.policy.pairs import Pairs, pair_up, pairs_document
+
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, document in baselines.items():
+        found[name] = document
+        if not same_rows(document, evidence):
+            continue
+        place = _place(name, folder)
+        path = None if place is None else rows_path(place)
+        if path is None or not path.is_file():
+            pairs = Pairs(reason="the rows are the same, but no record of them was kept beside the baseline")
+        elif record is None:
+            pairs = Pairs(reason="the rows are the same, but this audit kept no record ([run] keep_rows = true)")
+        else:
+            pairs = pair_up(read_baseline(document, where=name).evidence, read_rows(path), evidence, record)
+        found[name] = {**document, "pairs": pairs_document(pairs)}
+    return found
+
+
+def rows_path(baseline: Path) -> Path:
+    """Where the record of a baseline's rows lies: ``release.rows.npz`` beside ``release.json``."""
+    return baseline.with_name(f"{baseline.name.removesuffix('.json')}.rows.npz")
+
+
+def _place(name: str, folder: Path) -> Path | None:
+    """The file of the baseline ``name``."""
+    places = [folder / name, folder / f"{name}.json", folder / "baselines" / f"{name}.json"]
+    return next((place for place in places if place.is_file()), None)
+
+
 def _baseline_document(name: str, folder: Path) -> Mapping[str, Any]:
     from auditkit.policy.baseline import read_baseline
 
-    places = [folder / name, folder / f"{name}.json", folder / "baselines" / f"{name}.json"]
-    found = next((place for place in places if place.is_file()), None)
+    found = _place(name, folder)
     try:
         if found is None:
             raise FileNotFoundError(None, "there is no such file")
@@ -92,7 +166,7 @@ def _baseline_document(name: str, folder: Path) -> Mapping[str, Any]:
         raise PolicyError(
             "AK417",
             f"the baseline {name!r} cannot be read",
-            where=str(found or places[0]),
+            where=str(found or folder / name),
             why=why,
             fix=f'auditkit baseline accept EVIDENCE --out {name} --reason "..."',
         ) from error

@@ -20,7 +20,7 @@ class Unresolved(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """A rule with its defaults filled in."""
+    """A rule with its defaults filled in; ``from_cells`` takes from the counts what was measured elsewhere too."""
 
     rule: Rule
     metric: str
@@ -30,6 +30,7 @@ class Settings:
     small: str
     min_n: int
     missing: str
+    from_cells: bool = False
 
 
 def matches(m: Measurement, settings: Settings, over: tuple[str, ...]) -> bool:

@@ -96,7 +96,7 @@ def _from_counts(settings: Settings, over: tuple[str, ...], evidence: Evidence) 
     rule, metric = settings.rule, settings.metric.removeprefix("fairness.")
     if not settings.metric.startswith("fairness.") or metric not in {**METRICS, **COMPOSITES}:
         metric = _SAME_FROM_COUNTS.get(settings.metric, "")
-        measured = any(matches(m, settings, over) for m in evidence.measurements())
+        measured = not settings.from_cells and any(matches(m, settings, over) for m in evidence.measurements())
         if not metric or measured or len(evidence.subject.classes) != 2:
             return None
     if metric in COMPOSITES and rule.compare == "value":

@@ -83,6 +83,9 @@ def redact(evidence: Evidence, min_cell: int | None = None) -> Evidence:
     return seal(in_order(copy))
 
 
+WITHHELD_PAIRS = "the joint cells of the two audits are withheld in shared copies"
+
+
 def _redact_policy(policy: Mapping[str, object] | None, min_cell: int) -> Mapping[str, object] | None:
     """The policy; the baselines in it are evidence of earlier audits and are redacted alike."""
     baselines = None if policy is None else policy.get("baseline")
@@ -96,7 +99,10 @@ def _redact_baseline(document: object, min_cell: int) -> object:
         inner = from_document(plain(document)["evidence"])
     except (AuditkitError, KeyError, TypeError):
         return {"withheld": "this baseline could not be read, so it is not shared"}
-    return {**plain(document), "evidence": to_document(redact(inner, min_cell))}
+    kept = {**plain(document), "evidence": to_document(redact(inner, min_cell))}
+    if "pairs" in kept:  # label by two decisions: smaller cells still than those of either audit
+        kept["pairs"] = {"schema": kept["pairs"].get("schema"), "reason": WITHHELD_PAIRS}
+    return kept
 
 
 def withheld_reason(min_cell: int) -> str:

@@ -43,12 +43,14 @@ def beta_quantile(a: FloatArray, b: FloatArray, tail: FloatArray) -> FloatArray:
 
 def beta_logit_quantile(a: FloatArray, b: FloatArray, tail: FloatArray) -> FloatArray:
     """The logit of :func:`beta_quantile`, accurate at both ends."""
-    a, b, tail = (np.asarray(part, dtype=np.float64) for part in np.broadcast_arrays(a, b, tail))
+    # Once for each pair of parameters, however many tails are asked of it.
+    scale = log_beta(*np.broadcast_arrays(a, b))
+    a, b, tail, scale = (np.asarray(part, dtype=np.float64) for part in np.broadcast_arrays(a, b, tail, scale))
     shape = a.shape
     a, b, tail = a.ravel(), b.ravel(), tail.ravel()
     flip = tail > 0.5
     one, two = np.where(flip, b, a), np.where(flip, a, b)
-    y = _log_quantile(one, two, np.where(flip, 1.0 - tail, tail))
+    y = _log_quantile(one, two, np.where(flip, 1.0 - tail, tail), scale.ravel())
     logit = y - np.log(-np.expm1(y))
     return np.asarray(np.where(flip, -logit, logit).reshape(shape))
 
@@ -60,10 +62,10 @@ def log_beta(a: FloatArray, b: FloatArray) -> FloatArray:
     return np.array([lgamma(p) + lgamma(q) - lgamma(p + q) for p, q in pairs]).reshape(np.shape(a))
 
 
-def _log_quantile(a: FloatArray, b: FloatArray, tail: FloatArray) -> FloatArray:
-    """Log of the quantile for tails of at most a half."""
-    y = _start(a, b, tail)
-    goal, scale = np.log(tail), _log_beta_of(a, b)
+def _log_quantile(a: FloatArray, b: FloatArray, tail: FloatArray, scale: FloatArray) -> FloatArray:
+    """Log of the quantile for tails of at most a half; ``scale`` is the log of the beta function."""
+    y = _start(a, b, tail, scale)
+    goal = np.log(tail)
     open_ = np.arange(len(a))
     for _ in range(_STEPS):
         found, slope = _log_tail(a[open_], b[open_], y[open_], scale[open_])
@@ -74,14 +76,6 @@ def _log_quantile(a: FloatArray, b: FloatArray, tail: FloatArray) -> FloatArray:
         if len(open_) == 0:
             break
     return y
-
-
-def _log_beta_of(a: FloatArray, b: FloatArray) -> FloatArray:
-    """:func:`log_beta` of many pairs that come in runs of equal ones (one pair for all points of a table)."""
-    if len(a) < 8:
-        return log_beta(a, b)
-    new = np.concatenate(([True], (a[1:] != a[:-1]) | (b[1:] != b[:-1])))
-    return np.asarray(log_beta(a[new], b[new])[np.cumsum(new) - 1])
 
 
 def _log_tail(a: FloatArray, b: FloatArray, y: FloatArray, scale: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -107,14 +101,14 @@ def _legendre() -> tuple[FloatArray, FloatArray]:
     return (nodes + 1) / 2, weights / 2
 
 
-def _start(a: FloatArray, b: FloatArray, tail: FloatArray) -> FloatArray:
+def _start(a: FloatArray, b: FloatArray, tail: FloatArray, scale: FloatArray) -> FloatArray:
     """Log of a first guess of the quantile."""
     inverse = NormalDist().inv_cdf
     known = {level: inverse(level) for level in set(tail.tolist())}
     z = -np.array([known[level] for level in tail.tolist()])
     with np.errstate(all="ignore"):
         # Power law near 0, which is exact for b = 1 and close where few hits are behind the parameters.
-        power = (np.log(tail) + np.log(a) + _log_beta_of(a, b)) / a
+        power = (np.log(tail) + np.log(a) + scale) / a
         one, two = 1 / (2 * a - 1), 1 / (2 * b - 1)
         h = 2 / (one + two)
         w = z * np.sqrt(h + (z * z - 3) / 6) / h - (two - one) * ((z * z - 3) / 6 + 5 / 6 - 2 / (3 * h))

@@ -92,13 +92,17 @@ def _curves(rates: bytes, rows: bytes, step: float) -> Curves:
     count = round(_REACH / step)
     z = np.arange(-count, count + 1, dtype=np.float64) * step
     x = p * n
-    low, low_slope = _curve(x, n - x + 1.0, z)
-    high, high_slope = _curve(n - x, x + 1.0, z)
+    low, low_slope = quantile_curve(x, n - x + 1.0, z)
+    high, high_slope = quantile_curve(n - x, x + 1.0, z)
     # The upper distribution is that of the misses, turned round.
     return Curves(z, low, -high[:, ::-1], low_slope, high_slope[:, ::-1])
 
 
-def _curve(a: FloatArray, b: FloatArray, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+def quantile_curve(a: FloatArray, b: FloatArray, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Logits ``(G, K)`` of the quantiles of ``Beta(a, b)`` at normal scores ``z``, and the slopes of ``z`` by them.
+
+    Where ``a`` is 0 the variable is always 0: logits of minus infinity, slopes of 0.
+    """
     logits, slopes = np.full((len(a), len(z)), -np.inf), np.zeros((len(a), len(z)))
     some = a > _NOTHING
     if not some.any():
@@ -199,7 +203,7 @@ def _root(
         now, at = t[open_], points[open_]
         moving = now[:, None]
         value = at + sign * moving if kind == "difference" else at * np.exp(sign * moving)
-        z, slope = _scores(nodes, logits[open_], slopes[open_], value)
+        z, slope = normal_scores(nodes, logits[open_], slopes[open_], value)
         mass = normal_cdf(sign * z) @ weights
         with np.errstate(divide="ignore", over="ignore"):
             held = np.where(slope > 0.0, value, 0.5)
@@ -228,7 +232,7 @@ def _first(nodes: FloatArray, logits: FloatArray, points: FloatArray, kind: Kind
     return np.asarray(-np.sign(z) * (looked[:, 0] - fixed[:, 0]) - reach)
 
 
-def _scores(
+def normal_scores(
     nodes: FloatArray, logits: FloatArray, slopes: FloatArray, value: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Normal scores of ``value (m, K)`` under the curves ``(m, K)``, and their change by its logit, 0 outside (0, 1).

@@ -139,15 +139,15 @@ def test_copying_every_row_does_not_make_intervals_narrower_when_clusters_are_to
     assert ((naive[1] - naive[0]) < 0.6 * (five[1] - five[0])).all()
 
 
-def test_the_t_correction_equals_scipy():
+def test_thet_correction_equals_scipy():
     from scipy.stats import norm, t
 
-    from auditkit.methods.fairness.metrics import _t_correction
+    from auditkit.methods.fairness.metrics import t_correction
 
     freedom = np.array([3.0, 5.0, 10.0, 50.0, np.inf, 1.0])
     z = norm.ppf(0.975)
     expected = [(z / t.ppf(0.975, v)) ** 2 for v in freedom[:4]] + [1.0, 0.0]
-    assert _t_correction(freedom, z) == pytest.approx(expected, rel=0.02)
+    assert t_correction(freedom, z) == pytest.approx(expected, rel=0.02)
 
 
 def test_too_few_clusters_give_no_interval():

@@ -140,6 +140,8 @@ class Rates:
         freedom: ``(G,)`` degrees of freedom of the variance; infinite without clusters.
         undefined: Why the value of a group is undefined, or ``None``.
         plain: Whether effective rows are rows: neither weights nor clusters.
+        over: The columns that the groups are groups of.
+        code: The class taken as positive, where one is.
     """
 
     metric: str
@@ -151,6 +153,8 @@ class Rates:
     freedom: FloatArray
     undefined: tuple[str | None, ...]
     plain: bool = True
+    over: tuple[str, ...] = ()
+    code: int | None = None
 
     @property
     def method(self) -> str:
@@ -160,7 +164,7 @@ class Rates:
 
     def sizes(self, level: float) -> FloatArray:
         """``(G, J)`` effective rows for limits at ``level``: with clusters, scaled by ``(z / t)^2`` for Student's t."""
-        return self.effective * _t_correction(self.freedom, z_value(level))[:, None]
+        return self.effective * t_correction(self.freedom, z_value(level))[:, None]
 
     def limits(self, level: float) -> tuple[FloatArray, FloatArray]:
         """Interval limits ``(G,), (G,)`` at two-sided ``level``; NaN where there is no value or interval."""
@@ -236,7 +240,8 @@ def group_rates(counts: Counts, metric: str, class_code: int | None = None) -> R
     Source: Binder (1983) for the linearised variance; Korn and Graubard (1998) for effective rows.
     """
     k = len(counts.classes)
-    above, below = metric_vectors(metric, k, counts.positive if class_code is None else class_code)
+    code = counts.positive if class_code is None else class_code
+    above, below = metric_vectors(metric, k, code)
     spec = METRICS[metric]
     n = np.asarray(counts.n, dtype=np.float64).reshape(-1, k * k)
     mass = n if counts.weight is None else np.asarray(counts.weight, dtype=np.float64).reshape(-1, k * k)
@@ -268,6 +273,8 @@ def group_rates(counts: Counts, metric: str, class_code: int | None = None) -> R
         freedom=freedom,
         undefined=tuple(None if good else _why_undefined(spec) for good in defined),
         plain=counts.weight is None and counts.moment is None,
+        over=counts.over,
+        code=code,
     )
 
 
@@ -355,7 +362,7 @@ def _freedom(counts: Counts, quadratic: Callable[[FloatArray], FloatArray], mass
         return np.asarray(np.where(square > 0, total**2 / square - 1.0, 0.0))
 
 
-def _t_correction(freedom: FloatArray, z: float) -> FloatArray:
+def t_correction(freedom: FloatArray, z: float) -> FloatArray:
     """``(z / t)^2`` for each degrees of freedom, 0 below 2; t by Fisher's expansion (Abramowitz and Stegun 26.7.5)."""
     with np.errstate(divide="ignore"):
         v = np.where(freedom > 0, 1.0 / np.maximum(freedom, 1e-300), 0.0)
