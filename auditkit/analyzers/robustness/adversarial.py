@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ BoolArray = npt.NDArray[np.bool_]
 TABLE_EPS = (0.05, 0.1, 0.25)
 IMAGE_EPS = (0.01, 0.03, 0.1)
 MATRIX_CELLS = 20_000_000
+SURROGATE_ROWS = 1000
 
 
 class AdversarialParams(Params):
@@ -35,9 +36,19 @@ class AdversarialParams(Params):
         description="Radii: standard deviations of each numeric column (tables), fractions of the pixel range "
         "(images); [0.05, 0.1, 0.25] and [0.01, 0.03, 0.1] when left out.",
     )
+    attack: Literal["pgd", "autoattack-fast", "autoattack"] = Field(
+        default="pgd",
+        description="Gradient attack of torch models; AutoAttack follows PGD, on the rows that still stand.",
+    )
     max_rows: int = Field(default=200, ge=1, description="Test rows looked at.")
     steps: int = Field(default=40, ge=1, description="Gradient steps (torch models).")
     restarts: int = Field(default=1, ge=1, description="Random starts of the gradient attack.")
+    check_rows: int = Field(
+        default=100,
+        ge=0,
+        description="Rows on which attacks that should agree are compared, as a check of the gradients "
+        "(torch models); 0 leaves these checks out.",
+    )
     search_rounds: int = Field(default=25, ge=1, description="Rounds of the guided search (other models).")
     hopskipjump_rows: int = Field(
         default=60, ge=0, description="Rows that HopSkipJump also attacks (other models); 0 leaves it out."
@@ -138,7 +149,9 @@ def _attack(
     steady = checks.deterministic(everyone.look(everyone.x), everyone.look(everyone.x))
     arena = make_arena(subject, grid, positions[right], plain=plain)
     budget = Budget(
+        attack=params.attack,
         steps=params.steps,
+        check_rows=params.check_rows,
         restarts=params.restarts,
         noise_draws=params.noise_draws,
         search_rounds=params.search_rounds,
@@ -149,8 +162,10 @@ def _attack(
     model = subject.model
     differentiable = "gradients" in model.capabilities and isinstance(model, Differentiable)
     lens = find_lens(arena, model) if differentiable else None
-    if lens is not None:
-        strike = gradient_strike(arena, lens, model, eps_list, budget, context)
+    if lens is not None and isinstance(model, Differentiable):
+        strike = gradient_strike(
+            arena, lens, model, eps_list, budget, context, _others(subject, grid, positions, model)
+        )
     else:
         pool = grid.encode(take_rows(subject.test.inputs, context.sample_rows(subject.test.n, 1000)))
         strike = question_strike(arena, eps_list, budget, context, pool)
@@ -169,6 +184,13 @@ def _attack(
         groups={name: values[positions] for name, values in subject.test.sensitive.items()},
     )
     return result, tuple(notes)
+
+
+def _others(subject: Subject, grid: Grid, positions: IntArray, model: Differentiable) -> tuple[Any, IntArray]:
+    """Rows that are not attacked, as the module's tensor, and their labels: they teach the surrogate."""
+    left = np.setdiff1d(np.arange(subject.test.n, dtype=np.int64), positions)[:SURROGATE_ROWS]
+    inputs = grid.decode(grid.encode(take_rows(subject.test.inputs, left))) if len(left) else None
+    return (None if inputs is None else model.tensor(inputs)), np.asarray(subject.test.y[left], dtype=np.int64)
 
 
 def _with_checks(strike: Strike, extra: tuple[object, ...]) -> Strike:
@@ -207,10 +229,9 @@ def _at(result: _Result, eps: float, min_group_rows: int) -> Iterator[Produced]:
         direction_higher=False,
     )
     for column, values in result.groups.items():
-        for group in sorted(set(values.tolist())):
-            member = np.asarray(values == group)
-            if int(member.sum()) < min_group_rows:
-                continue
+        groups = {group: np.asarray(values == group) for group in sorted(set(values.tolist()))}
+        groups = {group: member for group, member in groups.items() if int(member.sum()) >= min_group_rows}
+        for group, member in groups.items():
             yield _measurement(
                 "robustness.accuracy",
                 proportion(standing[member], result.rows.where(member)),
@@ -220,6 +241,38 @@ def _at(result: _Result, eps: float, min_group_rows: int) -> Iterator[Produced]:
                 unreliable=result.unreliable,
                 direction_higher=True,
             )
+        if len(groups) > 1:
+            yield _gap(result, column, groups, standing, params)
+
+
+def _gap(
+    result: _Result, column: str, groups: Mapping[str, BoolArray], standing: BoolArray, params: Mapping[str, Scalar]
+) -> Measurement:
+    """Largest gap in accuracy under attack between two groups."""
+    from auditkit.stats.estimate import Estimate as Bounded
+    from auditkit.stats.gaps import largest_gap
+
+    def bounded(member: BoolArray) -> Bounded:
+        hits, rows = standing[member], result.rows.where(member)
+        return Bounded(
+            value=proportion(hits, rows).value,
+            n=len(hits),
+            bounds=lambda level: proportion(hits, rows, level).interval,
+        )
+
+    gap = largest_gap({group: bounded(member) for group, member in groups.items()}, span=1.0)
+    return Measurement(
+        name="robustness.accuracy.difference",
+        value=gap.value,
+        n=gap.n,
+        interval=gap.interval,
+        over=(column,),
+        params=params,
+        direction="lower",
+        bounds=(0.0, 1.0),
+        reason=gap.reason,
+        unreliable=result.unreliable,
+    )
 
 
 def _median_distance(result: _Result) -> Measurement:
@@ -324,6 +377,7 @@ ANALYZER = Analyzer(
     measures={
         "robustness.clean_accuracy": "Share of the rows looked at that the model decides rightly before any change.",
         "robustness.accuracy": "Share of rows decided rightly, and still so at every point tried within eps.",
+        "robustness.accuracy.difference": "Largest gap in that share between two groups.",
         "robustness.attack_success_rate": "Share of rightly decided rows for which the attack found a wrong decision.",
         "robustness.median_distance": "Median of the smallest scaled change of any feature that fooled a row.",
     },

@@ -51,7 +51,7 @@ class Estimate:
     reason: str | None = None
 
 
-def proportion(hits: npt.NDArray[np.bool_], rows: Rows) -> Estimate:
+def proportion(hits: npt.NDArray[np.bool_], rows: Rows, level: float = LEVEL) -> Estimate:
     """Weighted share of ``hits`` with a Wilson interval on the effective number of rows."""
     n = len(hits)
     if n == 0:
@@ -59,7 +59,7 @@ def proportion(hits: npt.NDArray[np.bool_], rows: Rows) -> Estimate:
     values = hits.astype(np.float64)
     if rows.weights is None and rows.clusters is None:
         share = float(values.mean())
-        return Estimate(value=share, interval=wilson(share, n, LEVEL))
+        return Estimate(value=share, interval=wilson(share, n, level))
     weights = np.ones(n) if rows.weights is None else rows.weights
     share = float((weights * values).sum() / weights.sum())
     parts = weights * (values - share)
@@ -72,7 +72,7 @@ def proportion(hits: npt.NDArray[np.bool_], rows: Rows) -> Estimate:
     variance = units / (units - 1) * float((parts**2).sum()) / float(weights.sum()) ** 2
     # At 0 or 1 the linearised variance is 0; the weights or the clusters alone then bound what is known.
     size = effective_n(share, variance) or min(kish_n(weights), units)
-    return Estimate(value=share, interval=wilson(share, size, LEVEL))
+    return Estimate(value=share, interval=wilson(share, size, level))
 
 
 def paired_drop(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_], rows: Rows) -> Estimate:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from auditkit.analyzers.robustness.arena import Arena
+from auditkit.analyzers.robustness.gradient_checks import Examined, examine, telling_eps
 from auditkit.analyzers.robustness.strikes import BoolArray, Budget, Strike, controls, joined
 from auditkit.core.analyzer import Context
-from auditkit.core.subject import FloatArray
+from auditkit.core.subject import FloatArray, IntArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,112 +66,190 @@ def _candidate_maps(x: FloatArray, flat: FloatArray) -> list[tuple[FloatArray, F
 
 
 def gradient_strike(
-    arena: Arena, lens: Lens, model: Any, eps_list: tuple[float, ...], budget: Budget, context: Context
+    arena: Arena,
+    lens: Lens,
+    model: Any,
+    eps_list: tuple[float, ...],
+    budget: Budget,
+    context: Context,
+    others: tuple[Any, IntArray],
 ) -> Strike:
-    """PGD with cross-entropy, then with the margin loss on the rows still standing, at each eps."""
-    from auditkit.methods.robustness import checks
-    from auditkit.methods.robustness.rescore import rescore
+    """PGD on the cross-entropy, then the margin (and AutoAttack where asked for), each on the rows still standing.
 
-    space, x, y = arena.grid.space, arena.x, arena.y
-    first: dict[float, BoolArray] = {}
-    both: dict[float, BoolArray] = {}
+    Balls are nested, so a row that fell at one eps has fallen at every larger one and is not attacked again.
+    """
+    from auditkit.methods.robustness import checks
+
+    space, x = arena.grid.space, arena.x
     attack: dict[float, BoolArray] = {}
-    few: BoolArray = np.zeros(len(x), dtype=np.bool_)
+    by_part: dict[str, dict[float, BoolArray]] = {}
+    held = np.zeros(len(x), dtype=np.bool_)
     reach = np.full(len(x), np.inf)
-    zero, moved, violations, spent = 0.0, 0.0, 0, 0
-    repair = bool(space.whole.any())
+    violations, zero, moved, spent = 0, 0.0, 0.0 if len(x) and max(eps_list) > 0 else 1.0, 0
     for done, eps in enumerate(sorted(eps_list)):
         context.check_deadline()
-        found = _climb(arena, lens, model, eps, budget, context.seed)
+        rows = np.flatnonzero(~held).astype(np.int64)
+        found = _at(arena, lens, model, eps, rows, budget, context)
+        for name, fooled in found.parts:
+            by_part.setdefault(name, {})[eps] = held.copy()
+            by_part[name][eps][rows[fooled]] = True
+        distance = space.distance(x[rows], found.points)
+        reach[rows] = np.minimum(reach[rows], np.where(found.fooled, distance, np.inf))
+        violations += space.violations(x[rows], found.points, eps)
+        zero = max(zero, found.zero)
+        # Rows that fell before have moved; with none left to attack there is nothing to move.
+        moved = max(moved, float(held.mean()) if len(x) else 1.0, float((distance > 0).mean()) if len(rows) else 0.0)
         spent += found.evaluations
-        cross = rescore(arena.decide, x, y, found.cross, space, eps)
-        best = rescore(arena.decide, x, y, np.where(cross.fooled[:, None], cross.points, found.margin), space, eps)
-        fooled, points, extra = (
-            _repaired(arena, best.points, best.fooled, eps, context) if repair else (best.fooled, best.points, 0)
-        )
-        first[eps], both[eps], attack[eps] = cross.fooled, best.fooled, fooled
-        distance = space.distance(x, points)
-        reach = np.minimum(reach, np.where(fooled, distance, np.inf))
-        zero, moved = max(zero, found.zero), max(moved, float((distance > 0).mean()) if len(x) else 0.0)
-        violations += space.violations(x, points, eps)
-        spent += extra + 3 * len(x)
-        few = np.asarray(rescore(arena.decide, x, y, found.short, space, eps).fooled)
+        held[rows[found.fooled]] = True
+        attack[eps] = held.copy()
         context.progress(done + 1, len(eps_list) + 2)
-    control = controls(arena, eps_list, budget, context)
-    widest = max(eps_list)
-    beside = "neither more information nor more steps should make an attack weaker"
-    results = (
-        checks.moved(moved if widest > 0 else 1.0),
+    results: tuple[checks.Check, ...] = (
+        checks.moved(moved),
         checks.inside(violations),
         checks.gradients_alive(zero),
-        checks.losses_agree(first[widest], both[widest]),
-        checks.never_beaten("more steps are not weaker", [attack[widest]], [few], beside),
     )
-    steps = "pgd+search" if repair else "pgd"
-    return joined(steps, attack, control, reach, results, [("pgd cross-entropy", first), (steps, attack)], spent, arena)
+    names = list(by_part)
+    widest = max(eps_list)
+    if len(names) > 1:
+        results += (checks.losses_agree(by_part[names[0]][widest], by_part[names[1]][widest]),)
+    if budget.check_rows and len(x) and widest > 0:
+        seen = _examined(arena, lens, model, attack, budget, context, others)
+        results += seen.checks
+        spent += seen.evaluations
+        by_part["cross-examination"] = _joined_in(arena, seen, attack, reach)
+    control = controls(arena, eps_list, budget, context)
+    label = names[-1] if names else budget.attack
+    return joined(label, attack, control, reach, results, list(by_part.items()), spent, arena)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Points:
-    cross: FloatArray
-    margin: FloatArray
-    short: FloatArray
+class _Found:
+    """What the parts of the attack did at one eps to the rows that they were given."""
+
+    parts: tuple[tuple[str, BoolArray], ...]
+    fooled: BoolArray
+    points: FloatArray
     zero: float
     evaluations: int
 
 
-def _climb(arena: Arena, lens: Lens, model: Any, eps: float, budget: Budget, seed: int) -> _Points:
-    """Both losses through the module, and a short run for comparison; points come back as matrix rows."""
+def _at(arena: Arena, lens: Lens, model: Any, eps: float, rows: IntArray, budget: Budget, context: Context) -> _Found:
+    """Each part on the rows that the parts before it left standing; every point decided afresh by the user's model."""
+    from auditkit.methods.robustness.ensemble import autoattack
+    from auditkit.methods.robustness.projected_gradient import pgd
+    from auditkit.methods.robustness.rescore import rescore
+
+    space = arena.grid.space
+    points, fooled = arena.x[rows].copy(), np.zeros(len(rows), dtype=np.bool_)
+    parts: list[tuple[str, BoolArray]] = []
+    zero, spent = 0.0, 0
+    runs: list[tuple[str, Any]] = [
+        ("pgd cross-entropy", lambda *a, **k: pgd(*a, steps=budget.steps, restarts=budget.restarts, **k)),
+        ("pgd", lambda *a, **k: pgd(*a, steps=budget.steps, loss="margin", **k)),
+    ]
+    if budget.attack != "pgd":
+        version: Literal["standard", "fast"] = "fast" if budget.attack.endswith("fast") else "standard"
+        runs.append((budget.attack, lambda *a, **k: autoattack(*a, version=version, tick=context.check_deadline, **k)))
+    for name, run in runs:
+        left = np.flatnonzero(~fooled)
+        if len(left):
+            tensor, y, common = _tensors(arena, lens, rows[left], eps, context.seed)
+            made = run(model.logits, tensor, y, **common)
+            there = rescore(
+                arena.decide, arena.x[rows[left]], arena.y[rows[left]], _back(lens, made.adversarial), space, eps
+            )
+            points[left], fooled[left] = there.points, there.fooled
+            zero, spent = max(zero, made.zero_gradient_share or 0.0), spent + made.n_evaluations + len(left)
+        parts.append((name, fooled.copy()))
+    if bool(space.whole.any()):
+        fooled, points, extra = _repaired(arena, rows, points, fooled, eps, context)
+        parts.append((f"{runs[-1][0]}+search", fooled))
+        spent += extra
+    return _Found(parts=tuple(parts), fooled=fooled, points=points, zero=zero, evaluations=spent)
+
+
+def _tensors(arena: Arena, lens: Lens, rows: IntArray, eps: float, seed: int) -> tuple[Any, Any, dict[str, Any]]:
+    """Some rows as the module takes them, their labels, and the threat in the tensor's units."""
     import torch
 
-    from auditkit.methods.robustness.projected_gradient import pgd
-
-    like = lens.tensor
-    low, high = arena.grid.space.box(arena.x, None)
+    like = lens.tensor[torch.as_tensor(rows, device=lens.tensor.device)]
+    x, space = arena.x[rows], arena.grid.space
+    low, high = space.box(x, None)
     ends = np.stack([lens.apply(low), lens.apply(high)])
-    bounds = tuple(
-        torch.as_tensor(side, dtype=like.dtype, device=like.device).reshape(like.shape)
-        for side in (ends.min(axis=0), ends.max(axis=0))
-    )
-    scale = torch.as_tensor(
-        np.broadcast_to(arena.grid.space.scale * np.abs(lens.gain), arena.x.shape).copy(),
-        dtype=like.dtype,
-        device=like.device,
-    ).reshape(like.shape)
-    y = torch.as_tensor(arena.y, device=like.device)
+
+    def shaped(values: FloatArray) -> Any:
+        return torch.as_tensor(values.copy(), dtype=like.dtype, device=like.device).reshape(like.shape)
+
     common: dict[str, Any] = {
         "eps": eps,
-        "bounds": (torch.minimum(bounds[0], like), torch.maximum(bounds[1], like)),
-        "scale": scale,
+        "bounds": (
+            torch.minimum(shaped(ends.min(axis=0)), like),
+            torch.maximum(shaped(ends.max(axis=0)), like),
+        ),
+        "scale": shaped(np.broadcast_to(space.scale * np.abs(lens.gain), x.shape)),
         "seed": seed,
     }
+    return like, torch.as_tensor(arena.y[rows], device=like.device), common
 
-    def back(points: Any) -> FloatArray:
-        flat = points.reshape(len(points), -1).double().cpu().numpy()
-        return np.asarray((flat - lens.offset) / np.where(lens.gain == 0, 1.0, lens.gain))
 
-    cross = pgd(model.logits, like, y, steps=budget.steps, restarts=budget.restarts, **common)
-    margin = pgd(model.logits, like, y, steps=budget.steps, loss="margin", **common)
-    short = pgd(model.logits, like, y, steps=max(1, budget.steps // 4), **common)
-    return _Points(
-        cross=back(cross.adversarial),
-        margin=back(margin.adversarial),
-        short=back(short.adversarial),
-        zero=cross.zero_gradient_share or 0.0,
-        evaluations=cross.n_evaluations + margin.n_evaluations + short.n_evaluations,
+def _back(lens: Lens, points: Any) -> FloatArray:
+    """Points of the tensor as rows of the matrix."""
+    flat = points.reshape(len(points), -1).double().cpu().numpy()
+    return np.asarray((flat - lens.offset) / np.where(lens.gain == 0, 1.0, lens.gain))
+
+
+def _examined(
+    arena: Arena,
+    lens: Lens,
+    model: Any,
+    attack: dict[float, BoolArray],
+    budget: Budget,
+    context: Context,
+    others: tuple[Any, IntArray],
+) -> Examined:
+    """The cross-examination, at the eps where attacks can differ most."""
+    rows = np.arange(min(budget.check_rows, len(arena.x)), dtype=np.int64)
+    eps = telling_eps({e: hit for e, hit in attack.items() if e > 0})
+    tensor, y, common = _tensors(arena, lens, rows, eps, context.seed)
+    return examine(
+        model.logits,
+        tensor,
+        y,
+        common,
+        lambda points: _back(lens, points),
+        others,
+        rows=rows,
+        tick=context.check_deadline,
     )
+
+
+def _joined_in(
+    arena: Arena, seen: Examined, attack: dict[float, BoolArray], reach: FloatArray
+) -> dict[float, BoolArray]:
+    """Count what the cross-examination fooled, at its eps and every larger one."""
+    from auditkit.methods.robustness.rescore import rescore
+
+    rows, space = seen.rows, arena.grid.space
+    found = rescore(arena.decide, arena.x[rows], arena.y[rows], seen.points, space, seen.eps)
+    reach[rows] = np.minimum(reach[rows], np.where(found.fooled, found.distance, np.inf))
+    hits: dict[float, BoolArray] = {}
+    for eps, fooled in attack.items():
+        if eps >= seen.eps:
+            fooled[rows] |= found.fooled
+            hits[eps] = found.fooled
+    return hits
 
 
 def _repaired(
-    arena: Arena, points: FloatArray, fooled: BoolArray, eps: float, context: Context
+    arena: Arena, rows: IntArray, points: FloatArray, fooled: BoolArray, eps: float, context: Context
 ) -> tuple[BoolArray, FloatArray, int]:
     """Search on from where rounding to whole numbers has undone a gradient step."""
     from auditkit.methods.robustness.search import feasible_search
 
-    rows = np.flatnonzero(~fooled)
-    found = feasible_search(
-        arena.judge, arena.x[rows], arena.y[rows], arena.grid.space, eps, start=points[rows], rounds=12, rng=context.rng
-    )
+    left = np.flatnonzero(~fooled)
+    x, y = arena.x[rows[left]], arena.y[rows[left]]
+    found = feasible_search(arena.judge, x, y, arena.grid.space, eps, start=points[left], rounds=12, rng=context.rng)
     fooled, points = fooled.copy(), points.copy()
-    points[rows], fooled[rows] = found.points, found.success
-    return fooled, points, found.n_evaluations
+    points[left] = found.points
+    fooled[left] = arena.decide(found.points) != y if len(left) else found.success
+    return fooled, points, found.n_evaluations + len(left)

@@ -24,8 +24,10 @@ Fooled = Mapping[float, BoolArray]
 class Budget:
     """How much an attack may spend, in model evaluations."""
 
+    attack: str
     steps: int
     restarts: int
+    check_rows: int
     noise_draws: int
     search_rounds: int
     hopskipjump_rows: int
@@ -127,7 +129,7 @@ def joined(  # noqa: PLR0913 - one private seam where the parts of a strike meet
         fooled={eps: attack[eps] | control.noise[eps] | control.search[eps] for eps in ordered},
         distance=np.minimum(reach, control.reach),
         measured=np.zeros(n, dtype=np.bool_) if measured is None else measured,
-        parts=tuple((name, eps, len(hit[eps]), int(hit[eps].sum())) for name, hit in listed for eps in ordered),
+        parts=tuple((name, eps, len(hit[eps]), int(hit[eps].sum())) for name, hit in listed for eps in sorted(hit)),
         checks=results + compared,
         notes=notes,
         evaluations=spent + control.evaluations,
