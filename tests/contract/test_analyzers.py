@@ -16,7 +16,11 @@ SUBJECTS = {
     "predictions": subject_zoo.predictions_subject,
 }
 # Subjects of other modalities are tried by the analyzers that need them.
-SPECIAL = {"image": subject_zoo.image_subject, "texts": subject_zoo.text_subject}
+SPECIAL = {
+    "image": subject_zoo.image_subject,
+    "text": subject_zoo.text_subject,
+    "texts": subject_zoo.text_subject,
+}
 
 # Small budgets: the contract is about behaviour, not about precision.
 BUDGETS = {
@@ -48,7 +52,8 @@ BUDGETS = {
     "explain.saliency": {"max_rows": 12, "draws": 2},
     "robustness.adversarial": {"max_rows": 12},
     "robustness.noise": {"max_rows": 60},
-    "robustness.corruptions": {"max_rows": 40, "severities": [1, 5]},
+    "robustness.corruptions": {"max_rows": 40, "severities": [1, 5], "corruptions": ["fog", "shot_noise"]},
+    "robustness.text": {"max_rows": 40},
     "robustness.scanner": {"max_rows": 40, "severities": [1, 5]},
     "privacy.dp_training": {"epsilons": [8.0], "seeds": 2},
     "privacy.memorisation": {"candidates": 15, "secrets": 2, "repeats": [1]},

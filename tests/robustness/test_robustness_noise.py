@@ -13,7 +13,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from auditkit.analyzers.robustness.estimates import Rows, paired_drop
-from auditkit.analyzers.robustness.noise import ANALYZER, NoiseParams
+from auditkit.analyzers.robustness.noise import ANALYZER
+from auditkit.analyzers.robustness.table_noise import NoiseParams
 from auditkit.core.errors import UsageError
 from auditkit.core.plan import Step
 from auditkit.execution.runner import run_step
@@ -325,3 +326,61 @@ def test_equal_weights_change_nothing_in_a_paired_drop_and_copies_with_their_clu
     assert (copied.low, copied.high) == pytest.approx((plain.low, plain.high), abs=1e-12)
     unmoved = drop(before, before, weights=np.full(200, 2.0)).interval
     assert unmoved.low < 0.0 < unmoved.high
+
+
+@pytest.mark.parametrize("severity", [0.5, 1.0])
+def test_drift_of_one_column_is_the_shifted_normal_distribution_function(severity):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((4000, 2))
+    x[0], x[1] = -9.0, 9.0
+    y = (x[:, 0] > 0).astype(int)
+    outcome = audit(
+        make_subject(lambda rows: (rows[:, 0] > 0).astype(int), x, y, positive=1), drift=(severity,), max_rows=4000
+    )
+    shift = severity * x[:, 0].std()
+    expected = 1.0 - (NormalDist().cdf(shift) - 0.5)
+    for word in ("up", "down"):
+        found = find(outcome, f"drift_{word}: x0", severity)
+        assert found.value == pytest.approx(expected, abs=0.025)
+        assert find(outcome, f"drift_{word}: x1", severity, "robustness.accuracy_drop").value == 0.0
+
+
+def test_drift_names_the_columns_it_left_out():
+    x, y = threshold_rows(200)
+    subject = make_subject(lambda rows: (rows[:, 0] > 0).astype(int), x, y, positive=1)
+    outcome = audit(subject, drift_columns=1)
+    assert {m.params["corruption"] for m in outcome.measurements if "drift" in m.params["corruption"]} == {
+        "drift_up: x0",
+        "drift_down: x0",
+    }
+    assert any("1 of 2 numeric columns" in note for note in outcome.notes)
+
+
+def gap_of(outcome, corruption, severity):
+    name = "robustness.accuracy_drop.difference"
+    (found,) = [
+        m
+        for m in outcome.measurements
+        if m.name == name and m.params == {"corruption": corruption, "severity": severity}
+    ]
+    return found
+
+
+def test_the_gap_between_groups_is_found_and_its_twin_is_quiet():
+    rng = np.random.default_rng(0)
+    x, y = threshold_rows(2000)
+    sex = rng.choice(["F", "M"], 2000)
+    x[2:, 0] *= np.where(sex[2:] == "F", 0.3, 3.0)
+    model = lambda rows: (rows[:, 0] > 0).astype(int)  # noqa: E731
+    fragile = audit(make_subject(model, x, y, positive=1, sensitive={"sex": sex}), numeric_noise=(0.5,))
+    gap = gap_of(fragile, "numeric_noise", 0.5)
+    f, m = (find(fragile, "numeric_noise", 0.5, "robustness.accuracy_drop", sex=group) for group in "FM")
+    assert gap.value == pytest.approx(abs(f.value - m.value))
+    assert gap.over == ("sex",)
+    assert gap.interval.low > 0.1
+    twin = audit(make_subject(model, x, y, positive=1, sensitive={"sex": rng.permutation(sex)}), numeric_noise=(0.5,))
+    assert gap_of(twin, "numeric_noise", 0.5).interval.low == 0.0
+    still = audit(make_subject(lambda rows: np.ones(len(rows), int), x, y, positive=1, sensitive={"sex": sex}))
+    quiet = gap_of(still, "numeric_noise", 1.0)
+    assert quiet.value == 0.0
+    assert 0.0 < quiet.interval.high < 0.02

@@ -2,73 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, field_validator
 
-from auditkit.analyzers.robustness.estimates import Estimate, Rows, paired_drop, paired_mean, proportion
-from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
+from auditkit.analyzers.robustness.estimates import LEVEL, Estimate, Rows, paired_drop, paired_mean, proportion
+from auditkit.analyzers.robustness.table_noise import Corruption, NoiseParams, corruptions_of_tables
+from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.errors import AuditkitError, NotApplicable
-from auditkit.core.evidence import Curve, Measurement, Series
+from auditkit.core.evidence import Curve, Interval, Measurement, Series
 from auditkit.core.subject import Dataset, FloatArray, Subject
-
-Corrupt = Callable[[float, np.random.Generator], Any]
-
-
-class NoiseParams(Params):
-    """Settings of ``robustness.noise``; each list holds severities, 0 being the clean rows.
-
-    Attributes:
-        numeric_noise: Gaussian noise on numeric columns, in standard deviations of each.
-        missing_values: Share of cells made missing.
-        category_swap: Share of categories replaced by another level of the data.
-        pixel_noise: Gaussian noise on pixels, as a fraction of their range.
-        blur: Standard deviation of a Gaussian blur, in pixels.
-        brightness: Rise of all pixels, as a fraction of their range.
-        contrast: Share of the contrast taken away.
-        token_replacement: Share of tokens replaced by others of the data.
-        max_rows: Test rows looked at.
-        min_group_rows: Groups with fewer rows among those looked at are left out.
-    """
-
-    numeric_noise: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
-    missing_values: tuple[float, ...] = (0.05, 0.1, 0.25)
-    category_swap: tuple[float, ...] = (0.05, 0.1, 0.25)
-    pixel_noise: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3)
-    blur: tuple[float, ...] = (0.5, 1.0, 2.0)
-    brightness: tuple[float, ...] = (0.1, 0.2, 0.3)
-    contrast: tuple[float, ...] = (0.25, 0.5, 0.75)
-    token_replacement: tuple[float, ...] = (0.05, 0.1, 0.25)
-    max_rows: int = Field(default=2000, ge=1)
-    min_group_rows: int = Field(default=5, ge=1)
-
-    @field_validator("missing_values", "category_swap", "contrast", "token_replacement")
-    @classmethod
-    def _shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if any(not 0.0 <= share <= 1.0 for share in value):
-            raise ValueError("shares must lie in [0, 1]")
-        return tuple(sorted(set(value)))
-
-    @field_validator("numeric_noise", "pixel_noise", "blur", "brightness")
-    @classmethod
-    def _severities(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if any(not np.isfinite(severity) or severity < 0.0 for severity in value):
-            raise ValueError("severities must be finite and 0 or more")
-        return tuple(sorted(set(value)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Corruption:
-    """One kind of corruption of the rows looked at; ``make(severity, rng)`` gives inputs for the model."""
-
-    name: str
-    severities: tuple[float, ...]
-    make: Corrupt
-    unit: str
+from auditkit.stats.estimate import Estimate as LevelledEstimate
+from auditkit.stats.gaps import largest_gap
+from auditkit.stats.intervals import kish_n, mean_interval, wilson
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +61,7 @@ def run(subject: Subject, context: Context, params: NoiseParams) -> Iterator[Pro
                 yield Note(score)
                 break
             yield from _measured(clean, score, corruption.name, severity, params.min_group_rows)
+            yield from _gaps(clean, score, corruption.name, severity, params.min_group_rows)
             line.append((severity, _level(clean, score, clean.rows)))
             done += 1
             context.progress(done, total)
@@ -121,7 +71,7 @@ def run(subject: Subject, context: Context, params: NoiseParams) -> Iterator[Pro
 
 
 def _scored(
-    subject: Subject, clean: _Clean, corruption: _Corruption, severity: float, rng: np.random.Generator
+    subject: Subject, clean: _Clean, corruption: Corruption, severity: float, rng: np.random.Generator
 ) -> npt.NDArray[Any] | str:
     """Hit or miss (or absolute error) on corrupted rows; a sentence when the model takes no missing values."""
     if severity == 0.0:
@@ -183,6 +133,53 @@ def _measured(
             )
 
 
+def _gaps(
+    clean: _Clean, score: npt.NDArray[Any], corruption: str, severity: float, min_group_rows: int
+) -> Iterator[Measurement]:
+    """The largest gap between the groups of a column in what the corruption costs them."""
+    change = clean.score.astype(np.float64) - score if clean.classification else score - clean.score
+    for column, values in clean.groups.items():
+        estimates = {}
+        for group in sorted(set(values.tolist())):
+            member = np.asarray(values == group)
+            if int(member.sum()) >= min_group_rows:
+                estimates[group] = _change_estimate(change[member], clean.rows.where(member), clean.classification)
+        if len(estimates) < 2:
+            continue
+        gap = largest_gap(estimates, span=2.0 if clean.classification else None)
+        yield Measurement(
+            name="robustness.accuracy_drop.difference"
+            if clean.classification
+            else "robustness.mean_absolute_error_increase.difference",
+            value=gap.value,
+            n=gap.n,
+            interval=gap.interval,
+            over=(column,),
+            params={"corruption": corruption, "severity": float(severity)},
+            direction="lower",
+            bounds=(0.0, 2.0 if clean.classification else None),
+            reason=gap.reason,
+        )
+
+
+def _change_estimate(change: FloatArray, rows: Rows, classification: bool) -> LevelledEstimate:
+    """Mean change of a group at any level; where no row changed, limits of half a row each way on Kish's rows."""
+    mean = mean_interval(change, rows.weights, rows.clusters, LEVEL)[0]
+
+    def bounds(level: float) -> Interval | None:
+        found = mean_interval(change, rows.weights, rows.clusters, level)[1]
+        if found is None or found.high > found.low or not classification:
+            return None if found is None or (found.high == found.low and not classification) else found
+        weights = np.ones(len(change)) if rows.weights is None else rows.weights
+        size = kish_n(weights) if rows.clusters is None else float(len(np.unique(rows.clusters)))
+        # With no row changed, the share of rows changed is at most what Wilson allows; it bounds the drop both ways.
+        over = wilson(0.0, size, level)
+        reach = 0.0 if over is None else over.high
+        return Interval(low=mean - reach, high=mean + reach, level=level, method="wilson, no change seen")
+
+    return LevelledEstimate(mean, len(change), bounds)
+
+
 def _inside(estimate: Estimate, limits: tuple[float | None, float | None]) -> Any:
     """The interval cut at the bounds of its quantity: a mean error's symmetric interval may reach below 0."""
     from dataclasses import replace
@@ -195,7 +192,7 @@ def _inside(estimate: Estimate, limits: tuple[float | None, float | None]) -> An
     return replace(interval, low=low, high=high)
 
 
-def _curve(corruption: _Corruption, line: list[tuple[float, Estimate]], classification: bool) -> Curve:
+def _curve(corruption: Corruption, line: list[tuple[float, Estimate]], classification: bool) -> Curve:
     ordered = sorted(dict(line).items())
     label = "accuracy" if classification else "mean absolute error"
     return Curve(
@@ -215,21 +212,21 @@ def _curve(corruption: _Corruption, line: list[tuple[float, Estimate]], classifi
     )
 
 
-def _corruptions(whole: Dataset, data: Dataset, params: NoiseParams) -> tuple[list[_Corruption], list[str]]:
+def _corruptions(whole: Dataset, data: Dataset, params: NoiseParams) -> tuple[list[Corruption], list[str]]:
     """The corruptions that make sense for this kind of data, and sentences on what is left out.
 
     Raises:
         NotApplicable: AK552 for raw text.
     """
     if data.modality == "tabular":
-        return _of_tables(whole, data, params)
+        return corruptions_of_tables(whole, data, params)
     if data.modality == "image":
         return _of_images(whole, data, params), []
     if data.modality == "sequence":
         from auditkit.methods.robustness.noise import replaced_tokens
 
         tokens = np.asarray(data.inputs)
-        replaced = _Corruption(
+        replaced = Corruption(
             name="token_replacement",
             severities=params.token_replacement,
             make=lambda share, rng: replaced_tokens(tokens, share, rng).astype(tokens.dtype),
@@ -239,67 +236,7 @@ def _corruptions(whole: Dataset, data: Dataset, params: NoiseParams) -> tuple[li
     raise NotApplicable("AK552", "raw text is not corrupted; tables, images and token ids are")
 
 
-def _of_tables(whole: Dataset, data: Dataset, params: NoiseParams) -> tuple[list[_Corruption], list[str]]:
-    from auditkit.analyzers.robustness.arena import make_grid
-    from auditkit.methods.robustness import noise
-
-    grid = make_grid(whole, must_move=False)
-    x = grid.encode(data.inputs)
-    found: list[_Corruption] = []
-    notes: list[str] = []
-    if grid.space.mutable.any():
-        found.append(
-            _Corruption(
-                name="numeric_noise",
-                severities=params.numeric_noise,
-                make=lambda severity, rng: grid.decode(noise.gaussian_cells(x, grid.space, severity, rng)),
-                unit="standard deviations of each numeric column",
-            )
-        )
-    else:
-        notes.append("There is no numeric column that may change.")
-    columns = _can_be_missing(grid, x)
-    if columns.any():
-        found.append(
-            _Corruption(
-                name="missing_values",
-                severities=params.missing_values,
-                make=lambda share, rng: grid.decode(noise.missing_cells(x, columns, share, rng)),
-                unit="share of cells made missing",
-            )
-        )
-    else:
-        notes.append("Missing values were not injected: no column of this table can hold them.")
-    if grid.levels:
-        found.append(
-            _Corruption(
-                name="category_swap",
-                severities=params.category_swap,
-                make=lambda share, rng: grid.decode(noise.swapped_levels(x, grid.levels, share, rng)),
-                unit="share of categories replaced",
-            )
-        )
-    return found, notes
-
-
-def _can_be_missing(grid: Any, x: FloatArray) -> npt.NDArray[np.bool_]:
-    """Columns whose dtype can hold a missing value, found by trying; sensitive and immutable ones stay whole."""
-    able = np.zeros(x.shape[1], dtype=np.bool_)
-    free = np.asarray(grid.space.mutable).copy()
-    for places in grid.levels:
-        free[places] = len(places) == 1
-    for place in np.flatnonzero(free):
-        probe = x[:1].copy()
-        probe[:, place] = np.nan
-        try:
-            grid.decode(probe)
-        except (AuditkitError, ValueError, TypeError):
-            continue
-        able[place] = True
-    return able
-
-
-def _of_images(whole: Dataset, data: Dataset, params: NoiseParams) -> list[_Corruption]:
+def _of_images(whole: Dataset, data: Dataset, params: NoiseParams) -> list[Corruption]:
     from auditkit.analyzers.robustness.arena import pixel_range
     from auditkit.methods.robustness import noise
 
@@ -312,25 +249,25 @@ def _of_images(whole: Dataset, data: Dataset, params: NoiseParams) -> list[_Corr
         return (np.rint(changed) if raw.dtype.kind in "iub" else changed).astype(raw.dtype)
 
     return [
-        _Corruption(
+        Corruption(
             name="pixel_noise",
             severities=params.pixel_noise,
             make=lambda severity, rng: back(noise.gaussian_pixels(images, severity, bounds, rng)),
             unit="noise, as a fraction of the pixel range",
         ),
-        _Corruption(
+        Corruption(
             name="blur",
             severities=params.blur,
             make=lambda sigma, rng: back(noise.blurred(images, sigma, axes)),
             unit="standard deviation of the blur in pixels",
         ),
-        _Corruption(
+        Corruption(
             name="brightness",
             severities=params.brightness,
             make=lambda severity, rng: back(noise.brightened(images, severity, bounds)),
             unit="rise, as a fraction of the pixel range",
         ),
-        _Corruption(
+        Corruption(
             name="contrast",
             severities=params.contrast,
             make=lambda severity, rng: back(noise.faded(images, severity, bounds)),
@@ -348,7 +285,7 @@ def _plane(shape: tuple[int, ...]) -> tuple[int, int]:
 
 ANALYZER = Analyzer(
     name="robustness.noise",
-    version="1",
+    version="2",
     title="Natural robustness",
     summary="Accuracy or error when inputs are noisy, missing, swapped, blurred or shifted, row by row against clean.",
     reference="Hendrycks and Dietterich (2019); paired interval after Agresti and Min (2005)",
@@ -356,8 +293,10 @@ ANALYZER = Analyzer(
     measures={
         "robustness.corrupted_accuracy": "Share of corrupted rows that the model decides rightly.",
         "robustness.accuracy_drop": "Clean accuracy minus corrupted accuracy on the same rows.",
+        "robustness.accuracy_drop.difference": "Largest gap between groups in this drop.",
         "robustness.corrupted_mean_absolute_error": "Mean absolute error on corrupted rows.",
         "robustness.mean_absolute_error_increase": "Mean rise of the absolute error from clean to corrupted rows.",
+        "robustness.mean_absolute_error_increase.difference": "Largest gap between groups in this rise.",
     },
     params=NoiseParams,
     run=run,

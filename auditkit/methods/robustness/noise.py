@@ -28,6 +28,18 @@ def gaussian_cells(x: FloatArray, space: Feasible, severity: float, rng: np.rand
     return space.project(x, x + noise, None)
 
 
+def drifted(x: FloatArray, place: int, size: float, space: Feasible) -> FloatArray:
+    """The column at ``place`` shifted in every row by ``size`` times its scale, inside what is feasible.
+
+    >>> space = Feasible(low=np.zeros(2), high=np.full(2, 9.0), scale=np.full(2, 2.0), whole=np.zeros(2, dtype=bool))
+    >>> drifted(np.array([[1.0, 5.0], [8.0, 5.0]]), 0, 1.0, space).tolist()
+    [[3.0, 5.0], [9.0, 5.0]]
+    """
+    moved = x.copy()
+    moved[:, place] += size * space.scale[place]
+    return space.project(x, moved, None)
+
+
 def missing_cells(x: FloatArray, columns: BoolArray, share: float, rng: np.random.Generator) -> FloatArray:
     """NaN in each cell of ``columns (f,)`` with probability ``share`` in [0, 1], independently."""
     _require_share(share)

@@ -1,0 +1,147 @@
+"""Texts under change: what each change does, planted faults and clean twins, and swaps that must not matter."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditkit.analyzers.robustness.text import ANALYZER
+from auditkit.core.errors import UsageError
+from auditkit.core.plan import Step
+from auditkit.execution.runner import run_step
+from auditkit.methods.robustness import text as methods
+from auditkit.subjects.build import make_subject
+
+
+def audit(model, texts, y, sensitive=None, **params):
+    subject = make_subject(model, texts, y, positive=1, sensitive=sensitive)
+    return run_step(subject, Step(name=ANALYZER.name, params=ANALYZER.params(**params), analyzer=ANALYZER))
+
+
+def find(outcome, name, where=None, **params):
+    found = [
+        m for m in outcome.measurements if m.name == name and m.params == params and dict(m.slice) == (where or {})
+    ]
+    assert len(found) == 1, [m.key for m in outcome.measurements]
+    return found[0]
+
+
+def edits(a, b):
+    """Damerau-Levenshtein distance (optimal string alignment), by the textbook recursion."""
+    d = np.zeros((len(a) + 1, len(b) + 1), dtype=int)
+    d[:, 0], d[0] = np.arange(len(a) + 1), np.arange(len(b) + 1)
+    for i in range(1, len(a) + 1):
+        for j in range(1, len(b) + 1):
+            d[i, j] = min(d[i - 1, j] + 1, d[i, j - 1] + 1, d[i - 1, j - 1] + (a[i - 1] != b[j - 1]))
+            if i > 1 and j > 1 and a[i - 1] == b[j - 2] and a[i - 2] == b[j - 1]:
+                d[i, j] = min(d[i, j], d[i - 2, j - 2] + 1)
+    return d[-1, -1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), share=st.floats(0.01, 0.3))
+def test_typos_are_as_many_slips_as_were_asked_for(seed, share):
+    sentence = "The quick brown fox jumps over a lazy dog near Bristol"
+    slipped = methods.with_typos(sentence, share, np.random.default_rng(seed))
+    letters = sum(len(word) - 1 for word in sentence.split())
+    assert 1 <= edits(sentence, slipped) <= max(1, round(share * letters))
+    assert [word[0] for word in slipped.split()] == [word[0] for word in sentence.split()]
+
+
+def test_changes_of_one_text():
+    rng = np.random.default_rng(0)
+    assert methods.with_case("Ab cD", 1) == "ab cd"
+    assert methods.with_case("ab cd", 2) == "Ab Cd"
+    assert methods.with_case("ab cd", 3) == "AB CD"
+    assert re.sub(" ", "", methods.with_spacing("a b c d e", 0.5, rng)) == "abcde"
+    assert methods.with_spacing("a b c d e", 0.5, rng) != "a b c d e"
+    assert methods.with_spacing("abc", 0.5, rng) == "abc"
+    assert methods.with_synonyms("Good film, GOOD!", {"good": ("fine",)}, rng) == "Fine film, FINE!"
+    assert methods.with_typos("", 0.5, rng) == ""
+    assert methods.with_typos("a b", 0.5, rng) == "a b"
+
+
+def test_swaps_keep_case_words_and_what_holds_no_term():
+    sets = [["he", "she"], ["New York", "Paris"]]
+    assert methods.with_terms_swapped("HE loves New York; the heron too.", sets) == ("SHE loves Paris; the heron too.",)
+    assert methods.with_terms_swapped("Nothing here.", sets) == ()
+    assert methods.with_terms_swapped("He", []) == ()
+    for bad in ([["he"]], [["he", "HE"]], [["a", "b"], ["b", "c"]], [["a", ""]]):
+        with pytest.raises(UsageError, match="AK581"):
+            methods.check_sets(bad, "swaps.x")
+    methods.check_sets(methods.GENDER_TERMS, "gender")
+
+
+def reviews(n=240, seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(2, size=n)
+    who = rng.choice(["He", "She"], n)
+    texts = [
+        f"{person} found the plot really {'wonderful' if good else 'terrible'} this time."
+        for person, good in zip(who, y, strict=True)
+    ]
+    return texts, y, who
+
+
+def test_a_model_of_exact_words_falls_to_case_and_its_tolerant_twin_does_not():
+    texts, y, _ = reviews()
+    exact = audit(lambda rows: np.array([int("wonderful" in row) for row in rows]), texts, y)
+    twin = audit(lambda rows: np.array([int("wonderful" in row.lower()) for row in rows]), texts, y)
+    upper = find(exact, "robustness.text_accuracy", text="case", severity=3)
+    assert upper.value == pytest.approx(1 - y.mean())
+    assert upper.n == 240
+    assert find(twin, "robustness.text_accuracy", text="case", severity=3).value == 1.0
+    for outcome in (exact, twin):
+        assert find(outcome, "robustness.mean_text_accuracy", text="punctuation").value == 1.0
+    assert find(exact, "robustness.text_drop").interval.low > find(twin, "robustness.text_drop").interval.high
+    typos = [find(twin, "robustness.text_accuracy", text="typos", severity=s).value for s in (1, 2, 3)]
+    assert typos[0] > typos[2]
+
+
+def test_the_synonyms_of_the_user_are_used():
+    texts, y, _ = reviews()
+    model = lambda rows: np.array([int("wonderful" in row) for row in rows])  # noqa: E731
+    told = audit(model, texts, y, synonyms={"wonderful": ["splendid"]})
+    assert find(told, "robustness.text_accuracy", text="synonyms", severity=1).value == pytest.approx(1 - y.mean())
+    untold = audit(model, texts, y)
+    assert not [m for m in untold.measurements if m.params.get("text") == "synonyms"]
+
+
+def test_a_model_that_heeds_gender_is_caught_and_its_twin_is_not():
+    texts, y, _ = reviews()
+    biased = audit(lambda rows: np.array([int("He " in row or "wonderful" in row) for row in rows]), texts, y)
+    rate = find(biased, "robustness.decision_change_rate", swap="gender")
+    assert rate.n == 240
+    assert rate.value == pytest.approx(1 - y.mean())
+    fair = audit(lambda rows: np.array([int("wonderful" in row) for row in rows]), texts, y)
+    quiet = find(fair, "robustness.decision_change_rate", swap="gender")
+    assert quiet.value == 0.0
+    assert quiet.interval.high < 0.03
+
+
+def test_swaps_of_the_user_and_texts_without_terms():
+    texts, y, _ = reviews()
+    model = lambda rows: np.array([int("plot" in row) for row in rows])  # noqa: E731
+    outcome = audit(model, texts, y, gender=False, swaps={"spelling": [["plot", "story"]], "names": [["Ann", "Eve"]]})
+    assert find(outcome, "robustness.decision_change_rate", swap="spelling").value == 1.0
+    none = find(outcome, "robustness.decision_change_rate", swap="names")
+    assert none.value is None
+    assert "no text looked at holds" in none.reason
+    clash = audit(model, texts, y, swaps={"gender": [["a", "b"]]})
+    assert clash.status == "failed"
+    assert "AK581" in clash.reason
+
+
+def test_the_group_whose_texts_break_is_found():
+    texts, y, _ = reviews(400)
+    group = np.where(np.arange(400) % 2 == 0, "loud", "calm")
+    model = lambda rows: np.array([int("wonderful" in row) for row in rows])  # noqa: E731
+    loud = [text.replace("wonderful", "Wonderful") if g == "loud" else text for text, g in zip(texts, group)]  # noqa: B905
+    tolerant = lambda rows: np.array([int("onderful" in row) for row in rows])  # noqa: E731
+    planted = audit(model, loud, y, sensitive={"tone": group})
+    twin = audit(tolerant, texts, y, sensitive={"tone": group})
+    name = "robustness.mean_text_accuracy.difference"
+    assert find(planted, name).interval.low > 0.1
+    assert find(twin, name).interval.low == 0.0
