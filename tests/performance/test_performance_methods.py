@@ -2,9 +2,11 @@
 
 import doctest
 import importlib
+import math
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
@@ -411,3 +413,53 @@ def test_binned_predictions_and_residual_quantiles():
     for center, actual in zip(binned.predicted, binned.actual, strict=True):
         assert actual.value == pytest.approx(center + 1.0, abs=0.1)
     assert curves.residual_quantiles(y, predicted, np.array([0.5]))[0] == pytest.approx(-1.0, abs=0.05)
+
+
+def true_roc(x):
+    """Of normal scores one standard deviation apart."""
+    return scipy.stats.norm.cdf(scipy.stats.norm.ppf(x) + 1.0)
+
+
+def curve_of(rng, m, n):
+    scores = np.concatenate([rng.normal(1.0, 1.0, m), rng.normal(0.0, 1.0, n)])
+    return curves.cumulate(scores, np.arange(m + n) < m)
+
+
+def test_roc_band_is_the_union_of_what_its_boxes_allow():
+    """Against the definition, threshold by threshold: no box may be contradicted by a curve that rises."""
+    for m, n in ((30, 45), (200, 8), (1, 300)):
+        steps = curve_of(np.random.default_rng(m), m, n)
+        up, across = (math.sqrt(math.log(2 / (1 - math.sqrt(0.9))) / (2 * rows)) for rows in (m, n))
+        low, high = curves.roc_band(steps, 0.9)
+        for at, x in enumerate(steps.fpr):
+            below = [t - up for t, f in zip(steps.tpr, steps.fpr, strict=True) if min(f + across, 1.0) <= x]
+            above = [t + up for t, f in zip(steps.tpr, steps.fpr, strict=True) if max(f - across, 0.0) >= x]
+            assert low[at] == pytest.approx(max([0.0, *below]), abs=1e-12)
+            assert high[at] == pytest.approx(min([1.0, *above]), abs=1e-12)
+
+
+@pytest.mark.parametrize(("m", "n"), [(40, 60), (150, 25)])
+def test_roc_band_holds_the_whole_true_curve_as_often_as_it_says(m, n):
+    rng = np.random.default_rng(5)
+    held = {0.95: 0, 0.02: 0}
+    for _ in range(300):
+        steps = curve_of(rng, m, n)
+        truth = true_roc(steps.fpr)
+        for level in held:
+            low, high = curves.roc_band(steps, level)
+            held[level] += bool(((low <= truth + 1e-12) & (truth <= high + 1e-12)).all())
+    assert held[0.95] >= 0.95 * 300 - 3 * math.sqrt(300 * 0.95 * 0.05)
+    assert held[0.02] < 0.95 * 300  # a band that says less holds less: the count can tell them apart
+
+
+def test_roc_band_narrows_with_rows_and_stays_about_the_curve():
+    widths = []
+    for rows in (200, 5000):
+        steps = curve_of(np.random.default_rng(1), rows, rows)
+        low, high = curves.roc_band(steps)
+        assert (low <= steps.tpr).all()
+        assert (steps.tpr <= high).all()
+        assert (np.diff(low) >= 0).all()
+        assert (np.diff(high) >= 0).all()
+        widths.append(float((high - low).mean()))
+    assert widths[1] < 0.3 * widths[0]

@@ -49,7 +49,7 @@ def draw(
         return
     ranked = rows.ranking[:, rows.positive]
     steps = curves.cumulate(ranked, positive, rows.design.weights)
-    yield _roc("roc", "ROC curve", [_roc_series("all rows", steps, points)])
+    yield _roc("roc", "ROC curve", [_roc_series("all rows", steps, points, level if rows.design.plain else None)])
     for column, values in subject.test.sensitive.items():
         yield from _roc_by_group(rows, ranked, positive, (column, values), points, min_rows)
     yield _precision_recall(steps, points)
@@ -128,14 +128,23 @@ def _limits(rates: Sequence[Estimate], level: float) -> tuple[tuple[float | None
 
 def _roc(name: str, title: str, series: list[Series]) -> Curve:
     return Curve(
-        name=name, title=title, x_label="false positive rate", y_label="true positive rate", series=tuple(series)
+        name=name,
+        title=title,
+        x_label="false positive rate",
+        y_label="true positive rate",
+        series=tuple(series),
+        note="The band holds for the whole curve at once, whatever the scores." if series[0].low else "",
     )
 
 
-def _roc_series(name: str, steps: curves.Cumulated, points: int) -> Series:
+def _roc_series(name: str, steps: curves.Cumulated, points: int, level: float | None = None) -> Series:
+    """The curve, with its band at ``level`` where there is one: plain rows alone have it."""
     fpr, tpr = steps.fpr, steps.tpr
     at = curves.thin(fpr, tpr, points)
-    return Series(name=name, x=_floats(fpr[at]), y=_floats(tpr[at]))
+    if level is None:
+        return Series(name=name, x=_floats(fpr[at]), y=_floats(tpr[at]))
+    low, high = curves.roc_band(steps, level)
+    return Series(name=name, x=_floats(fpr[at]), y=_floats(tpr[at]), low=_floats(low[at]), high=_floats(high[at]))
 
 
 def _roc_by_group(
