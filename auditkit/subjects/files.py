@@ -127,6 +127,7 @@ def existing_file(path: str | Path) -> Path:
 
 def _query(path: Path, read: Any, columns: Sequence[str] | None, types: Mapping[str, str] | None) -> pd.DataFrame:
     import duckdb
+    import pandas as pd  # noqa: F401 - an interrupt while DuckDB imports it would be told as a fault of the file
 
     target = str(path.resolve())
     try:

@@ -198,10 +198,10 @@ def test_the_interval_covers_the_true_product():
         rng = np.random.default_rng([seed, 5])
         sex = rng.random(400) < 0.5
         table = pd.DataFrame({"a": rng.normal(size=400) + 0.5 * sex - 0.25, "b": rng.normal(size=400)})
-        zero = pd.DataFrame({"a": [0.0], "b": [0.0]})
+        zero = pd.DataFrame({"a": [0.0, 0.0], "b": [0.0, 0.0]})
         subject = make_subject(
             Line(), table, Line().predict(table), sensitive=pd.DataFrame({"sex": np.where(sex, "F", "M")}),
-            train=(pd.concat([zero, zero]), np.array([0.0, 0.0]), pd.DataFrame({"sex": ["F", "M"]})), task="regression",
+            train=(zero, np.array([0.0, 0.0]), pd.DataFrame({"sex": ["F", "M"]})), task="regression",
         )  # fmt: skip
         interval = use_of(outcome_of(subject, max_rows=400, joint_rows=100))["a"].interval
         hits += interval.low <= truth <= interval.high
