@@ -170,7 +170,7 @@ class Feasible:
                 # A whole number goes on to the next one on the side that keeps the rule.
                 onward = np.where(gradient > 0, np.floor(moved + SLACK), np.ceil(moved - SLACK))
                 moved = np.where(self.whole & (gradient != 0) & (step > 0)[..., None], onward, moved)
-                points = np.clip(moved, low, high)
+                points = np.where(gradient != 0.0, np.clip(moved, low, high), points)
         still = np.asarray((rules.excess(points) > allowed).any(axis=-1))
         return np.asarray(np.where(still[..., None], x, points), dtype=np.float64)
 

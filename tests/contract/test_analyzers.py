@@ -53,6 +53,7 @@ BUDGETS = {
     "robustness.adversarial": {"max_rows": 12},
     "robustness.noise": {"max_rows": 60},
     "robustness.corruptions": {"max_rows": 40, "severities": [1, 5], "corruptions": ["fog", "shot_noise"]},
+    "robustness.feasible": {"max_rows": 20, "rounds": 4, "width": 4, "draws": 4},
     "robustness.text": {"max_rows": 40},
     "robustness.scanner": {"max_rows": 40, "severities": [1, 5]},
     "privacy.dp_training": {"epsilons": [8.0], "seeds": 2},

@@ -108,6 +108,14 @@ def test_a_broken_rule_is_mended_by_the_scaled_projection():
     np.testing.assert_allclose(found[:2], [40.0 + 100 * 0.5 * step, 30.0 - 25 * step])
 
 
+def test_mending_one_point_leaves_the_others_as_they_are():
+    good = np.array([[60.0, 29.0, 35.0, 5.0, 2.0, 0.0, 1.0]])
+    bad = ROW.copy()
+    bad[0, 1] = 30.0
+    both = space().project(np.repeat(ROW, 2, axis=0), np.concatenate([good, bad]), None)
+    np.testing.assert_array_equal(both[0], good[0])
+
+
 @settings(max_examples=150, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), eps=st.one_of(st.none(), st.floats(0, 4)), far=st.floats(0.1, 200))
 def test_projections_are_feasible_whatever_comes(seed, eps, far):
