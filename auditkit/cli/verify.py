@@ -50,6 +50,8 @@ class Card:
 def verify(path: Path, as_json: bool) -> int:
     """Recompute all that an evidence.json or a model card allows: digest, counts, numbers, intervals, verdict, page.
 
+    A shared copy is also searched for small cells, rows of data and strings that look like personal data.
+
     What the file does not support is listed with the reason.
 
     Exit codes: 0 everything that could be recomputed holds, 1 something differs, 2 not evidence.
@@ -88,7 +90,7 @@ def verified(path: Path) -> tuple[list[Check], list[Compared]]:
         return [Check("digest", "differs", error.what)], []
     given = Check("digest", "holds", evidence.digest) if evidence.digest else Check("digest", "differs", "none given")
     numbers = list(compared(evidence))
-    checks = [given, *_counts(evidence), *_numbers(numbers)]
+    checks = [given, *_counts(evidence), *_numbers(numbers), *_shared(evidence)]
     if card is None:
         return [*checks, _verdict(evidence)], numbers
     return [*checks, *_page(card, evidence, path.name)], numbers
@@ -131,6 +133,16 @@ class _Embedded(html.parser.HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._inside is not None:
             self.found[self._inside] = self.found.get(self._inside, "") + data
+
+
+def _shared(evidence: Evidence) -> Iterator[Check]:
+    """Whether a copy that is shared keeps what it must not tell to itself."""
+    from auditkit.cli.shared_checks import shared_checks
+    from auditkit.render.raw import asked_for
+    from auditkit.render.redact import smallest_cell
+
+    for what, state, detail in shared_checks(evidence, smallest_cell(evidence), asked_for(evidence.card)):
+        yield Check(what, state, detail)
 
 
 def _counts(evidence: Evidence) -> Iterator[Check]:

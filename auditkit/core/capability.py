@@ -17,6 +17,8 @@ WORDS: dict[str, str] = {
     "model": "there is no model here, only saved predictions",
     "retrain": "there is no recipe to train the model afresh; pass recipe=",
     "torch_recipe": "there is no torch training recipe; pass recipe=auditkit.TorchRecipe(...)",
+    "private_recipe": "there is no recipe that private training can follow; pass recipe=auditkit.TorchRecipe(...) or a "
+    "scikit-learn logistic regression",
     "train": "there is no training data; pass train=(X_train, y_train)",
     "sensitive": "there are no sensitive columns; pass sensitive=",
     "train_sensitive": "the training rows have no sensitive columns; pass train=(X_train, y_train, sensitive_train)",
@@ -54,7 +56,9 @@ def capabilities(subject: Subject) -> frozenset[str]:
     if subject.recipe is not None:
         words.add("retrain")
         if isinstance(subject.recipe, TorchTrainingRecipe):
-            words.add("torch_recipe")
+            words |= {"torch_recipe", "private_recipe"}
+        elif getattr(subject.recipe, "is_linear", False):
+            words.add("private_recipe")
     return frozenset(words)
 
 

@@ -127,6 +127,15 @@ class SklearnRecipe:
         if not self.name:
             object.__setattr__(self, "name", type(self.estimator).__name__)
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether it trains a logistic regression, alone or at the end of a pipeline, which torch can train as well."""
+        last = self.estimator
+        while hasattr(last, "steps"):
+            last = last.steps[-1][1]
+        kind = type(last).__name__
+        return kind == "LogisticRegression" or (kind == "SGDClassifier" and last.loss == "log_loss")
+
     def for_labels(self, labels: tuple[Any, ...]) -> SklearnRecipe:
         """The same recipe for these class labels, unless it names its own."""
         return self if self.labels is not None or not labels else dataclasses.replace(self, labels=labels)

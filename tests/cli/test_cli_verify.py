@@ -13,7 +13,7 @@ from auditkit.api import Report, audit_predictions
 from auditkit.cli.main import cli
 from auditkit.cli.recompute import compared
 from auditkit.cli.recount import counts_at_odds
-from auditkit.core.evidence import Counts
+from auditkit.core.evidence import Counts, Table
 from auditkit.core.schema import loads, seal, verdict_from, verdict_json
 from auditkit.render.html.card import inert_json, render_card
 from auditkit.render.redact import redact
@@ -278,3 +278,57 @@ def test_the_page_of_a_shared_copy_is_that_of_the_whole(partial):
     shared, judged = shared_copy(partial, verdict)
     again = render_card(shared, judged, digest=partial.digest)
     assert again == render_card(partial, verdict)
+
+
+def shared_found(evidence, **changes):
+    """States of the checks of a shared copy, by name."""
+    from auditkit.cli.shared_checks import shared_checks
+
+    options = {"min_cell": 10, "raw": frozenset(), **changes}
+    return {what: (state, detail) for what, state, detail in shared_checks(evidence, **options)}
+
+
+@pytest.mark.parametrize("path", REPORTS, ids=lambda path: path.parent.name)
+def test_shared_copies_hold_nothing_of_single_people(path):
+    found = shared_found(redact(loads(path.read_text(encoding="utf-8"))))
+    assert {state for state, _ in found.values()} == {"holds"}
+    assert list(found) == ["small cells", "rows of data", "personal data"]
+
+
+def test_a_private_record_is_not_searched():
+    assert shared_found(audited(small=4)) == {}
+
+
+def test_a_small_group_that_slipped_through_is_named():
+    evidence = audited(small=4)
+    assert shared_found(redact(evidence))["small cells"][0] == "holds"
+    state, detail = shared_found(dataclasses.replace(evidence, redacted=True))["small cells"]
+    assert state == "differs"
+    assert "rests on 4 rows" in detail
+    assert shared_found(redact(evidence), min_cell=10_000)["small cells"][0] == "differs"
+
+
+def test_a_text_of_the_data_that_slipped_through_is_named():
+    evidence = redact(audited())
+    raw = Table(name="explain.text.tokens", title="A text", columns=("token", "attribution"), rows=(("hello", 0.1),))
+    forged_outcome = dataclasses.replace(evidence.outcomes[0], artifacts=(*evidence.outcomes[0].artifacts, raw))
+    broken = dataclasses.replace(evidence, outcomes=(forged_outcome, *evidence.outcomes[1:]))
+    assert shared_found(broken)["rows of data"] == ("differs", "explain.text.tokens")
+    assert shared_found(broken, raw=frozenset({"explain.text.tokens"}))["rows of data"][0] == "holds"
+
+
+def test_strings_like_personal_data_are_named_by_place():
+    pytest.importorskip("stdnum")
+    evidence = redact(audited())
+    addresses = {"ann@example.org": 300, "bob@example.org": 300}
+    facts = dataclasses.replace(evidence.subject.test, sensitive={"contact": addresses})
+    broken = dataclasses.replace(evidence, subject=dataclasses.replace(evidence.subject, test=facts))
+    state, detail = shared_found(broken)["personal data"]
+    assert (state, detail) == ("differs", "test groups of contact: looks like email address")
+
+
+def test_verify_fails_a_copy_that_tells_a_small_group(tmp_path):
+    evidence = dataclasses.replace(audited(small=4), redacted=True)
+    result = verify(written(tmp_path, dumped(evidence), "evidence.json"))
+    assert result.stdout == "differs\n"
+    assert "rests on 4 rows" in result.stderr

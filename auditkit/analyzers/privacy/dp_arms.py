@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from auditkit.core.analyzer import Context
+from auditkit.core.analyzer import Context, Note
 from auditkit.core.errors import AuditkitError, UsageError
 from auditkit.core.subject import FloatArray, IntArray, Subject, TorchTrainingRecipe, take_rows
 
@@ -75,6 +75,27 @@ class Choices:
     batch_size: int
     learning_rate: float
     noise_multipliers: Mapping[float, float] = field(default_factory=dict)
+
+
+def followed(subject: Subject) -> tuple[Subject, tuple[Note, ...]]:
+    """The subject with a recipe that private training can follow; linear scikit-learn models become a torch recipe.
+
+    Raises:
+        AuditkitError: AK627 a pipeline whose steps need labels.
+    """
+    if isinstance(subject.recipe, TorchTrainingRecipe):
+        return subject, ()
+    from auditkit.subjects.linear import linear_torch_recipe
+    from auditkit.subjects.recipes import SklearnRecipe
+
+    assert isinstance(subject.recipe, SklearnRecipe)
+    assert subject.train is not None
+    recipe = linear_torch_recipe(subject.recipe, subject.train.inputs)
+    note = Note(
+        f"{subject.recipe.name!r} is trained here by SGD on standardised columns: the same linear functions, without "
+        "its penalty on the weights."
+    )
+    return replace(subject, recipe=recipe), (note,)
 
 
 def prepared_data(subject: Subject, context: Context, max_rows: int) -> Data:

@@ -15,6 +15,7 @@ from auditkit.analyzers.privacy.dp_arms import (
     Choices,
     Data,
     Trial,
+    followed,
     make_arms,
     prepared_data,
     train_arms,
@@ -81,6 +82,8 @@ class DpTrainingParams(Params):
 def run(subject: Subject, context: Context, params: DpTrainingParams) -> Iterator[Produced]:
     """Account first, then train arm by arm; each arm's numbers are yielded as soon as it is trained."""
     context.check_deadline()
+    subject, told = followed(subject)
+    yield from told
     recipe = subject.recipe
     assert isinstance(recipe, TorchTrainingRecipe)
     data = prepared_data(subject, context, params.max_rows)
@@ -202,7 +205,7 @@ ANALYZER = Analyzer(
     title="Differentially private training",
     summary="Accuracy of the training recipe with differential privacy and without, overall and by group.",
     reference="Abadi et al. (2016), Deep learning with differential privacy; Gopi et al. (2021) for the accountant",
-    needs=frozenset({"model", "torch_recipe", "train", "classification"}),
+    needs=frozenset({"model", "private_recipe", "train", "classification"}),
     measures={
         "privacy.dp_accuracy": "Accuracy on the test rows of models trained afresh by the recipe at this epsilon.",
         "privacy.dp_accuracy_cost": "Accuracy without privacy minus accuracy with it, on the same test rows and seeds.",
