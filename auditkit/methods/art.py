@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import logging
 import logging.config
+import os
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +18,7 @@ from auditkit.core.generators import preserved_generators
 
 
 def load(module: str) -> Any:
-    """Import a module of ART without letting it touch logging.
+    """Import a module of ART without letting it touch logging or write to the home folder.
 
     Raises:
         MissingExtra: AK301 with the pip line.
@@ -25,12 +28,32 @@ def load(module: str) -> Any:
     # afterwards is not possible, so the call is made harmless while the import runs.
     logging.config.dictConfig = lambda config: None
     try:
-        with quiet():
+        with quiet(), _elsewhere():
             return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtra.of("robustness", error.name or "adversarial-robustness-toolbox") from error
     finally:
         logging.config.dictConfig = configure
+
+
+@contextmanager
+def _elsewhere() -> Iterator[None]:
+    """Let the first import of ART write its settings into a folder that is then deleted, not into the user's home."""
+    if "art.config" in sys.modules:
+        yield
+        return
+    names = ("HOME", "USERPROFILE")
+    before = {name: os.environ.get(name) for name in names}
+    with tempfile.TemporaryDirectory(prefix="auditkit-art-") as folder:
+        os.environ.update(dict.fromkeys(names, folder))
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
 @contextmanager

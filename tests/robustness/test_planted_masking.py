@@ -5,6 +5,7 @@ import torch
 from masking_faults import FAULTS, LATER_FAULTS, Fault
 from masking_zoo import EPS, HONEST, ROWS, TRAIN, data, trained
 
+from auditkit.core.errors import UsageError
 from auditkit.methods.robustness import checks, cross_examine
 
 ALL_FAULTS = FAULTS | LATER_FAULTS
@@ -100,4 +101,45 @@ def test_nothing_of_the_model_is_changed():
 def test_no_rows_pass_every_check_and_say_nothing():
     found = cross_examine(trained("relu"), torch.zeros(0, 1, 8, 8), torch.zeros(0, dtype=torch.int64), eps=0.1)
     assert len(found.fooled) == 0
+    assert checks.verdict(found.checks) is None
+
+
+def test_eps_zero_is_clean_accuracy_and_an_eps_beyond_the_range_is_the_range():
+    net = trained("relu")
+    x, y = (part[900:940] for part in data("digits"))
+    wrong = net(x).argmax(dim=1) != y
+    nothing = cross_examine(net, x, y, eps=0.0)
+    assert torch.equal(nothing.fooled, wrong)
+    assert checks.verdict(nothing.checks) is None
+    beyond = cross_examine(net, x, y, eps=50.0)
+    assert beyond.fooled.all()
+    assert 0.0 <= float(beyond.adversarial.min()) <= float(beyond.adversarial.max()) <= 1.0
+
+
+def test_bad_input_is_told():
+    net = trained("relu")
+    x, y = (part[900:910] for part in data("digits"))
+    with pytest.raises(UsageError, match="AK531.*outside the bounds"):
+        cross_examine(net, (x - 0.3) / 0.2, y, eps=0.1)
+    with pytest.raises(UsageError, match="AK533"):
+        cross_examine(lambda z: net(z) * float("nan"), x, y, eps=0.1)
+    with pytest.raises(UsageError, match="AK534"):
+        cross_examine(lambda z: net(z).argmax(dim=1), x, y, eps=0.1)
+    with pytest.raises(UsageError, match="AK534"):
+        cross_examine(lambda z: net(z)[:, :1], x, y, eps=0.1)
+    with pytest.raises(UsageError, match="AK514"):
+        cross_examine(net, x, y + 5, eps=0.1)
+    with pytest.raises(UsageError, match="AK530"):
+        cross_examine(net, x, y, eps=-0.1)
+
+
+def test_rows_of_one_class_and_batch_norm_left_in_train_mode_are_no_fault():
+    net = trained("batch norm").train()
+    x, y = (part[900:] for part in data("digits"))
+    one = y == 3
+    try:
+        found = cross_examine(net, x[one][:40], y[one][:40], eps=0.08)
+        assert net.training
+    finally:
+        net.eval()
     assert checks.verdict(found.checks) is None

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from auditkit.methods.robustness.art_torch import clever_scores, smoothed_radius, toolbox_attack
     from auditkit.methods.robustness.auto_pgd import apgd
     from auditkit.methods.robustness.boundary_walk import fab
     from auditkit.methods.robustness.cross_examination import cross_examine
@@ -18,12 +19,26 @@ _HOMES = {
     "AttackResult": "oracle",
     "apgd": "auto_pgd",
     "autoattack": "ensemble",
+    "clever_scores": "art_torch",
     "cross_examine": "cross_examination",
     "fab": "boundary_walk",
     "pgd": "projected_gradient",
+    "smoothed_radius": "art_torch",
     "square": "window_search",
+    "toolbox_attack": "art_torch",
 }
-__all__ = ["AttackResult", "apgd", "autoattack", "cross_examine", "fab", "pgd", "square"]
+__all__ = [
+    "AttackResult",
+    "apgd",
+    "autoattack",
+    "clever_scores",
+    "cross_examine",
+    "fab",
+    "pgd",
+    "smoothed_radius",
+    "square",
+    "toolbox_attack",
+]
 
 
 def __getattr__(name: str) -> Any:
