@@ -60,6 +60,8 @@ def test_shapley_values_and_lime_are_faithful_to_a_linear_model(linear):
     assert ranks.interval.low > 0.5
     assert masks.interval.low > 0.4
     assert [a.name for a in outcome.artifacts] == ["explain.faithfulness.deletion", "explain.faithfulness.insertion"]
+    assert outcome.artifacts[0].title.startswith("Removing first what ")
+    assert outcome.artifacts[0].title.endswith("than a random order.")
     assert [series.name for series in outcome.artifacts[0].series] == ["Shapley values", "LIME", "random order"]
 
 
@@ -73,6 +75,7 @@ def test_a_random_explanation_gains_nothing(linear, monkeypatch):
         assert noise.interval.low <= 0.0 <= noise.interval.high
         (own,) = found(outcome, gain, method="Shapley values")
         assert own.interval.low > noise.interval.high
+    assert "what Shapley values rank first" in outcome.artifacts[0].title
     (gap,) = found(outcome, "infidelity", method="LIME")
     assert gap.interval.low > 0.4
     (ranks,) = found(outcome, "ranking_agreement")

@@ -180,21 +180,39 @@ def _ratio(
 
 
 def _curves(found: Removals, parts: Partwise) -> Iterator[Curve]:
-    for name, title, named, control in (
-        ("deletion", "The output as the most important parts are removed", found.deletion, found.random_deletion),
-        ("insertion", "The output as the most important parts are put back", found.insertion, found.random_insertion),
-    ):
+    sides = (
+        ("deletion", found.deletion, found.random_deletion),
+        ("insertion", found.insertion, found.random_insertion),
+    )
+    for side, (name, named, control) in enumerate(sides):
         series = [_series(method, found.shares, curve, parts.data) for method, curve in named.items()]
         series.append(_series("random order", found.shares, control.mean(axis=0), parts.data))
         yield Curve(
             name=f"explain.faithfulness.{name}",
-            title=title,
+            title=_finding(found, side, parts),
             x_label=f"share of the {parts.parts} {'removed' if name == 'deletion' else 'present'}",
             y_label=f"mean output ({parts.unit})",
             series=tuple(series),
             note=f"{parts.data.n} rows; bands are 95 % intervals of the mean. Removed {parts.parts} are taken from "
             f"{parts.maskers[0]}.",
         )
+
+
+def _finding(found: Removals, side: int, parts: Partwise) -> str:
+    """Which order moves the output most, and whether that is beyond chance."""
+    known = []
+    for method in found.deletion:
+        value, interval = mean_interval(gains(found, method)[side], parts.data.weights, parts.data.clusters)
+        known.append((value, interval, method))
+    value, interval, method = max(known, key=lambda one: one[0])
+    does = "Removing" if side == 0 else "Putting back"
+    change = "lowers" if side == 0 else "raises"
+    if interval is None or interval.low <= 0.0:
+        return f"{does} {parts.parts} in the order of an explanation {change} the output no more than a random order."
+    return (
+        f"{does} first what {method} {'rank' if method.endswith('s') else 'ranks'} first {change} the output by "
+        f"{value:.3g} more, on average along the way, than a random order."
+    )
 
 
 def _series(name: str, shares: FloatArray, curve: FloatArray, data: Dataset) -> Series:

@@ -44,7 +44,7 @@ class GlobalParams(AttributionParams):
     permutation_rows: int = Field(400, ge=2, description="rows whose features are shuffled")
     repeats: int = Field(3, ge=1, description="shuffles a feature")
     max_features: int = Field(30, ge=1, description="features shuffled, those of largest attribution first")
-    drawn_features: int = Field(4, ge=0, description="numeric features whose effect is drawn")
+    drawn_features: int = Field(3, ge=0, description="numeric features whose effect is drawn")
     effect_rows: int = Field(200, ge=20, description="rows behind effects; partial dependence takes a quarter of them")
     grid: int = Field(12, ge=2, le=50, description="points of a curve, each the mean of ten rows or more")
     paired_features: int = Field(3, ge=0, description="features whose interactions are measured, pair by pair")

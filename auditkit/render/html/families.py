@@ -24,7 +24,17 @@ _TILES = 4
 _OPEN = 6
 _FOLDED = 6
 # Curves that tell the whole of a family at a glance, by the last part of their names.
-_WHOLE = frozenset({"roc", "reliability", "dp_frontier", "accuracy_by_eps", "membership_roc", "predicted_actual"})
+_WHOLE = frozenset(
+    {
+        "roc",
+        "reliability",
+        "dp_frontier",
+        "accuracy_by_eps",
+        "membership_roc",
+        "predicted_actual",
+        "permutation_importance",
+    }
+)
 _KINDS = (
     *("headline", "curve", "density", "bars", "sweep", "pictures", "groups", "counts", "settings"),
     *("intersections", "bars by group", "sweep by group", "table"),
