@@ -227,3 +227,23 @@ def test_medians_with_what_never_happened():
     assert doubled.low == pytest.approx(interval.low, abs=0.15)
     weighted = median_estimate(np.array([1.0, 2.0, 3.0]), Design(np.array([1.0, 1.0, 5.0])))
     assert weighted.value == 3.0
+
+
+def test_of_very_many_features_those_that_matter_are_searched():
+    rng = np.random.default_rng(0)
+    f, n = 200, 8
+    w = np.zeros(f)
+    w[[3, 70, 150]] = 1.0, -2.0, 0.5
+    x = rng.normal(size=(n, f))
+    space = Feasible(low=np.full(f, -4.0), high=np.full(f, 4.0), scale=np.ones(f), whole=np.zeros(f, bool))
+
+    def judge(points):
+        return points @ w >= 6, points @ w
+
+    x = x[~judge(x)[0]]
+    found = find_recourse(judge, x, space, x)
+    assert {3, 70, 150} <= set(found.parts.tolist())
+    assert len(found.parts) == 40
+    assert found.found.all()
+    least = np.array([program(row, w, -6.0, space) for row in x])
+    assert (found.cost / least).max() < 1.01

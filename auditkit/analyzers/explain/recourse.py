@@ -46,7 +46,7 @@ class _Asked:
 def run(subject: Subject, context: Context, params: RecourseParams) -> Iterator[Produced]:
     """Search, ask the model again about what was found, check that it is feasible, and report."""
     from auditkit.methods.explain.recourse import find_recourse
-    from auditkit.methods.explain.recourse_moves import Search
+    from auditkit.methods.explain.recourse_moves import Search, part_columns
     from auditkit.subjects.grid import require_movable, table_grid
 
     context.check_deadline()
@@ -67,6 +67,12 @@ def run(subject: Subject, context: Context, params: RecourseParams) -> Iterator[
     if kept.any():
         kept[kept] = asked.decide(found.points[kept]) == target
     yield from _notes(subject, grid, target, (len(refused), len(rows)), found.n_evaluations)
+    every = len(part_columns(grid.space))
+    if len(found.parts) < every:
+        yield Note(
+            f"Of {every} features and categories that may change, the {len(found.parts)} that alone move the score "
+            "of a few rows most for their cost were changed."
+        )
     if (found.found & ~kept).any():
         yield Note(f"{int((found.found & ~kept).sum())} changes did not hold when checked again; they count as none.")
     sought = Sought(

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.feasible import Feasible
-from auditkit.methods.explain.recourse_moves import Moves, Search, single_moves
+from auditkit.methods.explain.recourse_moves import Moves, Search, part_columns, single_moves
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -43,12 +43,14 @@ class Recourses:
         found: ``(n,)``.
         cost: ``(n,)`` scaled changes summed; infinite where nothing was found.
         n_evaluations: Decisions asked of the model.
+        parts: Positions of the features and categories that were moved, among all that may.
     """
 
     points: FloatArray
     found: BoolArray
     cost: FloatArray
     n_evaluations: int
+    parts: IntArray
 
 
 def find_recourse(
@@ -71,22 +73,48 @@ def find_recourse(
     """
     search = search or Search()
     reference = np.concatenate([donors, x])
-    width = max(len(single_moves(space, reference, x[:1], search.steps).part), 1)
+    wanted, spent = np.arange(len(part_columns(space))), 0
+    if len(wanted) > search.max_parts and len(x):
+        wanted, spent = _leading_parts(judge, x[: search.probes], space, reference, search.max_parts)
+    width = max(len(single_moves(space, reference, x[:1], search.steps, wanted).part), 1)
     size = max(1, _CELLS // max(1, search.beam * width * x.shape[1]))
-    parts = []
+    found = [Recourses(points=x[:0], found=np.zeros(0, bool), cost=np.zeros(0), n_evaluations=spent, parts=wanted)]
     for start in range(0, len(x), size):
         rows = x[start : start + size]
-        moves = single_moves(space, reference, rows, search.steps)
-        parts.append(_found(judge, rows, space, donors, moves, search))
-    if not parts:
-        none = np.zeros(0)
-        return Recourses(points=x.copy(), found=none.astype(np.bool_), cost=none, n_evaluations=0)
+        moves = single_moves(space, reference, rows, search.steps, wanted)
+        found.append(_found(judge, rows, space, donors, moves, search))
     return Recourses(
-        points=np.concatenate([part.points for part in parts]),
-        found=np.concatenate([part.found for part in parts]),
-        cost=np.concatenate([part.cost for part in parts]),
-        n_evaluations=sum(part.n_evaluations for part in parts),
+        points=np.concatenate([part.points for part in found]),
+        found=np.concatenate([part.found for part in found]),
+        cost=np.concatenate([part.cost for part in found]),
+        n_evaluations=sum(part.n_evaluations for part in found),
+        parts=wanted,
     )
+
+
+def _leading_parts(
+    judge: Judge, x: FloatArray, space: Feasible, reference: FloatArray, most: int
+) -> tuple[IntArray, int]:
+    """The parts that alone move the score of some rows most for their cost, and the decisions asked for that."""
+    every = len(part_columns(space))
+    _, base = judge(x)
+    size = max(1, _CELLS // max(1, len(x) * 6 * x.shape[1]))
+    worth, spent = np.zeros((len(x), every)), len(x)
+    for start in range(0, every, size):
+        own = np.arange(start, min(start + size, every))
+        moves = single_moves(space, reference, x, 2, own)
+        points = space.project(x, np.where(moves.mask, moves.values, x[:, None, :]), None)
+        cost = space.cost(x[:, None, :], points)
+        usable = np.isfinite(cost) & (cost > _TINY)
+        accepted, score = np.zeros(cost.shape, dtype=np.bool_), np.full(cost.shape, -np.inf)
+        if usable.any():
+            accepted[usable], score[usable] = judge(points[usable])
+        spent += int(usable.sum())
+        won = np.where(usable, np.maximum(score - base[:, None], 0.0) + accepted, 0.0) / np.maximum(cost, _TINY)
+        for code, part in enumerate(own):
+            worth[:, part] = won[:, moves.part == code].max(axis=1, initial=0.0)
+    rank = (worth / np.maximum(worth.max(axis=1, keepdims=True), _TINY)).sum(axis=0)
+    return np.sort(np.argsort(-rank, kind="stable")[:most]), spent
 
 
 @dataclass(slots=True)
@@ -136,7 +164,9 @@ def _found(judge: Judge, x: FloatArray, space: Feasible, donors: FloatArray, mov
     if len(missing) and len(donors):
         _from_donors(state, missing, donors, moves, search)
     best, cost = state.pool[:, 0], state.cost[:, 0]
-    return Recourses(points=best, found=np.isfinite(cost), cost=cost, n_evaluations=state.spent)
+    return Recourses(
+        points=best, found=np.isfinite(cost), cost=cost, n_evaluations=state.spent, parts=np.zeros(0, dtype=np.int64)
+    )
 
 
 def _widened(state: _State, beam: FloatArray, base: FloatArray, moves: Moves, search: Search) -> FloatArray:

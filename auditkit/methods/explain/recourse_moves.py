@@ -24,6 +24,8 @@ class Search:
         max_changes: Most features (or categories) that the beam changes together.
         pool: Accepted changes of each row that are pulled back; the cheapest after that is the answer.
         starts: Accepted rows tried as a whole where the beam found nothing.
+        max_parts: Of more features and categories, those that alone move the score most for their cost.
+        probes: Rows on which that is tried.
     """
 
     steps: int = 5
@@ -31,6 +33,8 @@ class Search:
     max_changes: int = 3
     pool: int = 6
     starts: int = 16
+    max_parts: int = 40
+    probes: int = 10
 
 
 def changed_parts(space: Feasible, x: FloatArray, points: FloatArray) -> BoolArray:
@@ -65,7 +69,9 @@ class Moves:
     chosen: tuple[bool, ...]
 
 
-def single_moves(space: Feasible, reference: FloatArray, x: FloatArray, steps: int) -> Moves:
+def single_moves(
+    space: Feasible, reference: FloatArray, x: FloatArray, steps: int, wanted: IntArray | None = None
+) -> Moves:
     """Numbers by steps in rank, small ones near the row, and to both bounds; categories to every option.
 
     Args:
@@ -73,14 +79,17 @@ def single_moves(space: Feasible, reference: FloatArray, x: FloatArray, steps: i
         reference: ``(r, f)`` rows whose values give the ranks.
         x: ``(n, f)`` the rows.
         steps: Steps to each side, from 2 % to half of the reference rows.
+        wanted: Positions among all parts of those to move; all by default.
     """
     n, f = x.shape
-    columns = part_columns(space)
-    numbers = len(columns) - len(space.choices)
+    every = part_columns(space)
+    numbers = len(every) - len(space.choices)
+    kept = list(range(len(every))) if wanted is None else wanted.tolist()
+    columns = tuple(every[place] for place in kept)
     parts: list[tuple[int, FloatArray]] = []
     for part, place in enumerate(columns):
-        if part >= numbers:
-            options = space.choices[part - numbers].options
+        if kept[part] >= numbers:
+            options = space.choices[kept[part] - numbers].options
             parts.append((part, np.broadcast_to(options, (n, *options.shape))))
         else:
             parts.append(
@@ -96,7 +105,7 @@ def single_moves(space: Feasible, reference: FloatArray, x: FloatArray, steps: i
         mask[own[:, None], columns[part]] = True
         owner[own] = part
         start += targets.shape[1]
-    chosen = tuple(part >= numbers for part in range(len(columns)))
+    chosen = tuple(place >= numbers for place in kept)
     return Moves(values=values, mask=mask, part=owner, columns=columns, chosen=chosen)
 
 
