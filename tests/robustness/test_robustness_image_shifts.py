@@ -63,6 +63,9 @@ def test_a_model_of_the_mean_bears_contrast_and_noise_and_falls_to_brightness():
     mean = find(outcome, "robustness.mean_corruption_accuracy")
     assert mean.value == pytest.approx((2 + np.mean(single)) / 3)
     assert mean.interval.low < mean.value < mean.interval.high
+    curve = next(a for a in outcome.artifacts if a.name == "robustness.corruption_accuracy")
+    assert [line.name for line in curve.series] == ["mean of all", "noise", "weather", "digital"]
+    assert curve.series[2].y == pytest.approx((1.0, *single))
     drop = find(outcome, "robustness.corruption_drop")
     assert drop.value == pytest.approx(1 - mean.value)
     assert drop.interval.low > 0

@@ -57,7 +57,7 @@ def run(subject: Subject, context: Context, params: CorruptionParams) -> Iterato
     from auditkit.analyzers.robustness.pictures import as_batch
     from auditkit.core.errors import UsageError
     from auditkit.core.registry import nearest
-    from auditkit.methods.robustness.corruptions import LARGE_FROM, NAMES, corrupt
+    from auditkit.methods.robustness.corruptions import FAMILIES, LARGE_FROM, NAMES, corrupt
 
     names = params.corruptions or NAMES
     for name in (*names, *(params.baseline_errors or {})):
@@ -76,7 +76,7 @@ def run(subject: Subject, context: Context, params: CorruptionParams) -> Iterato
 
     shifts = [shift(NAMES.index(name), name) for name in names]
     result = decide_under(subject, context, positions, shifts, {})
-    yield from accuracy_measures(result, "corruption", params.min_group_rows)
+    yield from accuracy_measures(result, "corruption", params.min_group_rows, FAMILIES)
     if params.baseline_errors is not None:
         yield from _corruption_error(result, params)
     yield Note(

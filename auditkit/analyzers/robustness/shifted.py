@@ -89,21 +89,19 @@ def decide_under(
     )
 
 
-def accuracy_measures(result: Shifted, word: str, min_group_rows: int) -> Iterator[Measurement | Curve]:
-    """Accuracy at each severity, means over severities, the mean over all by group, its gap, its drop, and a curve.
+def accuracy_measures(
+    result: Shifted, word: str, min_group_rows: int, families: Mapping[str, tuple[str, ...]] | None = None
+) -> Iterator[Measurement | Curve]:
+    """The mean accuracy over all shifts, its drop, by group, its gap, accuracy at each severity, and a curve.
 
     Args:
         result: Who was right.
         word: The part of the names, e.g. ``corruption`` for ``robustness.corruption_accuracy``.
         min_group_rows: Smaller groups are left out.
+        families: Name -> shifts that share a line of the curve; each shift has its own when left out.
     """
     single, mean = f"robustness.{word}_accuracy", f"robustness.mean_{word}_accuracy"
     n = len(result.clean)
-    for name, hit in result.hits.items():
-        for place, severity in enumerate(result.severities[name]):
-            params = {**result.params, word: name, "severity": severity}
-            yield _accuracy(single, proportion(hit[:, place], result.rows), n, params)
-        yield _accuracy(mean, share_estimate(hit.mean(axis=1), result.rows), n, {**result.params, word: name})
     yield _accuracy(mean, share_estimate(result.share, result.rows), n, result.params)
     drop = paired_mean(result.clean.astype(np.float64) - result.share, result.rows)
     yield Measurement(
@@ -117,7 +115,12 @@ def accuracy_measures(result: Shifted, word: str, min_group_rows: int) -> Iterat
         reason=drop.reason,
     )
     yield from _by_group(result, mean, min_group_rows)
-    yield _curve(result, word)
+    for name, hit in result.hits.items():
+        for place, severity in enumerate(result.severities[name]):
+            params = {**result.params, word: name, "severity": severity}
+            yield _accuracy(single, proportion(hit[:, place], result.rows), n, params)
+        yield _accuracy(mean, share_estimate(hit.mean(axis=1), result.rows), n, {**result.params, word: name})
+    yield _curve(result, word, families or {name.replace("_", " "): (name,) for name in result.hits})
 
 
 def _by_group(result: Shifted, name: str, min_group_rows: int) -> Iterator[Measurement]:
@@ -198,11 +201,11 @@ def _accuracy(
     )
 
 
-def _curve(result: Shifted, word: str) -> Curve:
-    """Accuracy against severity, from 0 (clean): all shifts together, and each."""
-    top = max(len(severities) for severities in result.severities.values())
-    lines = [("mean of all", np.stack([_at(result, level) for level in range(1, top + 1)], axis=1))]
-    lines += [(name.replace("_", " "), hit.astype(np.float64)) for name, hit in result.hits.items()]
+def _curve(result: Shifted, word: str, families: Mapping[str, tuple[str, ...]]) -> Curve:
+    """Accuracy against severity, from 0 (clean): all shifts together, and each family of them."""
+    lines = [("mean of all", _mean_over(result, tuple(result.hits)))]
+    kept = {family: tuple(name for name in names if name in result.hits) for family, names in families.items()}
+    lines += [(family, _mean_over(result, names)) for family, names in kept.items() if names]
     clean = proportion(result.clean, result.rows)
     series = []
     for name, values in lines:
@@ -225,6 +228,10 @@ def _curve(result: Shifted, word: str) -> Curve:
     )
 
 
-def _at(result: Shifted, level: int) -> npt.NDArray[np.float64]:
-    """Each row's share of right decisions over the shifts at one severity; the last where a shift has fewer."""
-    return np.asarray(np.mean([hit[:, min(level, hit.shape[1]) - 1] for hit in result.hits.values()], axis=0))
+def _mean_over(result: Shifted, names: tuple[str, ...]) -> npt.NDArray[np.float64]:
+    """``(n, severities)`` each row's share of right decisions over some shifts; the last where a shift has fewer."""
+    top = max(result.hits[name].shape[1] for name in names)
+    levels = [
+        [result.hits[name][:, min(level, result.hits[name].shape[1] - 1)] for name in names] for level in range(top)
+    ]
+    return np.asarray(np.mean(levels, axis=1).T)
