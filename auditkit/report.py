@@ -117,7 +117,8 @@ class Report:
             raise UsageError(
                 "AK322", "there is no policy to judge by", fix="pass a policy, or run the audit with one ([[rule]] ...)"
             )
-        checked = parse_policy(document, text=text, where=where)
+        measured = {m.name for m in self.evidence.measurements()}
+        checked = parse_policy(document, text=text, where=where, measured=measured)
         if isinstance(policy, str | Path) and checked.baseline and self.folder is not None:
             from auditkit.policy.files import with_pairs
 

@@ -112,15 +112,16 @@ def read_policy(path: Path | None, evidence: Evidence) -> Policy:
     from auditkit.policy.files import load_policy
     from auditkit.policy.model import parse_policy
 
+    measured = {m.name for m in evidence.measurements()}
     if path is not None:
-        return load_policy(path)
+        return load_policy(path, measured)
     if not evidence.policy:
         raise PolicyError(
             "AK413",
             "there is no policy to judge by: the evidence has none embedded",
             fix="auditkit gate EVIDENCE --policy audit.toml",
         )
-    return parse_policy(plain(evidence.policy), where="the embedded policy")
+    return parse_policy(plain(evidence.policy), where="the embedded policy", measured=measured)
 
 
 def parse_date(text: str | None) -> datetime.date:

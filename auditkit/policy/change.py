@@ -18,7 +18,7 @@ from auditkit.methods.fairness.gaps import disparities, disparity_limits, mover_
 from auditkit.methods.fairness.metrics import Rates
 from auditkit.methods.fairness.paired import Pairing, correlated_limits
 from auditkit.policy.baseline import Baseline
-from auditkit.policy.families import Family, FloatArray, IntArray, Measured
+from auditkit.policy.families import Family, FloatArray, IntArray, Limits, Measured
 from auditkit.policy.lookup import Settings, Unresolved
 from auditkit.policy.model import Policy
 from auditkit.policy.pairs import Pairs, read_pairs
@@ -27,8 +27,6 @@ from auditkit.policy.resolve import resolve
 _SIGNS = (1.0, -1.0)
 # MOVER's limits of a sum of four rates (on Wilson's limits) err too often where one of them rests on fewer rows.
 _FEW = 100
-
-Limits = tuple[FloatArray, FloatArray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +97,9 @@ class Change(Family):
             high[apart] = far[1] - near[0] if fall else near[1] - far[0]
         return low, high
 
+    def envelope(self, level: float) -> None:
+        """Only the limits themselves will do."""
+
     def rough_bounds(self, level: float, factor: FloatArray | float) -> tuple[FloatArray, FloatArray]:
         """Approximate limits if today's groups had ``factor`` times their rows; the baseline keeps its own, or grows
         with them where both are of the same rows."""
@@ -129,12 +130,13 @@ class Change(Family):
 
     def phrase(self, index: int) -> str:
         """What both audits gave, before the interval of the change."""
-        now, then = (float(self._points(part.value)[index]) for part in (self.estimates, self.base))
+        one = replace(self, left=self.left[index : index + 1], right=self.right[index : index + 1])
+        now, then = (float(one._points(part.value)[0]) for part in (self.estimates, self.base))
         what = "" if self.kind == "value" else f"{self.kind} "
         moved = "changed" if self.kind == "value" and self.direction == "neutral" else "worse"
-        paired = self.pairing is not None and not self._unpaired(self.pairing)[index]
+        paired = self.pairing is not None and not one._unpaired(self.pairing)[0]
         same = f" (paired, n = {self._pairs(index):,})" if paired else ""
-        return f": {what}{now:.4g}, {then:.4g} in the baseline: {moved} by {float(self.values()[index]):.4g}{same}"
+        return f": {what}{now:.4g}, {then:.4g} in the baseline: {moved} by {float(one.values()[0]):.4g}{same}"
 
     def method(self) -> str:
         """How the interval is made."""

@@ -8,7 +8,9 @@ inconclusive.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -44,6 +46,13 @@ class Limit:
         above = self.low is None or low >= self.low - _ROUNDING
         return above and (self.high is None or high <= self.high + _ROUNDING)
 
+    def holds(self, low: FloatArray, high: FloatArray) -> BoolArray:
+        """:meth:`inside` for arrays; limits that are NaN are not."""
+        found = np.ones(np.shape(low), dtype=np.bool_)
+        if self.low is not None:
+            found &= low >= self.low - _ROUNDING
+        return found if self.high is None else found & (high <= self.high + _ROUNDING)
+
     def outside(self, low: float, high: float) -> bool:
         """Whether nothing between ``low`` and ``high`` is allowed."""
         under = self.low is not None and high < self.low - _ROUNDING
@@ -71,6 +80,14 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Decisions:
+    """The comparisons of a rule, the worst first (as many as are shown), and how many of all are in each state."""
+
+    shown: list[Decision]
+    tally: Counter[State]
+
+
+@dataclass(frozen=True)
 class _Looked:
     """One family with everything that its comparisons need, computed once."""
 
@@ -82,20 +99,98 @@ class _Looked:
     side_high: FloatArray
     failing: BoolArray
 
+    def finished(self, wanted: BoolArray, level: float) -> _Looked:
+        """The same with the limits of the ``wanted`` comparisons, which a screening may have left out."""
+        lacking = wanted & np.isnan(self.low)
+        if not lacking.any():
+            return self
+        low, high = self.low.copy(), self.high.copy()
+        low[lacking], high[lacking] = self.family.part(lacking).bounds(level)
+        return replace(self, low=low, high=high)
 
-def decide(families: Sequence[Family], settings: Settings) -> list[Decision]:
-    """Every comparison of a rule with its state, the worst first."""
+
+def decide(families: Sequence[Family], settings: Settings, most: int | None = None) -> Decisions:
+    """Every comparison of a rule, or the ``most`` that are worst, with its state.
+
+    Of very many comparisons the exact limits are worked out only where cheap ones cannot tell the state, and for those
+    that are shown.
+    """
     limit, level = limit_of(settings.rule), settings.confidence
-    bounds = [family.bounds(level) for family in families]
+    screened = [_screened(family, limit, settings, most) for family in families]
+    bounds = [part[:2] for part in screened]
     failing, fail_level = _holm(families, bounds, limit, level)
-    made: list[Decision] = []
-    places: list[tuple[Family, int]] = []
-    for family, ends, part in zip(families, bounds, failing, strict=True):
-        looked = _Looked(family, family.values(), *ends, *family.estimates.limits(level), part)
-        made += [_one(looked, index, limit, settings) for index in range(len(family.left))]
-        places += [(family, index) for index in range(len(family.left))]
-    made = _sized(places, made, (settings.confidence, fail_level), limit, settings.min_n)
-    return sorted(made, key=lambda decision: _order(decision.comparison, limit))
+    looked = [
+        _Looked(family, family.values(), *ends, *family.estimates.limits(level), part)
+        for family, ends, part in zip(families, bounds, failing, strict=True)
+    ]
+    states = [_states(each, part[2:], limit, settings) for each, part in zip(looked, screened, strict=True)]
+    tally: Counter[State] = Counter(itertools.chain.from_iterable(states))
+    places = [(at, index) for at, family in enumerate(families) for index in range(len(family.left))]
+    order = _worst_first(looked, states, limit)
+    chosen = [places[position] for position in order[:most]]
+    for at, each in enumerate(looked):
+        wanted = np.zeros(len(each.family.left), dtype=np.bool_)
+        wanted[[index for place, index in chosen if place == at]] = True
+        looked[at] = each.finished(wanted, level)
+    made = [_one(looked[at], index, limit, settings) for at, index in chosen]
+    pairs = [(families[at], index) for at, index in chosen]
+    return Decisions(_sized(pairs, made, (level, fail_level), limit, settings.min_n), tally)
+
+
+def _screened(
+    family: Family, limit: Limit, settings: Settings, most: int | None
+) -> tuple[FloatArray, FloatArray, BoolArray, BoolArray]:
+    """Exact limits where they are needed, NaN elsewhere, and which comparisons surely pass or surely reach over."""
+    count = len(family.left)
+    nowhere = np.zeros(count, dtype=np.bool_)
+    cheap = most is not None and count > most and settings.decide == "interval" and not family.exact
+    found = family.envelope(settings.confidence) if cheap else None
+    if found is None:
+        return (*family.bounds(settings.confidence), nowhere, nowhere)
+    outer, inner = found
+    usable = np.isfinite(np.stack([*outer, *inner])).all(axis=0)
+    passes = usable & limit.holds(*outer)
+    over = usable & ~limit.holds(*inner) & ~_beyond(limit, *inner)
+    rest = ~(passes | over)
+    low, high = np.full(count, np.nan), np.full(count, np.nan)
+    if rest.any():
+        low[rest], high[rest] = family.part(rest).bounds(settings.confidence)
+    return low, high, passes, over
+
+
+def _states(looked: _Looked, sure: tuple[BoolArray, BoolArray], limit: Limit, settings: Settings) -> list[State]:
+    """The state of every comparison of a family, as :func:`_one` finds it."""
+    family, value = looked.family, looked.value
+    left, right = family.left, family.right
+    absent = np.array([reason is not None for reason in family.undefined], dtype=np.bool_)
+    problem = absent[left] | absent[right] | ~np.isfinite(value)
+    passes, over = sure
+    known = passes | over | (np.isfinite(looked.low) & np.isfinite(looked.high))
+    if settings.decide == "point" or family.exact:
+        fails, good = ~limit.holds(value, value), limit.holds(value, value)
+        known = np.ones_like(known)
+    else:
+        fails = looked.failing
+        good = passes | limit.holds(np.minimum(looked.low, value), np.maximum(looked.high, value))
+    choices = [problem, family.small[left] | family.small[right], ~known, fails, good]
+    found: list[State] = ["error", _SMALL, "error", "fail", "pass", "inconclusive"]
+    first = np.argmax(np.stack([*choices, np.ones_like(problem)]), axis=0)
+    return [found[index] for index in first.tolist()]
+
+
+def _worst_first(looked: Sequence[_Looked], states: Sequence[list[State]], limit: Limit) -> list[int]:
+    """Positions of all comparisons: the worst state first; within a state the value that is worst for the limit."""
+    severity = np.array([_SEVERITY[state] for part in states for state in part])
+    value = np.concatenate([np.nan_to_num(each.value) for each in looked])
+    for each, start in zip(looked, np.cumsum([0, *(len(part) for part in states)]), strict=False):
+        absent = np.array([reason is not None for reason in each.family.undefined], dtype=np.bool_)
+        value[start : start + len(each.value)][absent[each.family.left] | absent[each.family.right]] = 0.0
+    worst = np.full(len(value), np.inf)
+    if limit.low is not None:
+        worst = np.minimum(worst, value - limit.low)
+    if limit.high is not None:
+        worst = np.minimum(worst, limit.high - value)
+    return [int(position) for position in np.lexsort((worst, severity))]
 
 
 def limit_of(rule: Rule) -> Limit:
@@ -130,8 +225,11 @@ def _holm(
 
 def _beyond(limit: Limit, low: FloatArray, high: FloatArray) -> BoolArray:
     """Whether all of each interval lies beyond the limit."""
-    ends = zip(low.tolist(), high.tolist(), strict=True)
-    beyond = np.array([limit.outside(a, b) for a, b in ends], dtype=np.bool_)
+    beyond = np.zeros(np.shape(low), dtype=np.bool_)
+    if limit.low is not None:
+        beyond |= high < limit.low - _ROUNDING
+    if limit.high is not None:
+        beyond |= low > limit.high + _ROUNDING
     return np.asarray(beyond & np.isfinite(low) & np.isfinite(high))
 
 
@@ -198,13 +296,14 @@ def _sized(
     limit: Limit,
     min_n: int,
 ) -> list[Decision]:
-    """Say for the inconclusive comparisons (those that need most, when many) how many rows would settle them."""
+    """Say for the inconclusive comparisons (of many the worst, and those that need most) how many rows settle them."""
     made = list(made)
     unsettled = [
         i for i, d in enumerate(made) if d.comparison.state == "inconclusive" and d.comparison.value is not None
     ]
+    worst = unsettled[:1]
     unsettled.sort(key=lambda i: _margin(made[i].comparison, limit))
-    for position in unsettled[:_MOST_SIZED]:
+    for position in dict.fromkeys([*worst, *unsettled[:_MOST_SIZED]]):
         family, index = places[position]
         comparison = made[position].comparison
         shown = comparison.interval
@@ -250,13 +349,3 @@ def _margin(comparison: Comparison, limit: Limit) -> float:
     """Distance of the value from the nearest limit."""
     value = comparison.value if comparison.value is not None else 0.0
     return min(abs(value - end) for end in (limit.low, limit.high) if end is not None)
-
-
-def _order(comparison: Comparison, limit: Limit) -> tuple[int, float]:
-    """The worst state first; within a state the value that is worst for the limit."""
-    value = comparison.value if comparison.value is not None else 0.0
-    worst = min(
-        (value - limit.low) if limit.low is not None else float("inf"),
-        (limit.high - value) if limit.high is not None else float("inf"),
-    )
-    return _SEVERITY[comparison.state], worst

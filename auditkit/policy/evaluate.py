@@ -9,7 +9,7 @@ from dataclasses import replace
 from auditkit.core.errors import PolicyError
 from auditkit.core.evidence import Evidence
 from auditkit.core.verdict import RuleResult, State, Verdict
-from auditkit.policy.decide import Decision, decide, limit_of
+from auditkit.policy.decide import Decision, Decisions, decide, limit_of
 from auditkit.policy.families import Family
 from auditkit.policy.lookup import Settings, Unresolved
 from auditkit.policy.model import Policy, Rule
@@ -73,8 +73,10 @@ def _judge(rule: Rule, index: int, policy: Policy, evidence: Evidence, as_of: da
     except Unresolved as missing:
         result = _unresolved(blank, rule, missing)
     else:
-        decisions = decide(families, settings)
-        result = _conclude(blank, decisions, remarks, settings)
+        # A waiver looks at every comparison.
+        found = decide(families, settings, None if waivers else MOST_COMPARISONS)
+        decisions = found.shown
+        result = _conclude(blank, found, remarks, settings)
     return apply_waivers(result, decisions, waivers, as_of)
 
 
@@ -106,17 +108,15 @@ def _unresolved(blank: RuleResult, rule: Rule, missing: Unresolved) -> RuleResul
     return replace(blank, message=str(missing))
 
 
-def _conclude(
-    blank: RuleResult, decisions: Sequence[Decision], remarks: Sequence[str], settings: Settings
-) -> RuleResult:
+def _conclude(blank: RuleResult, found: Decisions, remarks: Sequence[str], settings: Settings) -> RuleResult:
     """The rule's state from its comparisons, and its first sentence from the worst one."""
-    comparisons = [decision.comparison for decision in decisions]
-    state = min((comparison.state for comparison in comparisons), key=lambda each: _RANK[each])
+    comparisons = [decision.comparison for decision in found.shown]
+    state = min(found.tally, key=lambda each: _RANK[each])
     worst = comparisons[0]
-    others = sum(1 for comparison in comparisons if comparison.state == state) - 1
+    others, count = found.tally[state] - 1, found.tally.total()
     message = f"{worst.label}: {worst.message}"
-    if len(comparisons) > 1:
-        message += f" ({others} more like it of {len(comparisons)})" if others else f" (1 of {len(comparisons)})"
+    if count > 1:
+        message += f" ({others} more like it of {count})" if others else f" (1 of {count})"
     for remark in remarks:
         message += f"; {remark}"
     if settings.decide == "point":

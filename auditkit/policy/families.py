@@ -10,7 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Measurement
-from auditkit.methods.fairness.gaps import Estimates, disparities, disparity_limits, mover_limits, pair_method, pairs
+from auditkit.methods.fairness.gaps import (
+    Estimates,
+    disparities,
+    disparity_limits,
+    limit_envelope,
+    mover_limits,
+    pair_method,
+    pairs,
+)
 from auditkit.methods.fairness.metrics import Rates
 from auditkit.policy.model import Compare
 from auditkit.stats.intervals import z_value
@@ -19,6 +27,7 @@ ALL_ROWS = "all rows"
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+Limits = tuple[FloatArray, FloatArray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +82,12 @@ class Family:
             return limits[0][self.left], limits[1][self.left]
         return mover_limits(self.estimates.value, limits, self.left, self.right, self.kind)
 
+    def envelope(self, level: float) -> tuple[Limits, Limits] | None:
+        """Limits that hold those of :meth:`bounds`, and limits that they hold; ``None`` where only they will do."""
+        if self.kind == "value" or not isinstance(self.estimates, Rates):
+            return None
+        return limit_envelope(self.estimates, self.left, self.right, self.kind, level)
+
     def part(self, chosen: npt.NDArray[np.bool_]) -> Family:
         """The same with the chosen ``(m,)`` comparisons alone."""
         return replace(self, left=self.left[chosen], right=self.right[chosen])
@@ -95,7 +110,10 @@ class Family:
 
     def phrase(self, index: int) -> str:
         """The disparity in words, after the groups' own values; nothing where the value is all there is."""
-        return "" if self.kind == "value" else f": {self.kind} {float(self.values()[index]):.4g}"
+        if self.kind == "value":
+            return ""
+        ends = self.left[index : index + 1], self.right[index : index + 1]
+        return f": {self.kind} {float(disparities(self.estimates.value, *ends, self.kind)[0]):.4g}"
 
     def method(self) -> str:
         """How the intervals of the comparisons are made."""

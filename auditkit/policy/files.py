@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 _TABLE_PREFIX = re.compile(r"(?m)^(\s*\[\[?\s*)tool\s*\.\s*auditkit\s*\.\s*")
 
 
-def load_policy(path: Path) -> Policy:
-    """The checked policy in the TOML file ``path``.
+def load_policy(path: Path, measured: Collection[str] = ()) -> Policy:
+    """The checked policy in the TOML file ``path``; ``measured`` as in :func:`parse_policy`.
 
     Raises:
         PolicyError: AK410 faults, AK412 unreadable or not TOML, AK413 no policy in it.
     """
     document, text = read_policy_file(path)
-    return parse_policy(document, text=text, where=path.name)
+    return parse_policy(document, text=text, where=path.name, measured=measured)
 
 
 def read_policy_file(path: Path) -> tuple[Mapping[str, Any], str]:

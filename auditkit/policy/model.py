@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -140,17 +140,22 @@ class Policy(_Record):
     where: str = Field(default="policy", exclude=True)
 
 
-def parse_policy(document: Mapping[str, Any], *, text: str | None = None, where: str = "policy") -> Policy:
+def parse_policy(
+    document: Mapping[str, Any], *, text: str | None = None, where: str = "policy", measured: Collection[str] = ()
+) -> Policy:
     """A checked policy from plain data.
 
     Args:
         document: The whole configuration or its policy part; ``[model]``, ``[data]`` ... are passed over.
         text: The TOML text, for line numbers.
         where: Name of the file, for errors.
+        measured: Names in the evidence that is to be judged: a rule may name them whatever is installed.
 
     Raises:
-        PolicyError: AK410, listing every fault with its line and, for unknown keys, the nearest key.
+        PolicyError: AK410, listing every fault with its line and, for unknown keys and metrics, the nearest one.
     """
+    from auditkit.policy.metric_names import unknown_metrics
+
     locate = _locator(text, where)
     faults = [
         locate(f"unknown section or key [{key}]{_hint(key, (*POLICY_SECTIONS, *OTHER_SECTIONS))}", (key,))
@@ -166,6 +171,8 @@ def parse_policy(document: Mapping[str, Any], *, text: str | None = None, where:
     except ValidationError as error:
         faults += [locate(_sentence(item), _path(item)) for item in error.errors()]
     faults += [locate(sentence, path) for sentence, path in _duplicates(part.get("rule", ()))]
+    unknown = unknown_metrics(policy, measured)
+    faults += [locate(f"rule[{index}].metric: {told}", ("rule", index, "metric")) for index, told in unknown]
     if faults:
         raise PolicyError(
             "AK410",
@@ -245,6 +252,9 @@ def _sentence(fault: Any) -> str:
     if fault["type"] == "missing":
         return f"{shown}: this key is required"
     message = str(fault["msg"]).removeprefix("Value error, ")
+    message = message.replace("a valid dictionary", 'a table such as { name = "value" }').replace(
+        "a valid tuple", "a list"
+    )
     given = fault.get("input")
     told = f", got {given!r}"[:80] if isinstance(given, str | int | float | bool) else ""
     return f"{shown}: {message}{told}"

@@ -55,9 +55,15 @@ def evidence_of(
     )
 
 
+def policy_of(text, **keys):
+    """The policy written in TOML."""
+    return parse_policy(tomllib.loads(text), text=text, where="audit.toml", **keys)
+
+
 def judge(evidence, text, as_of=AS_OF):
     """The verdict on ``evidence`` of a policy written in TOML."""
-    return evaluate(evidence, parse_policy(tomllib.loads(text), text=text, where="audit.toml"), as_of=as_of)
+    measured = {m.name for m in evidence.measurements()}
+    return evaluate(evidence, policy_of(text, measured=measured), as_of=as_of)
 
 
 def rule(**keys):
@@ -86,6 +92,7 @@ class Kit:
     selected = staticmethod(selected)
     evidence = staticmethod(evidence_of)
     judge = staticmethod(judge)
+    policy = staticmethod(policy_of)
     rule = staticmethod(rule)
     replace = staticmethod(replace)
 

@@ -33,7 +33,8 @@ def judged(kit, now, base, text=None, **keys):
 
     rule = {"compare": "difference", "min": None, "baseline": "b", "max_increase": 0.05, **keys}
     document = {**tomllib.loads(text or kit.rule(**rule)), "baseline": {"b": base}}
-    return evaluate(now, parse_policy(document), as_of=kit.AS_OF).results[0]
+    measured = {m.name for m in now.measurements()}
+    return evaluate(now, parse_policy(document, measured=measured), as_of=kit.AS_OF).results[0]
 
 
 def test_a_gap_that_grew_fails_and_its_clean_twin_passes(kit):

@@ -21,8 +21,10 @@ from auditkit.core.evidence import Interval
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Kind = Literal["difference", "ratio"]
-# MOVER's limits lie within a fifth of their distance to the value from the exact ones.
-_SLACK = 0.2
+# How far MOVER's limits may lie from the exact ones, as a share of their distance to the value: never seen beyond 0.10
+# where both rates have 20 hits and misses or more, 0.45 where both have 10 rows, 1.8 elsewhere.
+_SLACK, _SLACK_FEW_HITS, _SLACK_FEW_ROWS = 0.12, 0.5, 2.0
+_HITS, _ROWS = 20.0, 10.0
 REFERENCES = ("pairwise", "best", "largest", "overall")
 
 
@@ -177,7 +179,8 @@ def extreme_limits(
     for far, at in ((True, level), (False, strict)):
         one, two = left, right
         if hasattr(estimates, "directed_limits") and len(left) > 1:
-            chosen = _contenders(value, estimates.limits(at), left, right, kind, far)
+            slack = _slack(estimates, left, right)
+            chosen = _contenders(value, estimates.limits(at), left, right, kind, far, slack)
             one, two = left[chosen], right[chosen]
         low, high = disparity_limits(estimates, one, two, kind, at)
         if kind == "difference":
@@ -194,8 +197,9 @@ def _contenders(
     right: IntArray,
     kind: Kind,
     far: bool,
+    part: FloatArray,
 ) -> IntArray:
-    """Pairs whose limit is the most extreme one, or may be when each is off by a fifth of its distance."""
+    """Pairs whose limit is the most extreme one, or may be when each is off by the share ``part`` of its distance."""
     small, large = _ordered(value, left, right, kind)
     low, high = _mover(value, limits, small, large, kind)
     if not (np.isfinite(low) & ~np.isnan(high)).all():
@@ -203,13 +207,44 @@ def _contenders(
     if kind == "difference":
         gap = value[small] - value[large]
         end = np.maximum(high, -low) if far else np.maximum(low, -high)
-        slack = _SLACK * np.maximum(high - gap, gap - low)
+        slack = part * np.maximum(high - gap, gap - low)
         return np.flatnonzero(end + slack >= max(float((end - slack).max()), -1.0 if far else 0.0))
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         ratio = value[small] / value[large]
         end = np.minimum(low, 1.0 / high) if far else np.minimum(high, 2.0)
-    slack = _SLACK * np.abs(end - ratio)
+    slack = part * np.abs(end - ratio)
     return np.flatnonzero(end - slack <= min(float(np.min(end + slack)), 1.0))
+
+
+def _slack(estimates: Estimates, left: IntArray, right: IntArray) -> FloatArray:
+    """``(m,)`` how far MOVER's limits of each pair may be off; all that is sure for estimates that are not rates."""
+    parts, effective = getattr(estimates, "parts", None), getattr(estimates, "effective", None)
+    if parts is None or effective is None or parts.shape[1] > 1:
+        return np.full(len(left), _SLACK_FEW_ROWS)
+    rows = effective[:, 0]
+    few = np.minimum(parts[:, 0], 1.0 - parts[:, 0]) * rows
+    each = np.where(few >= _HITS, _SLACK, np.where(rows >= _ROWS, _SLACK_FEW_HITS, _SLACK_FEW_ROWS))
+    return np.asarray(np.maximum(each[left], each[right]))
+
+
+def limit_envelope(
+    estimates: Estimates, left: IntArray, right: IntArray, kind: Kind, level: float
+) -> tuple[tuple[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]:
+    """An interval that holds the exact one of each pair's disparity, and one that it holds: far cheaper than itself.
+
+    Both are MOVER's, stretched and shrunk by as much as it was ever seen to be off.
+    """
+    value = estimates.value
+    small, large = _ordered(value, left, right, kind)
+    low, high = _mover(value, estimates.limits(level), small, large, kind)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        point = value[small] - value[large] if kind == "difference" else value[small] / value[large]
+    part = _slack(estimates, left, right)
+    down, up = point - low, high - point
+    outer, inner = (
+        _folded(point - down * share, point + up * share, kind) for share in (1.0 + part, np.maximum(1.0 - part, 0.0))
+    )
+    return outer, inner
 
 
 def signed_limits(
