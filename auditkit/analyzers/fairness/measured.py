@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
-from auditkit.core.evidence import Measurement
+from auditkit.core.evidence import Direction, Interval, Measurement
 from auditkit.stats.estimate import Estimate
 
 
@@ -26,3 +26,41 @@ def measured(name: str, estimate: Estimate, level: float, *, clip: bool = False,
         interval = replace(interval, low=low, high=interval.high if high is None else min(interval.high, high))
     reason = None if interval else estimate.reason or "these rows give no interval"
     return Measurement(name=name, value=estimate.value, interval=interval, reason=reason, **{"n": estimate.n, **fields})
+
+
+class OverGroups(Protocol):
+    """What a gap or a distance between groups is, whatever made it."""
+
+    @property
+    def value(self) -> float | None:
+        """The value, or ``None`` with a reason."""
+        ...
+
+    @property
+    def interval(self) -> Interval | None:
+        """Its interval, if there is one."""
+        ...
+
+    @property
+    def reason(self) -> str | None:
+        """Why the value or the interval is missing."""
+        ...
+
+
+def over_groups(
+    name: str, found: OverGroups, column: str, n: int, *, top: float | None = 1.0, **fields: Any
+) -> Measurement:
+    """A gap or distance between the groups of ``column`` as its measurement, from 0 to ``top``.
+
+    Args:
+        name: Name of the measurement; the lower is better unless it ends in ``.ratio``.
+        found: Value, interval and reason.
+        column: The column whose groups are compared.
+        n: Rows behind it.
+        top: Largest value possible.
+        fields: Further fields of the measurement, in the place of these.
+    """
+    direction: Direction = "higher" if name.endswith(".ratio") else "lower"
+    own: dict[str, Any] = {"value": found.value, "interval": found.interval, "reason": found.reason}
+    own |= {"n": n, "over": (column,), "bounds": (0.0, top), "direction": direction}
+    return Measurement(name=name, **{**own, **fields})

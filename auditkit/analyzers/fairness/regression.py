@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from auditkit.analyzers.fairness.measured import measured
+from auditkit.analyzers.fairness.measured import measured, over_groups
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.evidence import Direction, Measurement
 from auditkit.core.subject import FloatArray, IntArray, Subject
 from auditkit.stats.linearised import Design
 
 if TYPE_CHECKING:
-    from auditkit.methods.fairness.gaps import Gap
     from auditkit.methods.fairness.regression import Rows
 
 # Name -> direction, bounds, unit, sentence; then which disparities are published.
@@ -109,7 +108,8 @@ def _quantities(
             top = 1.0 if kind == "ratio" else 2.0 if name == "correlation" else None
             gap = simultaneous_gap(cells, "ratio" if kind == "ratio" else "difference", level, bounds=(0.0, top))
             unit = "target" if name == "root_mean_squared_error" and kind == "difference" else ""
-            yield _gap(f"fairness.{name}.{kind}", gap, column, n, top, unit, lacking)
+            told = f"undefined in a group: {lacking}" if gap.value is None and lacking else gap.reason
+            yield over_groups(f"fairness.{name}.{kind}", gap, column, n, top=top, unit=unit, reason=told)
         if name in ("root_mean_squared_error", "mean_absolute_error"):
             loss = {"root_mean_squared_error": "root_squared", "mean_absolute_error": "absolute"}[name]
             worst, _ = r.bounded_group_loss(found, level)
@@ -143,9 +143,9 @@ def _levels(column: str, names: tuple[str, ...], codes: IntArray, rows: Rows, le
         gap = simultaneous_gap(CellRates(tuple(means)), "ratio", level)
     else:
         gap = Gap(None, None, None, "some predictions are negative, so a ratio of means says nothing")
-    yield _gap("fairness.mean_prediction.ratio", gap, column, n, 1.0)
+    yield over_groups("fairness.mean_prediction.ratio", gap, column, n)
     effect = standardised_difference(rows.predicted, codes, len(names), rows.design, level)
-    yield _gap("fairness.standardised_difference", effect, column, n, None)
+    yield over_groups("fairness.standardised_difference", effect, column, n, top=None)
     share, reason = None, "weighted rows are not ranked"
     if rows.design.weights is None:
         share = no_disparate_impact_share(rows.predicted, codes, len(names)).share if len(names) > 1 else None
@@ -174,37 +174,17 @@ def _distances(  # a column's predictions in two scales: as they are, and as ran
     # Ranks from 0 to 1: the area between two cumulated distributions is then over the top shares of all rows.
     ranks: FloatArray = (midranks(rows.predicted[picked]) - 0.5) / len(picked)
     levels, nothing = d.score_levels(ranks), np.zeros(len(picked), dtype=bool)
-    kinds: tuple[d.Kind, ...] = ("ks", "wasserstein")
-    masses = d.group_masses(levels, nothing, codes, len(names), design)
-    errors = []
-    for code in range(len(names)):
-        context.check_deadline()
-        own = np.flatnonzero(codes == code)
-        curve, part = d.Levels(levels.code[own], levels.at), design.take(own)
-        errors.append(d.curve_errors(kinds, curve, nothing[own], rng, design=part, resamples=params.resamples))
-    for kind in kinds:
-        found = d.worst_distance(kind, masses, [error[kind] for error in errors], levels.at, params.level)
-        yield Measurement(
-            name=f"fairness.{'prediction_ks' if kind == 'ks' else 'statistical_parity_auc'}",
-            value=found.value,
-            n=len(codes),
-            interval=found.interval,
-            over=(column,),
-            direction="lower",
-            bounds=(0.0, 1.0),
-            reason=found.reason,
-        )
-
-
-def _gap(
-    name: str, gap: Gap, column: str, n: int, top: float | None, unit: str = "", lacking: str | None = None
-) -> Measurement:
-    reason = gap.reason
-    if gap.value is None and lacking:
-        reason = f"undefined in a group: {lacking}"
-    fields: dict[str, Any] = {"unit": unit, "over": (column,), "n": n, "bounds": (0.0, top)}
-    direction: Direction = "higher" if name.endswith(".ratio") else "lower"
-    return Measurement(name=name, value=gap.value, interval=gap.interval, direction=direction, reason=reason, **fields)
+    scores = d.GroupedScores(levels, nothing, codes, len(names), design)
+    found = d.worst_distances(
+        ("ks", "wasserstein"),
+        scores,
+        rng,
+        resamples=params.resamples,
+        level=params.level,
+        before_group=context.check_deadline,
+    )
+    yield over_groups("fairness.prediction_ks", found["ks"], column, len(codes))
+    yield over_groups("fairness.statistical_parity_auc", found["wasserstein"], column, len(codes))
 
 
 ANALYZER = Analyzer(

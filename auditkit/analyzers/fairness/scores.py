@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from auditkit.analyzers.fairness.measured import measured
+from auditkit.analyzers.fairness.measured import measured, over_groups
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.evidence import Density, Direction, Measurement
 from auditkit.core.subject import FloatArray, IntArray, Subject
 from auditkit.stats.linearised import Design
 
 if TYPE_CHECKING:
-    from auditkit.methods.fairness.distances import Distance, Levels
+    from auditkit.methods.fairness.distances import Levels
     from auditkit.stats.estimate import Estimate
 
 # Name -> direction, bounds, one sentence.
@@ -184,17 +184,9 @@ def _column(
         span = _SPANS.get(quantity, 1.0)
         gap = largest_gap(each, params.level, span)
         # A group without a value is never passed over: the largest gap might be its own.
-        known = absent is None
-        yield Measurement(
-            name=f"fairness.{quantity}.difference",
-            value=gap.value if known else None,
-            n=gap.n,
-            interval=gap.interval if known else None,
-            over=(column,),
-            direction="lower",
-            bounds=(0.0, span),
-            reason=gap.reason if known else f"undefined in a group of {column}: {absent}",
-        )
+        told = f"undefined in a group of {column}: {absent}"
+        missing = {} if absent is None else {"value": None, "interval": None, "reason": told}
+        yield over_groups(f"fairness.{quantity}.difference", gap, column, gap.n, top=span, **missing)
     if rows.probability is not None:
         yield _generalized(column, groups, params.level, len(codes))
     yield from _distances(column, names, codes, rows, context, params)
@@ -215,17 +207,7 @@ def _generalized(column: str, groups: Mapping[str, Mapping[str, Estimate]], leve
     def gaps(at: float) -> list[Gap]:
         return [simultaneous_gap(side, "difference", at) for side in sides]
 
-    gap = largest_gap(gaps(level), gaps, level)
-    return Measurement(
-        name=_GENERALIZED,
-        value=gap.value,
-        n=n,
-        interval=gap.interval,
-        over=(column,),
-        direction="lower",
-        bounds=(0.0, 1.0),
-        reason=gap.reason,
-    )
+    return over_groups(_GENERALIZED, largest_gap(gaps(level), gaps, level), column, n)
 
 
 def _distances(
@@ -243,35 +225,17 @@ def _distances(
     if part.probability is not None:
         sets.append((d.score_levels(part.probability), ("wasserstein",)))
     for levels, kinds in sets:
-        masses = d.group_masses(levels, part.positive, codes, len(names), part.design)
-        errors = []
-        for code in range(len(names)):
-            context.check_deadline()
-            own = np.flatnonzero(codes == code)
-            curve, design = d.Levels(levels.code[own], levels.at), part.design.take(own)
-            errors.append(
-                d.curve_errors(kinds, curve, part.positive[own], rng, design=design, resamples=params.resamples)
-            )
-        for kind in kinds:
-            found = d.worst_distance(kind, masses, [error[kind] for error in errors], levels.at, params.level)
-            yield _distance(kind, found, column, len(codes))
+        scores = d.GroupedScores(levels, part.positive, codes, len(names), part.design)
+        found = d.worst_distances(
+            kinds, scores, rng, resamples=params.resamples, level=params.level, before_group=context.check_deadline
+        )
+        for kind, distance in found.items():
+            name = f"fairness.{kind if kind == 'abroca' else f'score_{kind}'}"
+            yield over_groups(name, distance, column, len(codes))
         if "abroca" in kinds and params.permutations and len(names) > 1:
             context.check_deadline()
-            lacking = not all(d.defined("abroca", mass) for mass in masses)
+            lacking = not all(d.defined("abroca", mass) for mass in scores.masses())
             yield _permuted(column, levels, part, codes, None if lacking else context.rng, params)
-
-
-def _distance(kind: str, found: Distance, column: str, n: int) -> Measurement:
-    return Measurement(
-        name=f"fairness.{kind if kind == 'abroca' else f'score_{kind}'}",
-        value=found.value,
-        n=n,
-        interval=found.interval,
-        over=(column,),
-        direction="lower",
-        bounds=(0.0, 1.0),
-        reason=found.reason,
-    )
 
 
 def _permuted(

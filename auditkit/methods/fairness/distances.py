@@ -7,7 +7,7 @@ bootstrapped, group by group. A percentile bootstrap of the distance itself woul
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -282,3 +282,56 @@ def _area(width: FloatArray, left: FloatArray, right: FloatArray) -> float:
 def _cumulated(mass: FloatArray) -> FloatArray:
     total = np.cumsum(mass.sum(axis=0))
     return np.asarray(total / total[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedScores:
+    """Scores of the rows of several groups on common levels.
+
+    Attributes:
+        levels: The level of each row.
+        positive: ``(n,)`` whether the label is positive; all false where labels play no part.
+        codes: ``(n,)`` the group of each row.
+        groups: Number of groups.
+        design: Weights and clusters of the rows.
+    """
+
+    levels: Levels
+    positive: BoolArray
+    codes: IntArray
+    groups: int
+    design: Design
+
+    def masses(self) -> FloatArray:
+        """Masses ``(G, 2, l)`` of the groups' rows by label and level."""
+        return group_masses(self.levels, self.positive, self.codes, self.groups, self.design)
+
+
+def worst_distances(
+    kinds: tuple[Kind, ...],
+    scores: GroupedScores,
+    rng: np.random.Generator,
+    *,
+    resamples: int,
+    level: float,
+    before_group: Callable[[], None] = lambda: None,
+) -> dict[Kind, Distance]:
+    """The largest distance of each kind between two groups, with its interval, from one bootstrap of each group.
+
+    Args:
+        kinds: Which distances.
+        scores: The rows.
+        rng: Source of the resamples.
+        resamples: Bootstrap resamples of each group's curves.
+        level: Two-sided confidence level.
+        before_group: Called before each group is resampled, e.g. to stop at a deadline.
+    """
+    masses, errors = scores.masses(), []
+    for code in range(scores.groups):
+        before_group()
+        own = np.flatnonzero(scores.codes == code)
+        curve, design = Levels(scores.levels.code[own], scores.levels.at), scores.design.take(own)
+        errors.append(curve_errors(kinds, curve, scores.positive[own], rng, design=design, resamples=resamples))
+    return {
+        kind: worst_distance(kind, masses, [error[kind] for error in errors], scores.levels.at, level) for kind in kinds
+    }
