@@ -309,7 +309,7 @@ def test_inconclusive_may_warn_by_policy_and_is_still_not_called_a_pass(kit):
 def test_the_worst_state_decides(kit):
     rows = kit.selected(A=(2000, 4000), B=(1000, 4000))
     fail, unclear = kit.rule(), kit.rule(id="s", min=0.5)
-    broken = kit.rule(id="t", metric="fairness.nothing")
+    broken = kit.rule(id="t", metric="fairness.theil_index")
     assert kit.judge(kit.evidence(*rows), fail + unclear).exit_code == 1
     assert kit.judge(kit.evidence(*rows), unclear).exit_code == 4
     assert kit.judge(kit.evidence(*rows), fail + unclear + broken).exit_code == 3

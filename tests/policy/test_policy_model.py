@@ -89,7 +89,7 @@ def test_lines_inside_pyproject(tmp_path):
     path.write_text('[project]\nname = "x"\n\n[[tool.auditkit.rule]]\nid = "a"\nmetric = "x"\nmin = "low"\n')
     with pytest.raises(PolicyError, match=r"pyproject.toml:7: rule\[0\].min"):
         load_policy(path)
-    path.write_text('[project]\nname = "x"\n\n[[tool.auditkit.rule]]\nid = "a"\nmetric = "x"\nmin = 0.1\n')
+    path.write_text('[project]\nname = "x"\n\n[[tool.auditkit.rule]]\nid = "a"\nmetric = "selection_rate"\nmin = 0.1\n')
     assert load_policy(path).rule_lines == (4,)
 
 
