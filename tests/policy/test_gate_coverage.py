@@ -50,7 +50,7 @@ def states(rng, truth, n, kind, limit, draws=DRAWS):
             undefined=rates.undefined, unbounded=(None,) * len(names), totals=rates.rows,
             small=np.zeros(len(names), dtype=bool), left=left, right=right, tests=tests,
         )  # fmt: skip
-        found[decide([family], settings)[0].comparison.state] += 1
+        found[decide([family], settings).shown[0].comparison.state] += 1
     return found
 
 
