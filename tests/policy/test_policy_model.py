@@ -51,7 +51,7 @@ expires = 2026-12-01
 
 def test_a_date_survives_as_text_because_evidence_holds_plain_data():
     waiver = {"rule": "a", "owner": "o", "reason": "r", "ticket": "t", "expires": "2026-12-01"}
-    document = {"rule": [{"id": "a", "metric": "x.y", "min": 0}], "waiver": [waiver]}
+    document = {"rule": [{"id": "a", "metric": "selection_rate", "min": 0}], "waiver": [waiver]}
     assert parse_policy(document).waiver[0].expires == datetime.date(2026, 12, 1)
 
 
@@ -124,7 +124,7 @@ RULE = '[[rule]]\nid = "a"\nmetric = "selection_rate"\n'
             "at least 1 character",
         ),
         ("version = 2\n", "this release reads version = 1"),
-        ("rule = 3\n", "rule: Input should be a valid"),
+        ("rule = 3\n", "rule: Input should be a list"),
         ('[groups]\nmissing = "drop"\n', "'group' or 'exclude'"),
     ],
 )
