@@ -148,6 +148,7 @@ def test_odd_columns_intersections_and_the_column_itself():
     outcome = run_step(subject, STEP)
     assert outcome.status == "measured", outcome.reason
     assert _get(outcome, "constant_columns").value == 1.0
+    assert _get(outcome, "constant_columns").n_of == "columns"  # a count of columns is no small cell of people
     assert _get(outcome, "high_cardinality_columns").value >= 1.0
     flat = _get(outcome, "proxy_auc", over=("sex",), feature="flat")
     assert (flat.value, flat.interval.low) == (0.5, 0.5)
