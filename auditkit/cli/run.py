@@ -168,8 +168,7 @@ def conclude(
         from auditkit.cli.verdict_table import print_verdict
 
         verdict = report.gate(as_of=evidence.as_of)
-        if not is_quiet():
-            print_verdict(verdict, people_console())
+        print_verdict(verdict, people_console())
         write_outputs(evidence, verdict, wanted or [], policy)
         code = verdict.exit_code
     if any(target == "-" for _, target in wanted or []):

@@ -183,7 +183,7 @@ def test_settings_that_cannot_be(settings):
 def test_what_is_missing_is_told():
     x, y, _ = table(100, 0)
     bare = make_subject(torch.nn.Linear(4, 2), x, y, train=(x, y))
-    assert "needs torch_recipe" in run(bare).reason
+    assert "needs private_recipe" in run(bare).reason
     untrained = make_subject(torch.nn.Linear(4, 2), x, y, recipe=recipe())
     assert "needs train" in run(untrained).reason
     sklearn_linear = pytest.importorskip("sklearn.linear_model")
