@@ -186,10 +186,8 @@ def test_what_is_missing_is_told():
     assert "needs private_recipe" in run(bare).reason
     untrained = make_subject(torch.nn.Linear(4, 2), x, y, recipe=recipe())
     assert "needs train" in run(untrained).reason
-    sklearn_linear = pytest.importorskip("sklearn.linear_model")
-    other = make_subject(
-        torch.nn.Linear(4, 2), x, y, train=(x, y), recipe=SklearnRecipe(estimator=sklearn_linear.LogisticRegression())
-    )
+    tree = pytest.importorskip("sklearn.tree").DecisionTreeClassifier()  # nothing that a private recipe could follow
+    other = make_subject(torch.nn.Linear(4, 2), x, y, train=(x, y), recipe=SklearnRecipe(estimator=tree))
     assert run(other).status == "not_applicable"
 
 
