@@ -22,9 +22,10 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from fractions import Fraction
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +322,33 @@ def compare(made: list[dict[str, Any]], library: str, answers: list[dict[str, An
     return agree, classes, unexplained
 
 
+def parts(answers: list[Any], size: int = 300) -> list[list[Any]]:
+    return [answers[start : start + size] for start in range(0, len(answers), size)]
+
+
+def compared(count: int, library: str, answers: list[dict[str, Any]]):
+    """:func:`compare` in a process of its own, which draws the cases again."""
+    return compare(known_cases(count), library, answers)
+
+
+@lru_cache(maxsize=1)
+def known_cases(count: int) -> list[dict[str, Any]]:
+    return generate(count)
+
+
+def joined(found: Iterable[Any]) -> tuple[dict[str, list[float]], Counter[tuple[str, str]], list[str]]:
+    """The comparisons of all parts as one."""
+    agree: dict[str, list[float]] = {}
+    classes: Counter[tuple[str, str]] = Counter()
+    unexplained: list[str] = []
+    for same, known, differ in found:
+        for name, values in same.items():
+            agree.setdefault(name, []).extend(values)
+        classes += known
+        unexplained += differ
+    return agree, classes, unexplained
+
+
 def report(count: int, results: dict[str, Any], versions: str) -> str:
     lines = [
         "# Agreement with fairlearn, AIF360 and aequitas",
@@ -388,7 +416,11 @@ def main() -> int:
         answers = {library: ask(given.peers, library, folder) for library in LIBRARIES}
     show = f"from importlib.metadata import version as v; print(*(n + ' ' + v(n) for n in {LIBRARIES!r}), sep=', ')"
     versions = subprocess.run([given.peers, "-c", show], capture_output=True, text=True, check=True).stdout.strip()
-    results = {name: (len(found), *compare(made, name, found)) for name, found in answers.items()}
+    with ProcessPoolExecutor() as pool:
+        results = {
+            name: (len(found), *joined(pool.map(partial(compared, given.cases, name), parts(found))))
+            for name, found in answers.items()
+        }
     text = report(given.cases, results, versions)
     print(text)
     if given.write:

@@ -17,7 +17,7 @@ from auditkit.render.charts.tables import CELLS
 from auditkit.render.html.families import with_numbers
 from auditkit.render.html.view import CardView, FamilyView
 
-SIZE = 499_000
+SIZE = 699_000
 SLACK = 1_500
 NODES = 1_990
 OPEN = 6
