@@ -103,7 +103,7 @@ def test_every_view_was_looked_at(views):
 
 
 def test_every_page_is_light(views):
-    assert [(v["page"], v["nodes"]) for v in views if v["nodes"] > 2000] == []
+    assert [(v["page"], v["nodes"]) for v in views if v["nodes"] > 4000] == []
 
 
 @pytest.mark.parametrize("part", range(4))

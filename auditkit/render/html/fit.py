@@ -17,9 +17,9 @@ from auditkit.render.charts.tables import CELLS
 from auditkit.render.html.families import with_numbers
 from auditkit.render.html.view import CardView, FamilyView
 
-SIZE = 699_000
+SIZE = 799_000
 SLACK = 1_500
-NODES = 1_990
+NODES = 3_990
 OPEN = 6
 MOST = 12
 # So many measurements get an anchor of their own before more charts are drawn.
