@@ -15,7 +15,8 @@ WORDS: dict[str, str] = {
     "embeddings": "the model has no embedding layer that auditkit knows",
     "trees": "the model is not a tree ensemble that auditkit knows",
     "model": "there is no model here, only saved predictions",
-    "retrain": "there is no recipe to train the model afresh; pass recipe=",
+    "retrain": "there is no recipe to train the model afresh; pass recipe=auditkit.SklearnRecipe(...) or "
+    "auditkit.TorchRecipe(...), or name a factory of one under [training] in audit.toml",
     "torch_recipe": "there is no torch training recipe; pass recipe=auditkit.TorchRecipe(...)",
     "private_recipe": "there is no recipe that private training can follow; pass recipe=auditkit.TorchRecipe(...) or a "
     "scikit-learn logistic regression",

@@ -40,6 +40,7 @@ BUDGETS = {
         "lime_samples": 200,
         "sensitivity_rows": 2,
     },
+    "explain.permuted_labels": {"max_rows": 6, "max_background": 5, "budget": 64, "draws": 2, "lime_samples": 100},
     "explain.recourse": {"max_rows": 40, "steps": 3, "beam": 4, "max_changes": 2},
     "explain.global": {
         "max_rows": 40,

@@ -67,8 +67,8 @@ def test_shapley_values_and_lime_are_faithful_to_a_linear_model(linear):
 
 def test_a_random_explanation_gains_nothing(linear, monkeypatch):
     rng = np.random.default_rng(5)
-    true_lime = partwise._lime
-    monkeypatch.setattr(partwise, "_lime", lambda *args: rng.normal(size=true_lime(*args).shape))
+    true_lime = partwise.PartedTable.lime
+    monkeypatch.setattr(partwise.PartedTable, "lime", lambda *args: rng.normal(size=true_lime(*args).shape))
     outcome = outcome_of(linear)
     for gain in ("deletion_gain", "insertion_gain"):
         (noise,) = found(outcome, gain, method="LIME")

@@ -60,7 +60,7 @@ class Partwise:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Table:
+class PartedTable:
     """A table being explained: the model on encoded rows, and how its columns join into parts."""
 
     explained: Explained
@@ -75,6 +75,43 @@ class _Table:
         """Amounts of columns ``(..., f)`` summed over the columns of each part."""
         return np.stack([values[..., list(player)].sum(axis=-1) for player in self.players], axis=-1)
 
+    def shapley(self, matrix: FloatArray, targets: IntArray) -> tuple[FloatArray, str | None]:
+        """Shapley values ``(n, p)`` of each row's target output, and why they failed their check, if they did."""
+        from auditkit.methods.explain.game import make_game
+        from auditkit.methods.explain.shap_engine import explain_scores
+
+        columns = [(j,) for j in range(matrix.shape[1])]
+        game = make_game(self.explained.predict, matrix, self.background, columns, inputs=self.codec.decode)
+        attribution = explain_scores(
+            game,
+            model=self.model,
+            space=self.explained.space,
+            column=self.explained.column,
+            budget=max(self.params.budget, least_budget(matrix.shape[1])),
+            seed=self.seed,
+            engine=self.params.engine,
+        )
+        failed = attribution.reason if attribution.status == "failed" else None
+        return self.joined(at_targets(attribution.values, targets)), failed
+
+    def lime(self, matrix: FloatArray, targets: IntArray, samples: int) -> FloatArray | None:
+        """Weights ``(n, p)`` of LIME; ``None`` where a row, or the whole background, holds missing values."""
+        from auditkit.methods.explain.lime_batched import batched_lime
+        from auditkit.methods.explain.lime_table import LimeTable
+
+        if not (np.isfinite(matrix).all() and np.isfinite(self.background).all(axis=1).any()):
+            return None
+        reference = LimeTable(
+            reference=self.background,
+            names=tuple(self.codec.names),
+            categorical=tuple(int(j) for j in np.flatnonzero(_coded(self))),
+        )
+        chosen = [int(target) for target in targets]
+        result = batched_lime(
+            self.explained.predict, matrix, reference, samples=samples, seed=self.seed, targets=chosen
+        )
+        return self.joined(result.weights)
+
 
 def partwise_table(
     subject: Subject, context: Context, params: AttributionParams, limit: int, baseline_rows: int, samples: int
@@ -87,7 +124,7 @@ def partwise_table(
     from auditkit.subjects.codec import make_codec
 
     found = attributed_rows(subject, context, params)
-    players = _players(found)
+    players = joined_columns(found.names, found.groups)
     if len(players) < 2:
         raise NotApplicable("AK465", "a single feature has no order in which features could be removed")
     codec = make_codec(subject.test, *([] if subject.train is None else [subject.train]))
@@ -98,7 +135,7 @@ def partwise_table(
     if not np.isfinite(found.matrix).all():
         notes.append(_MISSING if complete else _NO_LIME)
     silent = dataclasses.replace(context, progress=lambda done, total: None)
-    table = _Table(
+    table = PartedTable(
         explained=explained_outputs(subject, silent, codec, params.space, 1),
         codec=codec,
         background=background,
@@ -107,10 +144,10 @@ def partwise_table(
         params=params,
         seed=context.seed % 2**31,
     )
-    matrix, targets = found.matrix[chosen], _targets(subject, context, found.rows[chosen])
-    amounts = {SHAPLEY: table.joined(_at(found.attribution.values[chosen], targets))}
+    matrix, targets = found.matrix[chosen], decided_targets(subject, context, found.rows[chosen])
+    amounts = {SHAPLEY: table.joined(at_targets(found.attribution.values[chosen], targets))}
     failed: dict[str, str | None] = {SHAPLEY: found.unreliable}
-    lime = _lime(table, matrix, targets, samples)
+    lime = table.lime(matrix, targets, samples)
     if lime is not None:
         amounts[LIME], failed[LIME] = lime, None
     rng = np.random.default_rng([context.seed, 3])
@@ -145,26 +182,27 @@ def _rows(found: AttributedRows, limit: int) -> tuple[IntArray, bool]:
     return np.arange(min(limit, len(found.rows)), dtype=np.int64), False
 
 
-def _players(found: AttributedRows) -> tuple[tuple[int, ...], ...]:
+def joined_columns(names: tuple[str, ...], groups: tuple[str | None, ...]) -> tuple[tuple[int, ...], ...]:
     """Columns that are removed together: those of a one-hot group, or one."""
     together: dict[tuple[str, str], list[int]] = {}
-    for j, (name, group) in enumerate(zip(found.names, found.groups, strict=True)):
+    for j, (name, group) in enumerate(zip(names, groups, strict=True)):
         together.setdefault(("group", group) if group else ("column", name), []).append(j)
     return tuple(tuple(columns) for columns in together.values())
 
 
-def _targets(subject: Subject, context: Context, rows: IntArray) -> IntArray:
+def decided_targets(subject: Subject, context: Context, rows: IntArray) -> IntArray:
+    """``(n,)`` the output explained of each row: of several classes the one decided, else the only one."""
     if subject.task != "multiclass":
         return np.zeros(len(rows), dtype=np.int64)
     return np.asarray(context.decisions()[rows], dtype=np.int64)
 
 
-def _at(values: FloatArray, targets: IntArray) -> FloatArray:
+def at_targets(values: FloatArray, targets: IntArray) -> FloatArray:
     """``(n, f)`` of ``(n, f, k)`` at each row's target."""
     return np.asarray(np.take_along_axis(values, targets[:, None, None], axis=2)[:, :, 0], dtype=np.float64)
 
 
-def _asker(table: _Table, matrix: FloatArray, baseline: FloatArray, targets: IntArray) -> Ask:
+def _asker(table: PartedTable, matrix: FloatArray, baseline: FloatArray, targets: IntArray) -> Ask:
     from auditkit.methods.explain.game import make_game
 
     game = make_game(table.explained.predict, matrix, baseline, table.players)
@@ -179,7 +217,7 @@ def _asker(table: _Table, matrix: FloatArray, baseline: FloatArray, targets: Int
     return ask
 
 
-def _middle(table: _Table) -> FloatArray:
+def _middle(table: PartedTable) -> FloatArray:
     """One row: the mean of numbers, the most frequent code of categories, in the dtypes of the table."""
     middle = np.empty(table.background.shape[1])
     for j, coded in enumerate(_coded(table)):
@@ -194,55 +232,25 @@ def _middle(table: _Table) -> FloatArray:
     return np.asarray(table.codec.encode(table.codec.decode(middle[None, :])), dtype=np.float64)
 
 
-def _coded(table: _Table) -> BoolArray:
+def _coded(table: PartedTable) -> BoolArray:
     from auditkit.analyzers.explain.lime import CODED
 
     kinds = zip(table.codec.categorical, table.codec.kinds, strict=True)
     return np.array([bool(codes) or kind in CODED for codes, kind in kinds], dtype=np.bool_)
 
 
-def _lime(table: _Table, matrix: FloatArray, targets: IntArray, samples: int) -> FloatArray | None:
-    from auditkit.methods.explain.lime_batched import batched_lime
-    from auditkit.methods.explain.lime_table import LimeTable
-
-    if not (np.isfinite(matrix).all() and np.isfinite(table.background).all(axis=1).any()):
-        return None
-    reference = LimeTable(
-        reference=table.background,
-        names=tuple(table.codec.names),
-        categorical=tuple(int(j) for j in np.flatnonzero(_coded(table))),
-    )
-    chosen = [int(target) for target in targets]
-    result = batched_lime(table.explained.predict, matrix, reference, samples=samples, seed=table.seed, targets=chosen)
-    return table.joined(result.weights)
-
-
 def _moved(
-    table: _Table, matrix: FloatArray, targets: IntArray, draws: int, how: tuple[np.random.Generator, float, int]
+    table: PartedTable, matrix: FloatArray, targets: IntArray, draws: int, how: tuple[np.random.Generator, float, int]
 ) -> dict[str, tuple[FloatArray, FloatArray]]:
     """Explanations of copies whose numbers moved by up to ``radius`` standard deviations; codes stay as they are."""
-    from auditkit.methods.explain.game import make_game
-    from auditkit.methods.explain.shap_engine import explain_scores
-
     rng, radius, samples = how
     spread = np.where(_coded(table), 0.0, np.nan_to_num(np.nanstd(table.background, axis=0)))
     noise = rng.uniform(-radius, radius, (len(matrix), draws, matrix.shape[1])) * spread
     copies = np.concatenate([matrix[:, None, :], matrix[:, None, :] + noise], axis=1).reshape(-1, matrix.shape[1])
     copies = np.asarray(table.codec.encode(table.codec.decode(copies)), dtype=np.float64)
     aims = np.repeat(targets, draws + 1)
-    columns = [(j,) for j in range(matrix.shape[1])]
-    game = make_game(table.explained.predict, copies, table.background, columns, inputs=table.codec.decode)
-    attribution = explain_scores(
-        game,
-        model=table.model,
-        space=table.explained.space,
-        column=table.explained.column,
-        budget=max(table.params.budget, least_budget(matrix.shape[1])),
-        seed=table.seed,
-        engine=table.params.engine,
-    )
-    found = {SHAPLEY: table.joined(_at(attribution.values, aims))}
-    lime = _lime(table, copies, aims, samples)
+    found = {SHAPLEY: table.shapley(copies, aims)[0]}
+    lime = table.lime(copies, aims, samples)
     if lime is not None:
         found[LIME] = lime
     shape = (len(matrix), draws + 1, len(table.players))
