@@ -57,6 +57,7 @@ BUDGETS = {
     "robustness.feasible": {"max_rows": 20, "rounds": 4, "width": 4, "draws": 4},
     "robustness.text": {"max_rows": 40},
     "robustness.scanner": {"max_rows": 40, "severities": [1, 5]},
+    "robustness.extraction": {"queries": [60], "seeds": 1, "steps": 60},
     "privacy.dp_training": {"epsilons": [8.0], "seeds": 2},
     "privacy.memorisation": {"candidates": 15, "secrets": 2, "repeats": [1]},
     "privacy.audit": {"epsilons": [8.0], "canaries": 40, "probe_canaries": 200},
