@@ -50,7 +50,7 @@ def lottery(x):
 
 def test_a_linear_rule_is_copied_and_a_lottery_is_not():
     x = gaussian(500)
-    copied = outcome_of(callable_subject(linear, linear(x), x), queries=[40, 300])
+    copied = outcome_of(callable_subject(linear, linear(x), x), queries=[40, 240])
     few, many = values(copied, "fidelity")
     assert few.value < many.value
     assert many.value > 0.94
