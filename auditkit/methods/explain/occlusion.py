@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -60,22 +59,17 @@ def occlusion(
             f"a window {window} moved by {stride} does not cover inputs of shape {shape}",
             fix="give one size and one stride an axis, the stride at least 1 and at most the size",
         )
-    places = _windows(shape, window, stride)
+    inside = occlusion_windows(shape, window, stride)
+    covered = torch.from_numpy(inside).to(inputs.device)
     baseline = baseline.expand(inputs.shape)
 
     def alter(rows: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
-        copies = rows[:, None].repeat(1, len(places), *[1] * len(shape))
-        for index, place in enumerate(places):
-            copies[:, index][:, *place] = start[:, *place]
-        return copies.reshape(-1, *shape)
+        return torch.where(covered, start[:, None].to(rows.dtype), rows[:, None]).reshape(-1, *shape)
 
-    prediction, drops = _drops(subject, inputs, baseline, alter, len(places), numbers_a_pass)
-    values = np.zeros((len(inputs), *shape))
-    covered = np.zeros(shape)
-    for index, place in enumerate(places):
-        values[:, *place] += drops[:, index].reshape(-1, *[1] * len(shape))
-        covered[place] += 1.0
-    return _occluded("occlusion", values / covered, prediction, drops)
+    prediction, drops = _drops(subject, inputs, baseline, alter, len(inside), numbers_a_pass)
+    flat = inside.reshape(len(inside), -1).astype(np.float64)
+    values = (drops @ flat / flat.sum(axis=0)).reshape(len(inputs), *shape)
+    return _occluded("occlusion", values, prediction, drops)
 
 
 def token_occlusion(
@@ -144,10 +138,18 @@ def _occluded(method: str, values: FloatArray, prediction: FloatArray, drops: Fl
     )
 
 
-def _windows(shape: tuple[int, ...], window: tuple[int, ...], stride: tuple[int, ...]) -> list[tuple[slice, ...]]:
-    """Windows along each axis: whole strides, and a last one cut off at the edge where they do not fit."""
+def occlusion_windows(
+    shape: tuple[int, ...], window: tuple[int, ...], stride: tuple[int, ...]
+) -> np.typing.NDArray[np.bool_]:
+    """``(windows, *shape)`` what each covers: whole strides, and at the edge, where they do not fit, a cut one."""
     axes = []
     for extent, size, step in zip(shape, window, stride, strict=True):
-        count = 1 + max(0, -(-(extent - size) // step))
-        axes.append([slice(at * step, min(at * step + size, extent)) for at in range(count)])
-    return list(itertools.product(*axes))
+        start = np.arange(1 + max(0, -(-(extent - size) // step)))[:, None] * step
+        place = np.arange(extent)[None, :]
+        axes.append((place >= start) & (place < start + size))
+    found = axes[0]
+    for axis in axes[1:]:  # windows and places of one axis more
+        found = (found[:, None, ..., None] & axis.reshape(1, len(axis), *[1] * (found.ndim - 1), -1)).reshape(
+            -1, *found.shape[1:], axis.shape[1]
+        )
+    return found

@@ -192,7 +192,7 @@ def _plan(players: int, b: int, row: int, spending: _Spending, left: int) -> Pla
     return build(players, b, share, np.random.default_rng([spending.seed, row, spending.number]))
 
 
-def _by_measure(players: int, b: int, budget: int) -> str:
+def _by_measure(players: int, b: int, budget: int) -> Estimator:
     """The estimator that measures best at this size and budget."""
     if b == 1 and budget >= triples_need(players, b):
         return "triples"

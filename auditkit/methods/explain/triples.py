@@ -106,7 +106,7 @@ def regress_with_triples(
         Values and standard errors ``(players, k)``: HC3 of the whole linear estimate, given triples and ridge.
     """
     players = masks.shape[1]
-    signs = 2.0 * masks - 1.0
+    signs: FloatArray = np.where(masks, 1.0, -1.0)
     mean = signs.mean(axis=1)[:, None]
     line = _line(signs - mean, weights)
     target = (worth[0] - mean * total) * line.root
