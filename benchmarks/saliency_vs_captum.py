@@ -4,8 +4,8 @@ Integrated gradients: the same tolerance of completeness; captum takes one numbe
 power of two that makes every row complete, at its fastest internal_batch_size. Occlusion: windows of many rows in one
 batch against perturbations_per_eval of 1, 32 and 128, and against the bound that no method can beat: the module's own
 forward pass of the masked inputs alone, in its fastest batches. Expected gradients: 50 background rows, 200 gradients a
-row (4 points a path) against captum's GradientShap, errors against 64 points a path. Alternating rounds, best CPU time of
-each. With --write the figures are committed to benchmarks/results/saliency.md.
+row (4 points a path) against captum's GradientShap, errors against 64 points a path. Alternating rounds, best CPU time
+of each. With --write the figures are committed to benchmarks/results/saliency.md.
 
 Usage: OMP_NUM_THREADS=1 python benchmarks/saliency_vs_captum.py [--write]
 """
