@@ -20,6 +20,7 @@ from auditkit.methods.explain.tree_table import Ensemble, Tree
 _TABLED_PLAYERS = 16  # beyond, a leaf's table of patterns would not fit a cache, whatever the background
 _PAIR_COST = 2.0  # of comparing two patterns, beside one addition in a table of patterns
 _MOST_PLAYERS = 62  # bits of a pattern
+_SHORT = 16  # bits of a pattern that fit two bytes: what a background row costs is mostly reading them
 _CELLS = 2_000_000
 
 
@@ -75,7 +76,7 @@ def _leaves(tree: Tree, both: FloatArray, player_of: IntArray) -> list[_Leaf]:
     """Every leaf with its path's players and each row's pattern: bit ``i`` = player ``i``'s conditions met."""
     left = tree.goes_left(both)
     found: list[_Leaf] = []
-    stack: list[tuple[int, tuple[int, ...], IntArray]] = [(0, (), np.zeros(len(both), dtype=np.int64))]
+    stack: list[tuple[int, tuple[int, ...], IntArray]] = [(0, (), np.zeros(len(both), dtype=np.uint16))]
     while stack:
         node, path, pattern = stack.pop()
         if tree.feature[node] < 0:
@@ -88,10 +89,11 @@ def _leaves(tree: Tree, both: FloatArray, player_of: IntArray) -> list[_Leaf]:
             if player not in path and len(path) == _MOST_PLAYERS:
                 raise ValueError(f"a path of a tree asks more than {_MOST_PLAYERS} features")
             if player in path:
-                bit = np.int64(1 << path.index(player))
+                bit = pattern.dtype.type(1 << path.index(player))
                 stack.append((int(child), path, np.where(met, pattern, pattern & ~bit)))
             else:
-                stack.append((int(child), (*path, player), pattern | (met.astype(np.int64) << len(path))))
+                wide = pattern if len(path) < _SHORT else pattern.astype(np.int64)
+                stack.append((int(child), (*path, player), wide | (met.astype(wide.dtype) << len(path))))
     return found
 
 

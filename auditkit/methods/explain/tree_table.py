@@ -52,7 +52,8 @@ class Tree:
             side[known] = table[asked[place, known].astype(np.int64)]
             answer[place] = side == 1
             lost[place] = side < 0
-        answer = np.where(lost, self.missing_left[inner, None], answer)
+        if lost.any():
+            answer = np.where(lost, self.missing_left[inner, None], answer)
         whole = np.zeros((len(self.feature), len(matrix)), dtype=np.bool_)
         whole[inner] = answer
         return whole
