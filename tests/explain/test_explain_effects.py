@@ -111,12 +111,12 @@ def test_binned_means_are_means_of_the_nearest_rows():
 def test_interactions_of_additive_and_multiplied_features():
     x = RNG.normal(size=(60, 3))
     ones = np.ones((1, 60))
-    pairs = pair_effects(lambda m: m[:, 0] * m[:, 1] + 0.5 * m[:, 2], x, [0, 1, 2])
+    pairs = pair_effects(lambda m: m[:, 0] * m[:, 1] + 0.5 * m[:, 2], x, [(0,), (1,), (2,)])
     found = {(p.first, p.second): p.strength(ones)[0] for p in pairs}
     assert found[0, 1] > 0.9
     assert found[0, 2] < 0.15
     assert found[1, 2] < 0.15
-    (still,) = pair_effects(lambda m: np.zeros(len(m)), x, [0, 1])
+    (still,) = pair_effects(lambda m: np.zeros(len(m)), x, [(0,), (1,)])
     assert np.isnan(still.strength(ones)[0])
 
 
@@ -133,7 +133,7 @@ def test_h_equals_its_definition_by_loops():
         values = np.array([dependence(row, columns) for row in x])
         centred[tuple(columns)] = values - values.mean()
     gap = centred[0, 2] - centred[(0,)] - centred[(2,)]
-    (pair,) = pair_effects(model, x, [0, 2])
+    (pair,) = pair_effects(model, x, [(0,), (2,)])
     expected = np.sqrt((gap**2).sum() / (centred[0, 2] ** 2).sum())
     assert pair.strength(np.ones((1, 9)))[0] == pytest.approx(expected)
 

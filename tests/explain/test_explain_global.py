@@ -125,3 +125,71 @@ def test_a_model_that_never_moves_has_no_interactions_and_no_loss():
     outcome = outcome_of(make_subject(model, x, np.arange(100) % 2, train=(x, np.arange(100) % 2), positive=1))
     assert all(m.value is None and "moves the output" in m.reason for m in found(outcome, "interaction_strength"))
     assert all(m.value == 0.0 for m in found(outcome, "permutation_importance"))
+
+
+COLOURS = {"red": 0.0, "blue": 1.0, "green": 3.0}
+
+
+def coloured(kind, rare=4):
+    """Rows of a colour, its one-hot twin and a number; a callable that knows the colours' worth."""
+    from auditkit.subjects.callable import CallableModel
+
+    rng = np.random.default_rng(5)
+    colour = np.array(["red"] * 60 + ["blue"] * 50 + ["green"] * 40 + ["grey"] * rare)
+    table = pd.DataFrame({"x": rng.normal(size=len(colour)), "y": rng.normal(size=len(colour)), "colour": colour})
+    table = table.sample(frac=1.0, random_state=0).reset_index(drop=True)
+    worth = {**COLOURS, "grey": 9.0}
+
+    def of(t):
+        return t["colour"].map(worth).to_numpy(dtype=float)
+
+    if kind == "one-hot":
+        hot = pd.get_dummies(table["colour"], prefix="colour", prefix_sep="=", dtype=float)
+        table = pd.concat([table[["x", "y"]], hot], axis=1)
+
+        def of(t):
+            return sum(t[f"colour={name}"].to_numpy() * value for name, value in worth.items())
+
+    schema = {f"colour={name}": {"kind": "onehot", "group": "colour"} for name in worth} if kind == "one-hot" else None
+    return table, of, schema, CallableModel
+
+
+@pytest.mark.parametrize("kind", ["category", "one-hot"])
+def test_categories_are_told_one_by_one_and_rare_ones_not_at_all(kind):
+    table, of, schema, wrap = coloured(kind)
+    model = wrap(lambda t: of(t) + t["x"].to_numpy(), task="regression")
+    y = of(table) + table["x"].to_numpy()
+    subject = make_subject(model, table, y, train=(table, y), schema=schema)
+    outcome = outcome_of(subject, max_rows=200, max_background=200, effect_rows=400, budget=10_000)
+    (told,) = [a for a in outcome.artifacts if a.name.startswith("explain.global.categories")]
+    assert told.name == "explain.global.categories.colour"
+    short = [str(row[0]).removeprefix("colour=") for row in told.rows]
+    assert short[::2] == ["red", "blue", "green"]  # grey has four rows
+    everyone = of(table).mean()
+    middle = np.mean(list(COLOURS.values()))
+    for name, (_, how, effect, low, high) in zip(short, told.rows, strict=True):
+        if how == "mean Shapley value":
+            assert effect == pytest.approx(COLOURS[name] - everyone, abs=1e-6)
+        else:
+            assert how == "partial dependence"
+            assert effect == pytest.approx(COLOURS[name] - middle, abs=1e-6)
+        assert low <= effect <= high
+
+
+@pytest.mark.parametrize("kind", ["category", "one-hot"])
+def test_a_category_interacts_as_one_feature(kind):
+    table, of, schema, wrap = coloured(kind)
+    for planted in (True, False):
+        model = wrap(
+            lambda t, planted=planted: of(t) * (t["x"].to_numpy() if planted else 1.0) + t["y"].to_numpy(),
+            task="regression",
+        )
+        y = np.asarray(model.predict(table), dtype=float)
+        outcome = outcome_of(make_subject(model, table, y, train=(table, y), schema=schema), paired_features=3)
+        strengths = {frozenset(m.params.values()): m for m in found(outcome, "interaction_strength")}
+        assert set(strengths) == {frozenset(pair) for pair in (("x", "y"), ("x", "colour"), ("y", "colour"))}
+        both = strengths[frozenset(("x", "colour"))]
+        if planted:
+            assert both.interval.low > 0.3
+        else:
+            assert both.value < 1e-6

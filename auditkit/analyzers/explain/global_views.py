@@ -21,6 +21,9 @@ from auditkit.methods.explain.effects import (
     accumulated_local_effects,
     bin_means,
     binned_means,
+    category_dependence,
+    category_means,
+    common_categories,
     partial_dependence,
 )
 from auditkit.methods.explain.interactions import PairEffects, pair_effects
@@ -45,6 +48,7 @@ class GlobalParams(AttributionParams):
     repeats: int = Field(3, ge=1, description="shuffles a feature")
     max_features: int = Field(30, ge=1, description="features shuffled, those of largest attribution first")
     drawn_features: int = Field(3, ge=0, description="numeric features whose effect is drawn")
+    told_categories: int = Field(3, ge=0, description="categorical features whose effect is told by category")
     effect_rows: int = Field(200, ge=20, description="rows behind effects; partial dependence takes a quarter of them")
     grid: int = Field(12, ge=2, le=50, description="points of a curve, each the mean of ten rows or more")
     paired_features: int = Field(3, ge=0, description="features whose interactions are measured, pair by pair")
@@ -107,6 +111,7 @@ def run(subject: Subject, context: Context, params: GlobalParams) -> Iterator[Pr
     yield from _signed(view, params)
     context.progress(2, 4)
     yield from _effects(context, params, view)
+    yield from _categories(context, params, view)
     context.progress(3, 4)
     yield from _interactions(context, params, view)
     context.progress(4, 4)
@@ -252,6 +257,61 @@ def _effects(context: Context, params: GlobalParams, view: _View) -> Iterator[Pr
         yield Note("Effects are drawn for numeric features with enough different values only.")
 
 
+def _categories(context: Context, params: GlobalParams, view: _View) -> Iterator[Table]:
+    """One table a categorical feature: partial dependence and mean Shapley value of its categories."""
+    told = 0
+    whole, few = view.rows(len(view.found.matrix)), view.rows(max(10, params.effect_rows // 4))
+    numeric = set(_numeric(view))
+    for name, columns in _players(view, len(view.order)):
+        if told == params.told_categories:
+            return
+        if numeric.intersection(columns):
+            continue
+        context.check_deadline()
+        codes = whole.matrix[:, list(columns)]
+        points = common_categories(codes, params.grid)
+        if len(points) < 2:
+            continue
+        told += 1
+        values = view.found.attribution.values[:, list(columns), view.output].sum(axis=1)
+        yield _category_table(
+            name,
+            [_category(view, columns, point) for point in points],
+            {
+                "mean Shapley value": category_means(values, codes, points, whole),
+                "partial dependence": category_dependence(view.outputs, few, columns, points),
+            },
+            view,
+        )
+
+
+def _category(view: _View, columns: tuple[int, ...], point: FloatArray) -> str:
+    """A category in words: the label of a code, or the column of a one-hot group that is set."""
+    if len(columns) > 1 or view.found.groups[columns[0]] is not None:
+        hot = [view.found.names[column] for column, value in zip(columns, point, strict=True) if value > 0.0]
+        return " and ".join(hot) or "none of them"
+    labels = view.codec.categories[columns[0]]
+    code = float(point[0])
+    return labels[int(code)] if labels and 0 <= int(code) < len(labels) else f"{code:g}"
+
+
+def _category_table(name: str, labels: list[str], effects: dict[str, Effect], view: _View) -> Table:
+    rows: list[tuple[Scalar, ...]] = [
+        (labels[int(x)], word, float(y), *(float(end) if np.isfinite(end) else None for end in (low, high)))
+        for word, effect in effects.items()
+        for x, y, low, high in zip(effect.x, effect.y, effect.low, effect.high, strict=True)
+    ]
+    rows.sort(key=lambda row: labels.index(str(row[0])))
+    return Table(
+        name=f"explain.global.categories.{name}",
+        title=f"How the {view.name} follows {name}",
+        columns=("category", "measured by", "effect", "low", "high"),
+        rows=tuple(rows),
+        note=f"Categories of ten rows or more, the most frequent first; change of the {view.name}, with 95 % "
+        "intervals. Partial dependence gives all rows the category, its mean over these categories taken off.",
+    )
+
+
 def _line(name: str, effect: Effect) -> Series:
     known = bool(np.isfinite(effect.low).all() and np.isfinite(effect.high).all())
     return Series(
@@ -264,16 +324,17 @@ def _line(name: str, effect: Effect) -> Series:
 
 
 def _interactions(context: Context, params: GlobalParams, view: _View) -> Iterator[Measurement]:
-    columns = [int(j) for j in view.order[: params.paired_features]]
+    players = _players(view, params.paired_features)
     rows = view.rows(params.pair_rows)
-    if len(columns) < 2 or len(rows.matrix) < 3:
+    if len(players) < 2 or len(rows.matrix) < 3:
         return
     context.check_deadline()
-    for pair in pair_effects(view.outputs, rows.matrix, columns):
-        yield _interaction(pair, rows, np.random.default_rng([context.seed, 9]), view)
+    for pair in pair_effects(view.outputs, rows.matrix, [columns for _, columns in players]):
+        names = players[pair.first][0], players[pair.second][0]
+        yield _interaction(pair, rows, np.random.default_rng([context.seed, 9]), names)
 
 
-def _interaction(pair: PairEffects, rows: Rows, rng: np.random.Generator, view: _View) -> Measurement:
+def _interaction(pair: PairEffects, rows: Rows, rng: np.random.Generator, names: tuple[str, str]) -> Measurement:
     value = float(pair.strength(rows.masses()[None, :])[0])
     moved = bool(np.isfinite(value))
     interval = None
@@ -292,7 +353,7 @@ def _interaction(pair: PairEffects, rows: Rows, rng: np.random.Generator, view: 
         value=value if moved else None,
         n=len(rows.matrix),
         interval=interval,
-        params={"first": view.found.names[pair.first], "second": view.found.names[pair.second]},
+        params={"first": names[0], "second": names[1]},
         bounds=(0.0, 1.0),
         reason=(None if interval else _TOO_FEW) if moved else "neither feature moves the output",
     )
@@ -300,7 +361,7 @@ def _interaction(pair: PairEffects, rows: Rows, rng: np.random.Generator, view: 
 
 ANALYZER = Analyzer(
     name="explain.global",
-    version="1",
+    version="2",
     title="What the model does with each feature",
     summary="Permutation importance, signed means, effects and interactions of features, each with its interval.",
     reference="Breiman (2001); Apley and Zhu (2020), Accumulated Local Effects; Friedman and Popescu (2008)",

@@ -1,10 +1,11 @@
-"""How the output follows one numeric feature: accumulated local effects, partial dependence, binned attributions.
+"""How the output follows one feature: accumulated local effects, partial dependence, mean attributions by value.
 
 The grid is made of means of at least ten rows each, never of single values of the data.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -145,11 +146,51 @@ def partial_dependence(outputs: Outputs, rows: Rows, column: int, grid: FloatArr
     >>> partial_dependence(lambda m: m[:, 0] ** 2 + m[:, 1], some, 0, np.array([0.0, 2.0])).y.tolist()
     [-2.0, 2.0]
     """
-    many = np.repeat(rows.matrix[None], len(grid), axis=0)
-    many[:, :, column] = grid[:, None]
-    answers = outputs(many.reshape(-1, rows.matrix.shape[1])).reshape(len(grid), len(rows.matrix))
+    return dataclasses.replace(category_dependence(outputs, rows, (column,), grid[:, None]), x=grid)
+
+
+def common_categories(values: FloatArray, most: int = 12) -> FloatArray:
+    """``(g, c)`` the combinations of codes ``values (n, c)`` that ten rows or more share, the most frequent first.
+
+    >>> common_categories(np.repeat([[2.0], [0.0], [1.0]], [10, 12, 9], axis=0)).ravel().tolist()
+    [0.0, 2.0]
+    """
+    found, sizes = np.unique(values[np.isfinite(values).all(axis=1)], axis=0, return_counts=True)
+    order = np.argsort(-sizes, kind="stable")
+    return np.asarray(found[order[sizes[order] >= LEAST_ROWS]][:most], dtype=np.float64)
+
+
+def category_dependence(outputs: Outputs, rows: Rows, columns: tuple[int, ...], points: FloatArray) -> Effect:
+    """Partial dependence of a categorical feature: all rows with ``columns`` set to each of ``points (g, c)``.
+
+    The effect's ``x`` is the position of the point; its mean over the points is taken off.
+
+    Source: Friedman (2001), section 8.2.
+
+    >>> some = Rows(matrix=np.ones((12, 2)))
+    >>> sides = np.array([[0.0, 1.0], [1.0, 0.0]])
+    >>> category_dependence(lambda m: m[:, 0] - m[:, 1], some, (0, 1), sides).y.tolist()
+    [-1.0, 1.0]
+    """
+    many = np.repeat(rows.matrix[None], len(points), axis=0)
+    for place, column in enumerate(columns):
+        many[:, :, column] = points[:, place, None]
+    answers = outputs(many.reshape(-1, rows.matrix.shape[1])).reshape(len(points), len(rows.matrix))
     answers = answers - answers.mean(axis=0, keepdims=True)
-    return _means(grid, answers, rows)
+    return _means(np.arange(len(points), dtype=np.float64), answers, rows)
+
+
+def category_means(values: FloatArray, codes: FloatArray, points: FloatArray, rows: Rows) -> Effect:
+    """Mean of ``values (n,)`` over the rows whose ``codes (n, c)`` are each of ``points (g, c)``.
+
+    >>> some, codes = Rows(matrix=np.zeros((20, 1))), np.repeat([[0.0], [1.0]], 10, axis=0)
+    >>> category_means(3.0 * codes[:, 0], codes, np.array([[1.0], [0.0]]), some).y.tolist()
+    [3.0, 0.0]
+    """
+    inside = (codes[:, None, :] == points[None, :, :]).all(axis=2)
+    where = np.where(inside.any(axis=1), inside.argmax(axis=1), -1).astype(np.float64)
+    known = np.where(where < 0.0, np.nan, where)
+    return binned_means(values, known, np.arange(len(points), dtype=np.float64), rows)
 
 
 def binned_means(values: FloatArray, feature: FloatArray, grid: FloatArray, rows: Rows) -> Effect:
@@ -162,7 +203,7 @@ def binned_means(values: FloatArray, feature: FloatArray, grid: FloatArray, rows
     [0.0, 2.0]
     """
     known = np.isfinite(feature)
-    nearest = np.abs(feature[:, None] - grid[None, :]).argmin(axis=1)
+    nearest = np.abs(np.nan_to_num(feature)[:, None] - grid[None, :]).argmin(axis=1)
     x, y, low, high = [], [], [], []
     for place, point in enumerate(grid):
         inside = known & (nearest == place)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -18,8 +18,8 @@ class PairEffects:
     """Centred partial dependence of a pair, and of the pair less that of either feature, at the rows themselves.
 
     Attributes:
-        first: Column of the pair.
-        second: Column of the pair.
+        first: Position of a feature of the pair among those asked about.
+        second: The other's.
         joint: ``(n,)`` centred partial dependence on both.
         beyond: ``(n,)`` what is left of it without the two features' own.
     """
@@ -37,25 +37,25 @@ class PairEffects:
         return np.asarray(np.sqrt(np.minimum(share, 1.0)), dtype=np.float64)
 
 
-def pair_effects(outputs: Outputs, matrix: FloatArray, columns: list[int]) -> list[PairEffects]:
-    """Partial dependence of every pair of ``columns``, at the rows of ``matrix`` and over the same rows.
+def pair_effects(outputs: Outputs, matrix: FloatArray, features: Sequence[tuple[int, ...]]) -> list[PairEffects]:
+    """Partial dependence of every pair of ``features``, at the rows of ``matrix`` and over the same rows.
 
     Args:
         outputs: Encoded matrix ``(m, f)`` -> outputs ``(m,)``.
-        matrix: ``(n, f)``; ``n**2`` evaluations for each column and pair.
-        columns: Two columns or more.
+        matrix: ``(n, f)``; ``n**2`` evaluations for each feature and pair.
+        features: Two or more, each the columns that it is made of (several for a one-hot group).
 
     Source: Friedman and Popescu (2008), section 8.1, equation 44.
 
     >>> x = np.random.default_rng(0).normal(size=(30, 2))
-    >>> (additive,) = pair_effects(lambda m: m[:, 0] + m[:, 1] ** 2, x, [0, 1])
+    >>> (additive,) = pair_effects(lambda m: m[:, 0] + m[:, 1] ** 2, x, [(0,), (1,)])
     >>> round(float(additive.strength(np.ones((1, 30)))[0]), 6)
     0.0
     """
-    alone = {column: _dependence(outputs, matrix, (column,)) for column in columns}
+    alone = [_dependence(outputs, matrix, columns) for columns in features]
     found = []
-    for first, second in combinations(columns, 2):
-        joint = _dependence(outputs, matrix, (first, second))
+    for first, second in combinations(range(len(features)), 2):
+        joint = _dependence(outputs, matrix, features[first] + features[second])
         beyond = joint - alone[first] - alone[second]
         found.append(PairEffects(first=first, second=second, joint=joint, beyond=beyond))
     return found
