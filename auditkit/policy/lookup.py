@@ -86,4 +86,4 @@ def not_measured(metric: str, evidence: Evidence, rule: Rule | None = None, over
     hint = None if metric in names else nearest(metric, names)
     ran = any(o.family == family for o in evidence.outcomes)
     advice = "see `auditkit analyzers` for what is measured" if ran else f"run `auditkit run --only {family}`"
-    return f"{metric} was not measured; " + (f"{hint} " if hint else "") + f"({advice})"
+    return f"{metric} was not measured" + (f"; {hint}" if hint else "") + f" ({advice})"

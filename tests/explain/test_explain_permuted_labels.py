@@ -172,3 +172,15 @@ def test_three_features_are_too_few_for_ranks():
     outcome = outcome_of(subject)
     assert outcome.status == "not_applicable"
     assert "ranks of 3 features" in outcome.reason
+
+
+@pytest.mark.parametrize(("share", "methods"), [(0.05, {"shap", "lime"}), (0.4, {"shap"})])
+def test_lime_is_left_out_only_where_most_rows_hold_a_missing_value(share, methods):
+    x, y = data(200, 0)
+    x[np.random.default_rng(0).random(x.shape) < share] = np.nan
+    model = HistGradientBoostingClassifier(max_iter=5).fit(x, y)
+    subject = make_subject(model, x, y, train=(x, y), recipe=SklearnRecipe(estimator=model).for_labels((0, 1)))
+    outcome = outcome_of(subject, draws=2, controls=0, max_rows=10)
+    assert set(by_method(outcome)) == methods
+    assert any("LIME is left out" in note for note in outcome.notes) == (methods == {"shap"})
+    assert "10 test rows" in outcome.artifacts[0].note

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -76,7 +76,7 @@ def run(subject: Subject, context: Context, params: PermutedLabelsParams) -> Ite
     own, failed = explainer.explain(subject.model)
     for method in params.methods:
         if method not in own:
-            yield Note("LIME is left out: rows hold missing values, which it cannot sample around.")
+            yield Note("LIME is left out: most rows hold a missing value, which it cannot sample around.")
     kept = context.sample_rows(subject.train.n, params.max_train_rows)
     if len(kept) < subject.train.n:
         yield Note(f"Every model was trained on the same {len(kept)} of the {subject.train.n} training rows.")
@@ -108,8 +108,7 @@ def _explainer(subject: Subject, context: Context, params: PermutedLabelsParams)
     players = joined_columns(tuple(codec.names), tuple(column.feature.group for column in codec.columns))
     if len(players) < _FEWEST_RANKED:
         raise NotApplicable("AK465", f"ranks of {len(players)} features say too little; {_FEWEST_RANKED} are needed")
-    rows = context.sample_rows(subject.test.n, params.max_rows)
-    matrix = np.asarray(codec.encode(take_rows(subject.test.inputs, rows)), dtype=np.float64)
+    rows, matrix = _rows(subject, context, codec, params.max_rows)
     background, sentence = encoded_background(subject, context, codec, params.max_background)
     targets = decided_targets(subject, context, rows)
     silent = dataclasses.replace(context, progress=lambda done, total: None)
@@ -128,6 +127,15 @@ def _explainer(subject: Subject, context: Context, params: PermutedLabelsParams)
         return _amounts(table, matrix, targets, params)
 
     return _Explainer(explain=explain, rows=len(rows), note=sentence)
+
+
+def _rows(subject: Subject, context: Context, codec: Any, limit: int) -> tuple[IntArray, FloatArray]:
+    """Test rows and their codes; those without a missing value, which LIME can explain too, where most are such."""
+    rows = context.sample_rows(subject.test.n, 2 * limit)
+    matrix = np.asarray(codec.encode(take_rows(subject.test.inputs, rows)), dtype=np.float64)
+    complete = np.flatnonzero(np.isfinite(matrix).all(axis=1))
+    kept = (complete if 2 * len(complete) >= len(rows) else np.arange(len(rows)))[:limit]
+    return rows[kept], matrix[kept]
 
 
 def _amounts(
