@@ -72,8 +72,8 @@ def audit(  # the stable public surface: one argument for each thing that a call
         seed: Seed of everything random in the audit.
         progress: Show progress on stderr.
         name: What the card calls the model.
-        keep_rows: Also write ``rows.npz`` into ``out``: label, decision and groups of each row, private, so that a
-            later audit of the same rows can be compared on pairs.
+        keep_rows: Also write ``rows.npz`` into ``out``: label, decision, scores and groups of each row, private, so
+            that a later audit of the same rows can be compared on pairs.
 
     Raises:
         UsageError: Bad arguments or data, with a code and the edit that mends it.

@@ -27,8 +27,8 @@ def accept(evidence: Path, out: Path, reason: str, as_of: str | None, with_rows:
 
     Nothing else ever writes a baseline. It holds no rows, but the cells of small groups: keep it as private as the
     evidence itself. With --rows the record that `[run] keep_rows = true` left beside EVIDENCE is copied beside it
-    (baseline.rows.npz): a later audit of the same rows is then compared on pairs. It holds the label, decision and
-    groups of each row, so think before committing it.
+    (baseline.rows.npz): a later audit of the same rows is then compared on pairs. It holds the label, decision,
+    scores and groups of each row, so think before committing it.
     """
     import json
 
@@ -72,6 +72,6 @@ def _record(accepted: Evidence, folder: Path) -> bytes:
         raise UsageError("AK258", f"there is no {ROWS_FILE} beside the evidence", where=str(folder), fix=fix)
     record = read_rows(path)
     pairs = pair_up(accepted, record, accepted, record)
-    if not pairs.tables:
+    if not pairs.known:
         raise UsageError("AK258", f"{ROWS_FILE} does not belong to the evidence", why=pairs.reason, fix=fix)
     return rows_bytes(record)

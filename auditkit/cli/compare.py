@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from auditkit.core.evidence import Evidence, Measurement
     from auditkit.policy.moves import Move
+    from auditkit.policy.paired_moves import PairedMoves
 
 MOST = 40
 _STYLES = {"worse": "bold red", "lost": "bold magenta", "changed": "yellow", "better": "green"}
@@ -42,38 +43,47 @@ def compare(
 ) -> None:
     """What moved from BASE to HEAD (two evidence.json) beyond its interval, measurement by measurement.
 
-    A movement counts when its interval excludes 0 after Holm's correction for everything compared. stdout holds one
-    word: worse, changed, better or still.
+    A movement counts when its interval excludes 0 after Holm's correction for everything compared. Where both audits
+    are of the same rows and left rows.npz beside their evidence ([run] keep_rows = true), changes are tested on pairs.
+    stdout holds one word: worse, changed, better or still.
 
     Exit codes: 0 nothing is worse, 1 something is worse or no longer measured, 2 usage, or the two cannot be compared.
     """
     from auditkit.cli.console import is_quiet, people_console
     from auditkit.cli.gate import read_evidence, without_collector
-    from auditkit.policy.moves import moves
+    from auditkit.core.rows import ROWS_FILE
+    from auditkit.policy.moves import moves, remarks
+    from auditkit.policy.paired_moves import PairedMoves
+    from auditkit.policy.pairs import pair_files
 
     with without_collector():
         one, two = read_evidence(base), read_evidence(head)
-        found = moves(one, two, confidence=confidence, other_data=allow_different_data)
+        pairs = PairedMoves(one, two, pair_files(one, base.with_name(ROWS_FILE), two, head.with_name(ROWS_FILE)))
+        found = moves(one, two, confidence=confidence, other_data=allow_different_data, pairs=pairs)
+        said = remarks(one, two, found, pairs)
         if not is_quiet():
-            _print(found, (one, two), people_console())
-    if page is not None:
-        _write_page(page, (one, two), confidence, allow_different_data)
-    click.echo(_json(found) if as_json else overall(found))
+            _print(found, said, people_console())
+        if page is not None:
+            _write_page(page, (one, two), confidence, allow_different_data, pairs)
+    click.echo(_json(found, said) if as_json else overall(found))
     click.get_current_context().exit(1 if overall(found) == "worse" else 0)
 
 
-def _write_page(path: Path, pair: tuple[Evidence, Evidence], confidence: float, other_data: bool) -> None:
+def _write_page(
+    path: Path, pair: tuple[Evidence, Evidence], confidence: float, other_data: bool, pairs: PairedMoves
+) -> None:
     """The page of the shared copies: what is withheld in them takes no part."""
     from auditkit.api import Report
     from auditkit.core.schema import write_text
-    from auditkit.policy.moves import moves
+    from auditkit.policy.moves import moves, remarks
     from auditkit.render.html.compare import render_compare
     from auditkit.render.shared import shared_copy
 
     shared = [shared_copy(evidence, Report(evidence).verdict()) for evidence in pair]
     base, head = shared[0][0], shared[1][0]
-    found = moves(base, head, confidence=confidence, other_data=other_data)
-    write_text(path, render_compare((base, head), found, (shared[0][1], shared[1][1])))
+    found = moves(base, head, confidence=confidence, other_data=other_data, pairs=pairs)
+    said = remarks(base, head, found, pairs)
+    write_text(path, render_compare((base, head), found, (shared[0][1], shared[1][1]), said))
 
 
 def overall(found: Sequence[Move]) -> str:
@@ -84,13 +94,13 @@ def overall(found: Sequence[Move]) -> str:
     return next((word for word in ("changed", "better") if word in states), "still")
 
 
-def _print(found: Sequence[Move], pair: tuple[Evidence, Evidence], console: Console) -> None:
+def _print(found: Sequence[Move], said: Sequence[str], console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from auditkit.cli.verdict_table import plain_text
 
-    for line in _remarks(*pair):
+    for line in said:
         console.print(Text(line, style="dim"))
     shown = [move for move in found if move.state in ("worse", "lost", "changed", "better")]
     if shown:
@@ -116,18 +126,6 @@ def _print(found: Sequence[Move], pair: tuple[Evidence, Evidence], console: Cons
     console.print(Text(f"{len(found)} measurements: {told}" if found else "nothing was measured in either"))
 
 
-def _remarks(base: Evidence, head: Evidence) -> list[str]:
-    lines = []
-    if base.subject.test.fingerprint == head.subject.test.fingerprint:
-        lines.append("The same rows in both: the intervals, made for independent samples, are wider than they need be.")
-    else:
-        lines.append("Different rows: a change of the data shows like a change of the model.")
-    print_one, print_two = base.subject.model_fingerprint, head.subject.model_fingerprint
-    if print_one is not None and print_one == print_two:
-        lines.append("The same model in both.")
-    return lines
-
-
 def _value(m: Measurement | None) -> str:
     if m is None or m.value is None:
         return "none"
@@ -139,10 +137,11 @@ def _change(move: Move) -> str:
         return (move.head.reason or "") if move.head is not None else "not in HEAD"
     if move.interval is None:
         return f"{move.change:+.4g} (exact)"
-    return f"{move.change:+.4g} [{move.interval.low:+.4g}, {move.interval.high:+.4g}]"
+    ends = f"{move.change:+.4g} [{move.interval.low:+.4g}, {move.interval.high:+.4g}]"
+    return f"{ends} on pairs" if move.paired else ends
 
 
-def _json(found: Sequence[Move]) -> str:
+def _json(found: Sequence[Move], said: Sequence[str]) -> str:
     import json
 
     rows = [
@@ -154,7 +153,9 @@ def _json(found: Sequence[Move]) -> str:
             "change": move.change,
             "low": move.interval.low if move.interval else None,
             "high": move.interval.high if move.interval else None,
+            "method": move.interval.method if move.interval else None,
+            "paired": move.paired,
         }
         for move in found
     ]
-    return json.dumps({"overall": overall(found), "moves": rows}, indent=1, allow_nan=False)
+    return json.dumps({"overall": overall(found), "remarks": list(said), "moves": rows}, indent=1, allow_nan=False)

@@ -114,7 +114,7 @@ class RunSection(Section):
     executor: Literal["local"] = Field(default="local", description="where analyzers run")
     analyzers: tuple[Name, ...] | None = Field(default=None, description="names or families; all defaults when absent")
     keep_rows: bool = Field(
-        default=False, description="also write rows.npz (label, decision and groups of each row; private), for pairs"
+        default=False, description="also write rows.npz (label, decision, scores and groups of each row; private)"
     )
 
 

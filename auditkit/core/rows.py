@@ -1,4 +1,4 @@
-"""The private record of rows: label, decision and groups of each row of an audit, in a file beside its evidence.
+"""The private record of rows: label, decision, scores and groups of each row, in a file beside the evidence.
 
 It is written only when it is asked for, never shown, never embedded. Two such records of the same rows let a change be
 tested on pairs; what leaves them is sums alone.
@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,9 @@ import numpy.typing as npt
 from auditkit.core.errors import EvidenceError
 
 ROWS_FILE = "rows.npz"
-_VERSION = 1
+_VERSION = 2
+# Version 1 had neither scores nor regressions.
+_READ = (1, 2)
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -26,23 +29,25 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class RowsRecord:
-    """Rows of one audit of classes, in the order of its data.
+    """Rows of one audit, in the order of its data.
 
     Attributes:
         fingerprint: The content hash of the test data, as in the evidence.
-        y: ``(n,)`` class codes of the labels.
-        decided: ``(n,)`` class codes of the model's decisions.
+        y: ``(n,)`` class codes of the labels, or true values of a regression.
+        decided: ``(n,)`` class codes of the model's decisions, or its predictions.
         groups: Sensitive column -> ``(n,)`` names.
         weights: ``(n,)`` or ``None``.
         clusters: ``(n,)`` codes or ``None``.
+        scores: ``(n, k)`` scores of the classes, or ``None``.
     """
 
     fingerprint: str
-    y: IntArray
-    decided: IntArray
+    y: npt.NDArray[Any]
+    decided: npt.NDArray[Any]
     groups: Mapping[str, npt.NDArray[np.str_]]
     weights: FloatArray | None = None
     clusters: IntArray | None = None
+    scores: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -53,8 +58,8 @@ def rows_bytes(record: RowsRecord) -> bytes:
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "version": np.array(_VERSION),
         "fingerprint": np.array(record.fingerprint),
-        "y": record.y.astype(np.int32),
-        "decided": record.decided.astype(np.int32),
+        "y": _narrow(record.y),
+        "decided": _narrow(record.decided),
         "columns": np.array(list(record.groups), dtype=np.str_),
     }
     for index, values in enumerate(record.groups.values()):
@@ -64,6 +69,8 @@ def rows_bytes(record: RowsRecord) -> bytes:
         arrays["weights"] = record.weights
     if record.clusters is not None:
         arrays["clusters"] = record.clusters
+    if record.scores is not None:
+        arrays["scores"] = record.scores
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
@@ -75,6 +82,17 @@ def rows_bytes(record: RowsRecord) -> bytes:
     return out.getvalue()
 
 
+def _narrow(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Codes in four bytes, values as they are."""
+    return values.astype(np.int32 if values.dtype.kind in "iub" else np.float64)
+
+
+def _wide(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if values.dtype.kind not in "if":
+        raise ValueError("its labels are not numbers")
+    return values.astype(np.int64 if values.dtype.kind == "i" else np.float64)
+
+
 def read_rows(path: Path) -> RowsRecord:
     """The record in ``path``; nothing in it is ever unpickled.
 
@@ -84,16 +102,16 @@ def read_rows(path: Path) -> RowsRecord:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             found = {name: archive[name] for name in archive.files}
-        if int(found["version"]) != _VERSION:
+        if int(found["version"]) not in _READ:
             raise ValueError(f"version {int(found['version'])}, and this release reads {_VERSION}")
-        y, decided = found["y"].astype(np.int64), found["decided"].astype(np.int64)
+        y, decided = _wide(found["y"]), _wide(found["decided"])
         groups = {
             str(column): found[f"names_{index}"][found[f"codes_{index}"]]
             for index, column in enumerate(found["columns"].tolist())
         }
-        weights, clusters = found.get("weights"), found.get("clusters")
-        lengths = {len(part) for part in (y, decided, weights, clusters, *groups.values()) if part is not None}
-        if y.ndim != 1 or len(lengths) != 1:
+        weights, clusters, scores = (found.get(name) for name in ("weights", "clusters", "scores"))
+        parts = (y, decided, weights, clusters, scores, *groups.values())
+        if y.ndim != 1 or len({len(part) for part in parts if part is not None}) != 1:
             raise ValueError("its columns differ in length")
     except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise EvidenceError(
@@ -104,5 +122,11 @@ def read_rows(path: Path) -> RowsRecord:
             fix="run the audit again with [run] keep_rows = true, or remove the file",
         ) from error
     return RowsRecord(
-        fingerprint=str(found["fingerprint"]), y=y, decided=decided, groups=groups, weights=weights, clusters=clusters
+        fingerprint=str(found["fingerprint"]),
+        y=y,
+        decided=decided,
+        groups=groups,
+        weights=weights,
+        clusters=clusters,
+        scores=scores,
     )

@@ -10,16 +10,18 @@ from auditkit.execution.predictions import PredictionCache
 
 
 def rows_of(subject: Subject, predictions: PredictionCache) -> RowsRecord | None:
-    """The record of the test rows; ``None`` for regression, and for rows that were counted as they were read."""
+    """The record of the test rows; ``None`` for rows that were counted as they were read."""
     data = subject.test
-    if subject.task == "regression" or data.counted is not None:
+    if data.counted is not None:
         return None
-    _, decided = predictions("test")
+    scores, decided = predictions("test")
+    kind = np.float64 if subject.task == "regression" else np.int64
     return RowsRecord(
         fingerprint=data.fingerprint,
-        y=np.asarray(data.y, dtype=np.int64),
-        decided=np.asarray(decided, dtype=np.int64),
+        y=np.asarray(data.y, dtype=kind),
+        decided=np.asarray(decided, dtype=kind),
         groups={name: np.asarray(values).astype(np.str_) for name, values in data.sensitive.items()},
         weights=data.weights,
         clusters=data.clusters,
+        scores=None if scores is None or subject.task == "regression" else np.asarray(scores, dtype=np.float64),
     )

@@ -7,22 +7,16 @@ samples, and the verdict says why.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from auditkit.core.evidence import Evidence
 from auditkit.methods.fairness.gaps import disparities, disparity_limits, mover_limits, signed_limits
 from auditkit.methods.fairness.metrics import Rates
-from auditkit.methods.fairness.paired import Pairing, correlated_limits
-from auditkit.policy.baseline import Baseline
+from auditkit.methods.fairness.paired import Pairing
+from auditkit.methods.fairness.paired_scores import ScorePairing
 from auditkit.policy.families import Family, FloatArray, IntArray, Limits, Measured
-from auditkit.policy.lookup import Settings, Unresolved
-from auditkit.policy.model import Policy
-from auditkit.policy.pairs import Pairs, read_pairs
-from auditkit.policy.resolve import resolve
 
 _SIGNS = (1.0, -1.0)
 # MOVER's limits of a sum of four rates (on Wilson's limits) err too often where one of them rests on fewer rows.
@@ -38,11 +32,11 @@ class Change(Family):
 
     Attributes:
         base: ``(G,)`` the baseline's estimates of the same groups in the same order.
-        pairing: What the joint cells of the same rows say, where there are any.
+        pairing: What the pairs of the same rows say, where there are any.
     """
 
     base: Rates | Measured
-    pairing: Pairing | None = None
+    pairing: Pairing | ScorePairing | None = None
 
     def values(self) -> FloatArray:
         """``(m,)`` how much worse than the baseline; NaN where undefined."""
@@ -68,7 +62,7 @@ class Change(Family):
         """
         if self.pairing is None:
             return self._apart(level)
-        found, alone = self._together(self.pairing, level), self._unpaired(self.pairing)
+        found, alone = self._together(self.pairing, level), ~self.on_pairs()
         if self.kind == "ratio":
             # Ratios near 1 are bounded by 1 whatever the pairs say: both sets of limits, at half the error each.
             half = 1.0 - (1.0 - level) / 2.0
@@ -103,7 +97,7 @@ class Change(Family):
     def rough_bounds(self, level: float, factor: FloatArray | float) -> tuple[FloatArray, FloatArray]:
         """Approximate limits if today's groups had ``factor`` times their rows; the baseline keeps its own, or grows
         with them where both are of the same rows."""
-        if self.pairing is not None:
+        if self.pairing is not None and self.on_pairs().any():
             return self._together(self.pairing, level, factor)
         if self.kind == "value":
             now, then = self.estimates.rough_limits(level, factor), self.base.rough_limits(level, 1.0)
@@ -134,19 +128,25 @@ class Change(Family):
         now, then = (float(one._points(part.value)[0]) for part in (self.estimates, self.base))
         what = "" if self.kind == "value" else f"{self.kind} "
         moved = "changed" if self.kind == "value" and self.direction == "neutral" else "worse"
-        paired = self.pairing is not None and not one._unpaired(self.pairing)[0]
+        paired = bool(one.on_pairs()[0])
         same = f" (paired, n = {self._pairs(index):,})" if paired else ""
         return f": {what}{now:.4g}, {then:.4g} in the baseline: {moved} by {float(one.values()[0]):.4g}{same}"
 
     def method(self) -> str:
         """How the interval is made."""
-        if self.pairing is not None and not self._unpaired(self.pairing).all():
+        if self.pairing is not None and self.on_pairs().any():
             return self.pairing.method if self.kind == "value" else f"{self.pairing.method}-union"
         exact = isinstance(self.estimates, Rates) and self.estimates.parts.shape[1] == 1
         name = "melded" if exact else "mover"
         if self.kind == "difference":
             return "bonferroni-melded" if exact and bool(self._few().all()) else "mover-union"
         return name if self.kind == "value" else f"bonferroni-{name}"
+
+    def on_pairs(self) -> npt.NDArray[np.bool_]:
+        """``(m,)`` comparisons that are tested on pairs."""
+        if self.pairing is None:
+            return np.zeros(len(self.left), dtype=np.bool_)
+        return ~self._unpaired(self.pairing)
 
     def hopeless(self) -> str:
         """Why no number of rows today would settle it."""
@@ -159,28 +159,29 @@ class Change(Family):
         ends = {int(self.left[index]), int(self.right[index])}
         return sum(int(self.estimates.rows[end]) for end in ends)
 
-    def _unpaired(self, pairing: Pairing) -> npt.NDArray[np.bool_]:
-        """``(m,)`` comparisons whose pairs are too few for the approximations that a pairing would need."""
-        approximate = pairing.shares is None or self.kind == "ratio"
-        return self._few() if approximate else np.zeros(len(self.left), dtype=np.bool_)
+    def _unpaired(self, pairing: Pairing | ScorePairing) -> npt.NDArray[np.bool_]:
+        """``(m,)`` comparisons that are tested as two samples although there are pairs."""
+        return pairing.alone(self.left, self.right, self.kind, self._few())
 
-    def _together(self, pairing: Pairing, level: float, factor: FloatArray | float | None = None) -> Limits:
+    def _together(
+        self, pairing: Pairing | ScorePairing, level: float, factor: FloatArray | float | None = None
+    ) -> Limits:
         """Limits of the worsening on pairs; with a ``factor`` the approximate ones of that many times the rows."""
-
-        def change(at: float, sign: float) -> Limits:
-            if factor is None:
-                return pairing.limits(at, sign)
-            return correlated_limits(pairing.now, pairing.then, pairing.correlation, at, sign, factor)
-
         if self.kind == "value":
-            low, high = change(level, -1.0)
+            low, high = pairing.limits(level, -1.0, factor)
             return self._worsened(low[self.left], high[self.left])
         half = 1.0 - (1.0 - level) / 2.0
         if self.kind == "ratio":
+            assert isinstance(pairing, Pairing)
             return _paired_ratios(pairing, self.left, self.right, half, factor)
         # Gaps of the same direction then and now differ, gaps of opposite directions add up.
         found = [
-            _apart_limits(pairing.now.value - sign * pairing.then.value, change(half, -sign), self.left, self.right)
+            _apart_limits(
+                pairing.now.value - sign * pairing.then.value,
+                pairing.limits(half, -sign, factor),
+                self.left,
+                self.right,
+            )
             for sign in _SIGNS
         ]
         # s = +1: the smaller of the two ends; s = -1: the same of the limits turned round.
@@ -315,95 +316,3 @@ def _fallen(then: tuple[FloatArray, ...], now: tuple[FloatArray, ...], correlati
 
     change = value - today
     return change - arm(value - low, top - today), change + arm(high - value, today - bottom)
-
-
-def resolve_change(
-    settings: Settings, policy: Policy, evidence: Evidence, baseline: Baseline
-) -> tuple[tuple[Change, ...], tuple[str, ...]]:
-    """The families of a rule with those of its baseline, and remarks.
-
-    Raises:
-        Unresolved: When the two cannot be compared, or there is nothing to compare.
-        PolicyError: AK257 when the pairs beside the baseline are not those of the two audits.
-    """
-    _refuse_other_schema(evidence, baseline.evidence)
-    pairs = _pairs_of(evidence, baseline)
-    settings = replace(settings, from_cells=bool(pairs.tables))
-    families, remarks = resolve(settings, policy, evidence)
-    try:
-        before, _ = resolve(replace(settings, small="inconclusive", min_n=0), policy, baseline.evidence)
-    except Unresolved as missing:
-        raise Unresolved(f"in the baseline: {missing}") from missing
-    named = {family.label: family for family in before}
-    changes = tuple(_beside(family, named, settings, pairs) for family in families)
-    paired = all(change.pairing is not None for change in changes)
-    return changes, (*remarks, _about(baseline, pairs, paired))
-
-
-def _pairs_of(evidence: Evidence, baseline: Baseline) -> Pairs:
-    if baseline.pairs is not None:
-        return read_pairs(baseline.pairs, baseline.evidence, evidence, where="pairs")
-    if evidence.subject.test.fingerprint != baseline.evidence.subject.test.fingerprint:
-        return Pairs(reason="the rows are not the same")
-    return Pairs(
-        reason="the rows are the same, but a paired test needs the record of both audits ([run] keep_rows = true)"
-    )
-
-
-def _beside(family: Family, named: Mapping[str, Family], settings: Settings, pairs: Pairs) -> Change:
-    then = named.get(family.label)
-    if then is None:
-        raise Unresolved(f"the baseline has nothing for {family.label!r}; it has {', '.join(named)}")
-    only_now = [name for name in family.names if name not in then.names]
-    only_then = [name for name in then.names if name not in family.names]
-    if only_now or only_then:
-        told = [
-            f"{', '.join(names)} only {where}" for names, where in ((only_now, "now"), (only_then, "then")) if names
-        ]
-        raise Unresolved(
-            f"{family.label}: the groups differ from the baseline's ({'; '.join(told)}); accept a new baseline"
-        )
-    order = [then.names.index(name) for name in family.names]
-    base = then.estimates.take(order)
-    keys = ("undefined", "unbounded")
-    merged = {
-        key: tuple(
-            now or (f"in the baseline: {getattr(then, key)[index]}" if getattr(then, key)[index] else None)
-            for now, index in zip(getattr(family, key), order, strict=True)
-        )
-        for key in keys
-    }
-    own = {field.name: getattr(family, field.name) for field in fields(Family)}
-    small = family.small | (np.asarray(base.rows) < settings.min_n)
-    pairing = None
-    if isinstance(family.estimates, Rates) and isinstance(base, Rates):
-        pairing = pairs.rates(family.estimates, base, settings.rule.where)
-    exact = family.exact and then.exact
-    return Change(**{**own, **merged, "small": small, "exact": exact, "base": base, "pairing": pairing})
-
-
-def _refuse_other_schema(now: Evidence, then: Evidence) -> None:
-    facts = {
-        "task": (now.subject.task, then.subject.task),
-        "classes": (now.subject.classes, then.subject.classes),
-        "positive class": (now.subject.positive, then.subject.positive),
-        "sensitive columns": (tuple(now.subject.test.sensitive), tuple(then.subject.test.sensitive)),
-        "use of row weights": (now.subject.test.weighted, then.subject.test.weighted),
-    }
-    for what, (one, two) in facts.items():
-        if one != two:
-            raise Unresolved(f"the {what} differs from the baseline's: {_shown(one)} now, {_shown(two)} then")
-
-
-def _shown(value: object) -> str:
-    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
-
-
-def _about(baseline: Baseline, pairs: Pairs, paired: bool) -> str:
-    if paired:
-        told = f"paired test: the same {pairs.rows:,} rows in both audits"
-    elif pairs.tables:
-        told = "two-sample test, whose interval is wider: the rows are the same, but this is not a count of decisions"
-    else:
-        told = f"two-sample test: {pairs.reason}"
-    return f"baseline of {baseline.accepted} ({baseline.reason}); {told}"

@@ -87,7 +87,7 @@ def _families(settings: Settings, policy: Policy, evidence: Evidence) -> tuple[t
         return resolve(settings, policy, evidence)
     # Loaded only here: most policies have no baseline.
     from auditkit.policy.baseline import read_baseline
-    from auditkit.policy.change import resolve_change
+    from auditkit.policy.resolve_change import resolve_change
 
     if name not in policy.baseline:
         raise Unresolved(f"no baseline {name!r} was given to compare with, so the increase cannot be judged")

@@ -1,14 +1,20 @@
-"""What moved between two audits: every measurement of both, matched by its key, with the interval of its change."""
+"""What moved between two audits: every measurement of both, matched by its key, with the interval of its change.
+
+Where both audits rest on the same rows and kept their private record of them, a change is tested on pairs, by the very
+families that a rule with a baseline is judged by (``paired_moves.py``); all else as two samples.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Evidence, Interval, Measurement
 from auditkit.policy.families import Measured, is_exact
+from auditkit.policy.paired_moves import PairedMoves
 
 Moved = Literal["worse", "better", "changed", "maybe", "still", "lost", "new", "unknown"]
 Limits = tuple[float, float]
@@ -24,6 +30,7 @@ class Move:
             ``lost`` and ``new``: measured in one audit alone; ``unknown``: a value has no interval.
         change: Head less base.
         interval: Of the change, uncorrected.
+        paired: Whether the change is tested on pairs of rows, not on two samples.
     """
 
     key: str
@@ -32,14 +39,28 @@ class Move:
     head: Measurement | None
     change: float | None = None
     interval: Interval | None = None
+    paired: bool = False
 
 
-def moves(base: Evidence, head: Evidence, *, confidence: float = 0.95, other_data: bool = False) -> tuple[Move, ...]:
+def moves(
+    base: Evidence,
+    head: Evidence,
+    *,
+    confidence: float = 0.95,
+    other_data: bool = False,
+    pairs: PairedMoves | None = None,
+) -> tuple[Move, ...]:
     """Every measurement of ``base`` or ``head`` with what became of it; the largest movements first.
 
-    The two values are taken as independent (MOVER), so on the same rows the intervals are wider than they need be.
-    Gaps and ratios over groups are extremes of several values: their change is bounded by the bounds of the two,
-    at half the error each.
+    Without pairs the two values are taken as independent (MOVER), so on the same rows the intervals are wider than they
+    need be. Gaps and ratios over groups are extremes of several values: their change is bounded by the bounds of the
+    two, at half the error each.
+
+    Args:
+        base, head: The two audits, or copies of them in which numbers are withheld.
+        confidence: Two-sided level of the intervals.
+        other_data: Compare audits of different rows too.
+        pairs: What the records of both say together.
 
     Raises:
         UsageError: AK422 when the audits are of different data, classes or tasks (data: unless ``other_data``).
@@ -49,8 +70,29 @@ def moves(base: Evidence, head: Evidence, *, confidence: float = 0.95, other_dat
     _refuse(base, head, other_data)
     before, after = ({m.key: m for m in part.measurements()} for part in (base, head))
     keys = list(dict.fromkeys((*before, *after)))
-    found = [_move(key, before.get(key), after.get(key), confidence) for key in keys]
-    return tuple(sorted(_corrected(found, confidence), key=_order))
+    found = [_move(before.get(key), after.get(key), confidence, pairs, key) for key in keys]
+    return tuple(sorted(_corrected(found, confidence, pairs), key=_order))
+
+
+def remarks(base: Evidence, head: Evidence, found: Sequence[Move], pairs: PairedMoves | None = None) -> tuple[str, ...]:
+    """What a reader must know of the comparison as a whole, in sentences."""
+    said = []
+    tested = [move for move in found if move.interval is not None]
+    paired = sum(move.paired for move in tested)
+    if base.subject.test.fingerprint != head.subject.test.fingerprint:
+        said.append("Different rows: a change of the data shows like a change of the model.")
+    elif paired:
+        rest = f", the other {len(tested) - paired:,} as two samples" if paired < len(tested) else ""
+        assert pairs is not None
+        said.append(f"The same {pairs.rows:,} rows in both: {paired:,} changes are tested on pairs of rows{rest}.")
+    else:
+        why = pairs.reason if pairs is not None and pairs.reason else "the records of both audits were not given"
+        told = "The same rows in both, but every change is tested as of two samples, with wider intervals"
+        said.append(f"{told}: {why}.")
+    marks = base.subject.model_fingerprint, head.subject.model_fingerprint
+    if marks[0] is not None and marks[0] == marks[1]:
+        said.append("The same model in both.")
+    return tuple(said)
 
 
 def _refuse(base: Evidence, head: Evidence, other_data: bool) -> None:
@@ -77,7 +119,9 @@ def _refuse(base: Evidence, head: Evidence, other_data: bool) -> None:
         )
 
 
-def _move(key: str, base: Measurement | None, head: Measurement | None, confidence: float) -> Move:
+def _move(
+    base: Measurement | None, head: Measurement | None, confidence: float, pairs: PairedMoves | None, key: str
+) -> Move:
     if base is None or base.value is None:
         both_missing = base is not None and (head is None or head.value is None)
         return Move(key=key, state="unknown" if both_missing or head is None or head.value is None else "new",
@@ -85,16 +129,33 @@ def _move(key: str, base: Measurement | None, head: Measurement | None, confiden
     if head is None or head.value is None or (head.unreliable and not base.unreliable):
         return Move(key=key, state="lost", base=base, head=head)
     change = head.value - base.value
-    limits = change_limits(base, head, confidence)
+    paired = pairs is not None and pairs.has(base, head)
+    limits = _limits(base, head, confidence, pairs if paired else None)
     if limits is None:
         state: Moved = "still" if change == 0.0 else "unknown"
         return Move(key=key, state=state, base=base, head=head, change=change)
     low, high = limits
     interval = None
     if not (is_exact(base) and is_exact(head)):
-        interval = Interval(low=min(low, change), high=max(high, change), level=confidence, method=_method(base))
+        method = pairs.method(base) if paired and pairs is not None else _method(base)
+        interval = Interval(low=min(low, change), high=max(high, change), level=confidence, method=method)
     state = "maybe" if low > 0 or high < 0 else "still"
-    return Move(key=key, state=state, base=base, head=head, change=change, interval=interval)
+    return Move(key=key, state=state, base=base, head=head, change=change, interval=interval, paired=paired)
+
+
+def _limits(base: Measurement, head: Measurement, level: float, pairs: PairedMoves | None) -> Limits | None:
+    """Limits of head less base, on pairs where they are given.
+
+    A gap over more than two groups has two sets of limits on pairs, at half the error each: of whichever pair of groups
+    is the worst one, and those of two samples.
+    """
+    if pairs is None:
+        return change_limits(base, head, level)
+    if pairs.comparisons(base) < 2 or not _is_extreme(base):
+        return pairs.limits(base, level)
+    half = 1.0 - (1.0 - level) / 2.0
+    one, two = pairs.limits(base, half), change_limits(base, head, half)
+    return one if two is None else (max(one[0], two[0]), min(one[1], two[1]))
 
 
 def change_limits(base: Measurement, head: Measurement, level: float) -> Limits | None:
@@ -111,7 +172,7 @@ def change_limits(base: Measurement, head: Measurement, level: float) -> Limits 
     return change - math.hypot(now - ends[1], ends[2] - then), change + math.hypot(ends[3] - now, then - ends[0])
 
 
-def _corrected(found: list[Move], confidence: float) -> list[Move]:
+def _corrected(found: list[Move], confidence: float, pairs: PairedMoves | None) -> list[Move]:
     """``maybe`` made a movement where it stands after Holm over all that has an interval of its change."""
     total = sum(1 for move in found if move.interval is not None)
     found = list(found)
@@ -119,7 +180,7 @@ def _corrected(found: list[Move], confidence: float) -> list[Move]:
     settled = 0
     while True:
         level = 1.0 - (1.0 - confidence) / max(total - settled, 1)
-        fresh = [index for index in waiting if _beyond(found[index], level)]
+        fresh = [index for index in waiting if _beyond(found[index], level, pairs)]
         if not fresh:
             return found
         for index in fresh:
@@ -128,8 +189,10 @@ def _corrected(found: list[Move], confidence: float) -> list[Move]:
         settled += sum(1 for index in fresh if found[index].interval is not None)
 
 
-def _beyond(move: Move, level: float) -> bool:
-    limits = change_limits(move.base, move.head, level) if move.base and move.head else None
+def _beyond(move: Move, level: float, pairs: PairedMoves | None) -> bool:
+    if move.base is None or move.head is None:
+        return False
+    limits = _limits(move.base, move.head, level, pairs if move.paired else None)
     return limits is not None and (limits[0] > 0 or limits[1] < 0)
 
 

@@ -1,41 +1,69 @@
-"""Pairs: the joint cells of two audits of the same rows, from their private records to the gate.
+"""Pairs: what two audits of the same rows say together, from their private records to the gate and to ``compare``.
 
-``pair_up`` makes the document that travels beside a baseline in the policy: joint cells where both audits kept a record
-of their rows, the reason where not. ``read_pairs`` checks such a document against the two audits before anything is
-decided on it: the margins of the joint cells must be the cells of both.
+``pair_up`` makes the sums that leave the records: joint cells of the decisions, and for scores and predictions the
+variances and covariance of what was measured. ``pairs_document`` and ``read_pairs`` are how they travel beside a
+baseline in the policy; ``read_pairs`` checks them against the two audits before anything is decided on them: the
+margins of the joint cells must be the cells of both, the values must be the measured ones.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from auditkit.core.errors import AuditkitError, PolicyError
-from auditkit.core.evidence import Counts, Evidence
+from auditkit.core.evidence import Counts, Evidence, Measurement
 from auditkit.core.rows import RowsRecord, read_rows
 from auditkit.methods.fairness.metrics import Rates
 from auditkit.methods.fairness.paired import JointCounts, Pairing, joint_counts, pair_rates
-from auditkit.policy.families import ALL_ROWS
+from auditkit.methods.fairness.paired_scores import ScoredRows, ScorePairing, finite_pair, scored_pair
+from auditkit.policy.families import ALL_ROWS, Measured
+from auditkit.stats.linearised import Design
+from auditkit.stats.paired import PairedEstimate
+from auditkit.stats.scores import ranking_and_probabilities
 
 SCHEMA = "auditkit-pairs/1"
 _OPTIONAL = ("weight", "weight_sq", "moment")
+# A value worked out again from the record is the measured one to this much.
+_SAME = 1e-9
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """The joint cells of two audits, or the sentence why there are none."""
+    """What two audits of the same rows say together, or the sentence why they say nothing.
+
+    Attributes:
+        tables: The joint cells of the decisions.
+        scored: Key of a measurement -> it in both audits, for what decisions alone do not give.
+    """
 
     tables: tuple[JointCounts, ...] = ()
     reason: str = ""
+    scored: Mapping[str, PairedEstimate] = field(default_factory=dict)
+
+    @property
+    def known(self) -> bool:
+        """Whether there are any."""
+        return bool(self.tables or self.scored)
 
     @property
     def rows(self) -> int:
         """Rows in both audits."""
-        return int(self.tables[0].n.sum()) if self.tables else 0
+        if self.tables:
+            return int(self.tables[0].n.sum())
+        return max((pair.n for pair in self.scored.values()), default=0)
+
+    def measured(self, now: Measured, then: Measured) -> ScorePairing | None:
+        """The pairing of measured values, or ``None`` unless every one of them has its pair."""
+        found = [self.scored.get(m.key) for m in now.measurements]
+        same = [m.key for m in now.measurements] == [m.key for m in then.measurements]
+        pairs = tuple(pair for pair in found if pair is not None)
+        return ScorePairing(now=now, then=then, pairs=pairs) if same and len(pairs) == len(found) else None
 
     def rates(self, now: Rates, then: Rates, where: Mapping[str, str]) -> Pairing | None:
         """The pairing of a metric in the groups of ``now`` and ``then``, or ``None`` without their joint cells."""
@@ -71,9 +99,9 @@ def pair_files(base: Evidence, base_rows: Path, head: Evidence, head_rows: Path)
     same = base.subject.test.fingerprint == head.subject.test.fingerprint
     if not same:
         return Pairs(reason="the rows are not the same")
-    for path, whose in ((base_rows, "the baseline"), (head_rows, "this audit")):
+    for path, whose in ((base_rows, "BASE"), (head_rows, "HEAD")):
         if not path.is_file():
-            return Pairs(reason=f"the rows are the same, but {whose} kept no record of them ({path.name})")
+            return Pairs(reason=f"{whose} kept no record of its rows ({path.name}, [run] keep_rows = true)")
     return pair_up(base, read_rows(base_rows), head, read_rows(head_rows))
 
 
@@ -85,16 +113,63 @@ def pair_up(base: Evidence, then: RowsRecord, head: Evidence, now: RowsRecord) -
     if not same or any(not np.array_equal(then.groups[c], now.groups[c]) for c in now.groups):
         return Pairs(reason="the records do not have the same labels and groups")
     tables = [table for table in head.counts() if table.name == "decisions"]
-    if not tables:
-        return Pairs(reason="decisions were not counted")
-    try:
-        found = joint_counts(
-            now.y, then.decided, now.decided, tables, now.groups, weights=now.weights, clusters=now.clusters
-        )
-    except AuditkitError as error:
-        return Pairs(reason=error.what)
-    fault = _fault(found, base, head)
-    return Pairs(reason=fault) if fault else Pairs(tables=found)
+    joint: tuple[JointCounts, ...] = ()
+    reason = "the records give nothing that both audits measured"
+    if tables:
+        try:
+            joint = joint_counts(
+                now.y, then.decided, now.decided, tables, now.groups, weights=now.weights, clusters=now.clusters
+            )
+        except AuditkitError as error:
+            reason = error.what
+        fault = _fault(joint, base, head)
+        if fault:
+            return Pairs(reason=fault)
+    found = Pairs(tables=joint, scored=_scored(base, then, head, now))
+    return found if found.known else Pairs(reason=reason)
+
+
+def _scored(base: Evidence, then: RowsRecord, head: Evidence, now: RowsRecord) -> dict[str, PairedEstimate]:
+    """What was measured of scores or predictions in both audits, and is the same worked out from the records."""
+    one, two = _scored_rows(base, then), _scored_rows(head, now)
+    before = {m.key: m for m in base.measurements()}
+    found: dict[str, PairedEstimate] = {}
+    for m in head.measurements():
+        earlier = before.get(m.key)
+        if m.value is None or earlier is None or earlier.value is None or m.over or not set(m.slice) <= set(now.groups):
+            continue
+        inside = np.ones(len(now), dtype=np.bool_)
+        for column, name in m.slice.items():
+            inside &= now.groups[column] == name
+        pair = scored_pair(m.name, m.params, one.take(inside), two.take(inside))
+        if pair is not None and finite_pair(pair) and _is_of(pair, earlier, m):
+            found[m.key] = pair
+    return found
+
+
+def _scored_rows(evidence: Evidence, record: RowsRecord) -> ScoredRows:
+    subject = evidence.subject
+    positive = None if subject.positive is None else subject.classes.index(subject.positive)
+    ranking, probabilities = None, None
+    if record.scores is not None:
+        ranking, probabilities = ranking_and_probabilities(record.scores, subject.score_space, positive)
+    return ScoredRows(
+        y=record.y,
+        decided=record.decided,
+        ranking=ranking,
+        probabilities=probabilities,
+        design=Design(record.weights, record.clusters),
+        classes=subject.classes,
+        positive=positive,
+    )
+
+
+def _is_of(pair: PairedEstimate, then: Measurement | None, now: Measurement | None) -> bool:
+    """Whether a pair's values are those measured in both audits."""
+    return all(
+        m is not None and m.value is not None and math.isclose(value, m.value, rel_tol=_SAME, abs_tol=_SAME)
+        for value, m in ((pair.then, then), (pair.now, now))
+    )
 
 
 def _fault(tables: tuple[JointCounts, ...], base: Evidence, head: Evidence) -> str:
@@ -119,7 +194,7 @@ def _same(counts: Counts, table: JointCounts, side: str) -> bool:
 
 def pairs_document(pairs: Pairs) -> dict[str, Any]:
     """As plain data, to travel in the policy."""
-    if not pairs.tables:
+    if not pairs.known:
         return {"schema": SCHEMA, "reason": pairs.reason}
     tables = []
     for table in pairs.tables:
@@ -127,7 +202,12 @@ def pairs_document(pairs: Pairs) -> dict[str, Any]:
         part |= {"classes": table.k, "n": table.n.tolist()}
         part |= {key: getattr(table, key).tolist() for key in _OPTIONAL if getattr(table, key) is not None}
         tables.append(part)
-    return {"schema": SCHEMA, "tables": tables}
+    scored = {key: _plain_pair(pair) for key, pair in pairs.scored.items()}
+    return {"schema": SCHEMA, "tables": tables, **({"scored": scored} if scored else {})}
+
+
+def _plain_pair(pair: PairedEstimate) -> dict[str, float]:
+    return {name: value for name, value in asdict(pair).items() if value != math.inf}
 
 
 def read_pairs(document: object, base: Evidence, head: Evidence, *, where: str) -> Pairs:
@@ -144,12 +224,15 @@ def read_pairs(document: object, base: Evidence, head: Evidence, *, where: str) 
         return Pairs(reason="the rows are not the same")
     try:
         tables = tuple(_table(part) for part in document["tables"])
-    except (KeyError, TypeError, ValueError) as error:
+        scored = {str(key): PairedEstimate(**part) for key, part in (document.get("scored") or {}).items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(where, str(error)[:200]) from error
-    fault = _fault(tables, base, head)
+    measured = [{m.key: m for m in evidence.measurements()} for evidence in (base, head)]
+    other = [key for key, pair in scored.items() if not _is_of(pair, *(part.get(key) for part in measured))]
+    fault = _fault(tables, base, head) or (f"{other[0]} is not what both audits measured" if other else "")
     if fault:
         raise _damaged(where, fault)
-    return Pairs(tables=tables)
+    return Pairs(tables=tables, scored=scored)
 
 
 def _table(part: Mapping[str, Any]) -> JointCounts:

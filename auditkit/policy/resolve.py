@@ -18,7 +18,7 @@ from auditkit.policy.lookup import Settings, Unresolved, has_params, is_absent, 
 from auditkit.policy.model import Compare, Policy, Rule
 
 # Measured elsewhere too, but also a function of the cells of a binary task.
-_SAME_FROM_COUNTS: Mapping[str, str] = {
+SAME_FROM_COUNTS: Mapping[str, str] = {
     "performance.accuracy": "accuracy",
     "performance.balanced_accuracy": "balanced_accuracy",
     "performance.precision": "positive_predictive_value",
@@ -95,7 +95,7 @@ def _from_counts(settings: Settings, over: tuple[str, ...], evidence: Evidence) 
     """Families of a count metric, or ``None`` when counts do not give this metric."""
     rule, metric = settings.rule, settings.metric.removeprefix("fairness.")
     if not settings.metric.startswith("fairness.") or metric not in {**METRICS, **COMPOSITES}:
-        metric = _SAME_FROM_COUNTS.get(settings.metric, "")
+        metric = SAME_FROM_COUNTS.get(settings.metric, "")
         measured = not settings.from_cells and any(matches(m, settings, over) for m in evidence.measurements())
         if not metric or measured or len(evidence.subject.classes) != 2:
             return None

@@ -119,20 +119,15 @@ def run(subject: Subject, context: Context, params: ScoresParams) -> Iterator[Pr
 
 
 def _rows(subject: Subject, context: Context) -> _Rows:
-    from auditkit.methods.performance.scores import softmax
+    from auditkit.stats.scores import ranking_and_probabilities
 
     positive = subject.positive
     if positive is None:
         raise ValueError("a binary subject has a positive class")
-    raw, space = context.scores(), subject.model.score_space
-    ranking, probability = raw[:, positive], None
-    if space == "probability":
-        probability = ranking
-    elif space == "logit":
-        # The difference of two logits ranks where probabilities have long been rounded to 1.
-        ranking, probability = raw[:, positive] - raw[:, 1 - positive], softmax(raw)[:, positive]
+    ranking, probabilities = ranking_and_probabilities(context.scores(), subject.model.score_space, positive)
+    probability = None if probabilities is None else probabilities[:, positive]
     design = Design(subject.test.weights, subject.test.clusters)
-    return _Rows(ranking, probability, subject.test.y == positive, design)
+    return _Rows(ranking[:, positive], probability, subject.test.y == positive, design)
 
 
 def _estimates(rows: _Rows, params: ScoresParams) -> dict[str, Estimate]:

@@ -14,6 +14,7 @@ from auditkit.core.subject import FloatArray, Subject
 from auditkit.methods.performance import calibration, classification, regression, scores
 from auditkit.stats.estimate import Estimate
 from auditkit.stats.linearised import Design
+from auditkit.stats.scores import ranking_and_probabilities
 
 # Name after "performance." -> direction, smallest and largest value, one sentence.
 QUANTITIES: dict[str, tuple[Direction, tuple[float | None, float | None], str]] = {
@@ -92,22 +93,12 @@ def rows_of(subject: Subject, context: Context) -> tuple[Rows, tuple[str, ...]]:
                 "The model gives labels only: no AUC, average precision, log loss, Brier score or calibration."
             )
         else:
-            ranking, probabilities = _usable(context.scores("test"), space, subject.positive)
+            ranking, probabilities = ranking_and_probabilities(context.scores("test"), space, subject.positive)
             if probabilities is None:
                 notes.append(
                     "The scores are margins, not probabilities: log loss, Brier score and calibration are not measured."
                 )
     return Rows(test.y, decided, ranking, probabilities, design, subject.classes, subject.positive), tuple(notes)
-
-
-def _usable(raw: FloatArray, space: str, positive: int | None) -> tuple[FloatArray, FloatArray | None]:
-    """Scores to rank by and probabilities. Two logits are ranked by their difference, which never saturates."""
-    if space == "probability":
-        return raw, raw
-    if space == "logit":
-        probabilities = scores.softmax(raw)
-        return (raw - raw[:, ::-1] if positive is not None and raw.shape[1] == 2 else probabilities), probabilities
-    return raw, None
 
 
 def classification_estimates(rows: Rows, bins: int, min_rows: int, per_class: bool) -> dict[Key, Estimate]:

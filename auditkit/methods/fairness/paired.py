@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -184,6 +184,27 @@ def _moments(flat: IntArray, count: int, size: int, weights: FloatArray | None, 
     return moments
 
 
+class Values(Protocol):
+    """Estimates of one quantity in several groups, with their own limits."""
+
+    @property
+    def value(self) -> FloatArray:
+        """``(G,)`` estimates."""
+        ...
+
+    def limits(self, level: float) -> tuple[FloatArray, FloatArray]:
+        """Limits ``(G,), (G,)`` at two-sided ``level``."""
+        ...
+
+    def rough_limits(self, level: float, factor: FloatArray | float) -> tuple[FloatArray, FloatArray]:
+        """The same of about ``factor`` times the rows."""
+        ...
+
+    def take(self, groups: Sequence[int]) -> Values:
+        """Some of the groups."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pairing:
     """What the joint cells say about a metric's change in every group.
@@ -209,8 +230,12 @@ class Pairing:
         """How :meth:`limits` are made."""
         return "matched-melded" if self.shares is not None else "mover-correlated"
 
-    def limits(self, level: float, sign: float = -1.0) -> tuple[FloatArray, FloatArray]:
+    def limits(
+        self, level: float, sign: float = -1.0, factor: FloatArray | float | None = None
+    ) -> tuple[FloatArray, FloatArray]:
         """Limits ``(G,), (G,)`` of ``now + sign * then``, ``sign`` -1 or +1, at two-sided ``level``.
+
+        With a ``factor`` they are the approximate ones of that many times the rows.
 
         The sum of two rates of the same rows is 1 more than the share of rows above the line in both less the share
         in neither, so both are differences of two shares of the same rows.
@@ -218,14 +243,18 @@ class Pairing:
         Source: Fay and Lumbard (2021), Statistics in Medicine 40; Zou and Donner (2008), Statistics in Medicine 27,
         section 2.3, for correlated estimates.
         """
-        if self.shares is None:
-            return correlated_limits(self.now, self.then, self.correlation, level, sign)
+        if self.shares is None or factor is not None:
+            return correlated_limits(self.now, self.then, self.correlation, level, sign, factor)
         freedom = np.minimum(self.now.freedom, self.then.freedom)
         column = 0 if sign < 0 else 1
         rows = self.effective[:, column] * t_correction(freedom, z_value(level))
         one, two = (0, 1) if sign < 0 else (2, 3)
         low, high = matched_limits(self.shares[:, one], self.shares[:, two], rows, level)
         return (low, high) if sign < 0 else (1.0 + low, 1.0 + high)
+
+    def alone(self, left: IntArray, right: IntArray, kind: str, few: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """``(m,)`` comparisons of ``left`` and ``right`` whose pairs are too few for the approximations they need."""
+        return few if self.shares is None or kind == "ratio" else np.zeros(len(left), dtype=np.bool_)
 
     def take(self, groups: Sequence[int]) -> Pairing:
         """Some of the groups."""
@@ -241,8 +270,8 @@ class Pairing:
 
 
 def correlated_limits(
-    now: Rates,
-    then: Rates,
+    now: Values,
+    then: Values,
     correlation: FloatArray,
     level: float,
     sign: float,

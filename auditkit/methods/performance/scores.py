@@ -19,16 +19,6 @@ BoolArray = npt.NDArray[np.bool_]
 LOG_LOSS_FLOOR = float(np.finfo(np.float64).eps)
 
 
-def softmax(logits: FloatArray) -> FloatArray:
-    """Probabilities ``(n, k)`` from logits ``(n, k)``.
-
-    >>> softmax(np.array([[0.0, 0.0]])).tolist()
-    [[0.5, 0.5]]
-    """
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float64)
-
-
 def roc_auc(scores: FloatArray, positive: BoolArray, design: Design = PLAIN) -> Estimate:
     """Probability that a positive row outranks a negative one, ties half; logit-DeLong interval.
 

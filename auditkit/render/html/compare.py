@@ -32,7 +32,19 @@ _MOVED = ("worse", "lost", "changed", "better")
 _PANELS = {"worse": "fail", "changed": "inconclusive", "better": "pass", "still": "pass"}
 _HEADS = {"worse": "Worse", "changed": "Changed", "better": "Better", "still": "No movement"}
 _ROWS = 16
-_COLUMNS = ("Quantity", "Of what", "First", "Interval", "n", "Second", "Interval", "n", "Change", "Its interval")
+_COLUMNS = (
+    "Quantity",
+    "Of what",
+    "First",
+    "Interval",
+    "n",
+    "Second",
+    "Interval",
+    "n",
+    "Change",
+    "Its interval",
+    "Tested on",
+)
 
 
 Verdicts = tuple[Verdict | None, Verdict | None]
@@ -65,6 +77,10 @@ class Movement(Protocol):
     def interval(self) -> Interval | None:
         """Of the change."""
 
+    @property
+    def paired(self) -> bool:
+        """Whether it is tested on pairs of rows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareView:
@@ -85,7 +101,10 @@ class CompareView:
 
 
 def render_compare(
-    pair: tuple[Evidence, Evidence], moves: Sequence[Movement], verdicts: Verdicts = (None, None)
+    pair: tuple[Evidence, Evidence],
+    moves: Sequence[Movement],
+    verdicts: Verdicts = (None, None),
+    remarks: Sequence[str] = (),
 ) -> str:
     """The page.
 
@@ -93,13 +112,14 @@ def render_compare(
         pair: The shared copies of both audits (see :func:`auditkit.render.redact.redact`), the older one first.
         moves: What became of each measurement of these copies.
         verdicts: What the policy of each says, as it may be shared.
+        remarks: What a reader must know of the comparison as a whole, in sentences.
 
     Raises:
         ValueError: One of the two is not a shared copy.
     """
     if not all(evidence.redacted for evidence in pair):
         raise ValueError("a page of two audits takes their shared copies: redact them first")
-    return page_of("compare.html", view=_view(pair, moves, verdicts)).rstrip("\n") + "\n"
+    return page_of("compare.html", view=_view(pair, moves, verdicts, remarks)).rstrip("\n") + "\n"
 
 
 def overall(moves: Sequence[Movement]) -> str:
@@ -110,7 +130,9 @@ def overall(moves: Sequence[Movement]) -> str:
     return next((word for word in ("changed", "better") if word in states), "still")
 
 
-def _view(pair: tuple[Evidence, Evidence], moves: Sequence[Movement], verdicts: Verdicts) -> CompareView:
+def _view(
+    pair: tuple[Evidence, Evidence], moves: Sequence[Movement], verdicts: Verdicts, remarks: Sequence[str]
+) -> CompareView:
     word = overall(moves)
     counts = {state: sum(move.state == state for move in moves) for state in WORDS}
     moved = sum(counts[state] for state in _MOVED)
@@ -125,22 +147,12 @@ def _view(pair: tuple[Evidence, Evidence], moves: Sequence[Movement], verdicts: 
         sentence=sentence,
         icon=icon(_PANELS[word]),
         tallies=tuple(f"{count(n)} {WORDS[state]}" for state, n in counts.items() if n),
-        remarks=_remarks(*pair),
+        remarks=tuple(remarks),
         charts=_charts(moves),
         facts=_facts(pair),
         rules=_rules(verdicts),
         tables=_tables(moves),
     )
-
-
-def _remarks(base: Evidence, head: Evidence) -> tuple[str, ...]:
-    same = base.subject.test.fingerprint == head.subject.test.fingerprint
-    said = ["The same rows in both: the intervals, made for independent samples, are wider than they need be." if same
-            else "Different rows: a change of the data shows like a change of the model."]  # fmt: skip
-    marks = base.subject.model_fingerprint, head.subject.model_fingerprint
-    if marks[0] is not None and marks[0] == marks[1]:
-        said.append("The same model in both.")
-    return tuple(said)
 
 
 def _charts(moves: Sequence[Movement]) -> tuple[Chart, ...]:
@@ -220,7 +232,8 @@ def _cells(move: Movement) -> tuple[str, ...]:
     name, what = (clean(move.key), "") if m is None else (title(m.name), about(m))
     sides = [cell for side in (move.base, move.head) for cell in _side(side)]
     change = MISSING if move.change is None else ("+" if move.change > 0 else "") + number(move.change)
-    return name, what, *sides, change, span(move.interval)
+    tested = MISSING if move.interval is None else "pairs" if move.paired else "two samples"
+    return name, what, *sides, change, span(move.interval), tested
 
 
 def _side(m: Measurement | None) -> tuple[str, str, str]:

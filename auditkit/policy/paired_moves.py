@@ -1,0 +1,175 @@
+"""The change of single measurements on pairs, by the families that rules with a baseline are judged by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from auditkit.core.errors import AuditkitError
+from auditkit.core.evidence import Evidence, Measurement
+from auditkit.methods.fairness.gaps import disparities
+from auditkit.methods.fairness.metrics import COMPOSITES, METRICS, Rates
+from auditkit.policy.change import Change
+from auditkit.policy.families import FloatArray, Measured
+from auditkit.policy.lookup import Unresolved
+from auditkit.policy.model import Compare, Policy, Rule
+from auditkit.policy.pairs import Pairs
+from auditkit.policy.resolve import SAME_FROM_COUNTS, settle
+from auditkit.policy.resolve_change import changes_between
+
+_KINDS: Mapping[str, Compare] = {".difference": "difference", ".ratio": "ratio"}
+_SAME = 1e-9
+
+
+@dataclass(frozen=True)
+class _Paired:
+    """A measurement's change: the families that bound it, and for a value which of their comparisons it is.
+
+    ``values`` are those then and now.
+    """
+
+    kind: Compare
+    families: tuple[Change, ...]
+    values: tuple[float, float]
+    at: int = 0
+
+    def is_of(self, base: Measurement, head: Measurement) -> bool:
+        """Whether these are the two values, not withheld and not rounded."""
+        return all(
+            m.value is not None and math.isclose(m.value, value, rel_tol=_SAME, abs_tol=_SAME)
+            for m, value in zip((base, head), self.values, strict=True)
+        )
+
+
+class PairedMoves:
+    """What two audits of the same rows say of each measurement's change.
+
+    Args:
+        base, head: The private evidence of both: pairs are checked against their cells.
+        pairs: Of the two.
+    """
+
+    def __init__(self, base: Evidence, head: Evidence, pairs: Pairs) -> None:
+        self._base, self._head, self._pairs = base, head, pairs
+        counted = {f"fairness.{name}" for name in (*METRICS, *COMPOSITES)} | set(SAME_FROM_COUNTS)
+        self._names = (counted if pairs.tables else set()) | {key.partition("|")[0] for key in pairs.scored}
+        self._changes: dict[tuple[Any, ...], tuple[Change, ...]] = {}
+        self._found: dict[str, _Paired | None] = {}
+        self._bounds: dict[tuple[int, float], tuple[FloatArray, FloatArray]] = {}
+
+    @property
+    def reason(self) -> str:
+        """Why there are no pairs."""
+        return self._pairs.reason
+
+    @property
+    def rows(self) -> int:
+        """Rows in both audits."""
+        return self._pairs.rows
+
+    def has(self, base: Measurement, head: Measurement) -> bool:
+        """Whether the pairs give both values of a measurement."""
+        if not self._pairs.known:
+            return False
+        if base.key not in self._found:
+            self._found[base.key] = self._find(base)
+        found = self._found[base.key]
+        return found is not None and found.is_of(base, head)
+
+    def comparisons(self, m: Measurement) -> int:
+        """How many comparisons ``m`` is the worst of."""
+        return sum(len(change.left) for change in self._of(m).families)
+
+    def method(self, m: Measurement) -> str:
+        """How its limits are made."""
+        return self._of(m).families[0].method()
+
+    def limits(self, m: Measurement, level: float) -> tuple[float, float]:
+        """Limits of the change of ``m`` at two-sided ``level``.
+
+        A gap is the largest of several: its change lies between the least and the largest change of those, and one of
+        them is whichever pair of groups is truly the worst, then or now. So each end needs no correction
+        (intersection-union, Berger 1982).
+        """
+        found = self._of(m)
+        ends = [self._bounds_of(change, level) for change in found.families]
+        if found.kind == "value":
+            low, high = ends[0]
+            return float(low[found.at]), float(high[found.at])
+        least, most = float(min(one.min() for one, _ in ends)), float(max(two.max() for _, two in ends))
+        return (least, most) if found.kind == "difference" else (-most, -least)
+
+    def _of(self, m: Measurement) -> _Paired:
+        found = self._found[m.key]
+        if found is None:
+            raise KeyError(m.key)
+        return found
+
+    def _bounds_of(self, change: Change, level: float) -> tuple[FloatArray, FloatArray]:
+        key = id(change), level
+        if key not in self._bounds:
+            self._bounds[key] = change.bounds(level)
+        return self._bounds[key]
+
+    def _find(self, m: Measurement) -> _Paired | None:
+        name, kind, over = _named(m)
+        if name not in self._names or (kind == "value" and m.over):
+            return None
+        changes = self._families(name, kind, over, m.slice if m.over else {}, m.params)
+        return _value_of(changes, m) if kind == "value" else _worst_of(changes, kind)
+
+    def _families(
+        self, name: str, kind: Compare, over: tuple[str, ...], where: Mapping[str, str], params: Mapping[str, Any]
+    ) -> tuple[Change, ...]:
+        key = name, kind, frozenset(over), frozenset(where.items()), frozenset(params.items())
+        if key not in self._changes:
+            rule = Rule(
+                id="compare", metric=name, compare=kind, over=over, where=where, params=params, max_increase=0.0,
+                baseline="base",
+            )  # fmt: skip
+            policy = Policy()
+            try:
+                found, _ = changes_between(settle(rule, policy), policy, self._head, self._base, self._pairs)
+            except (Unresolved, AuditkitError):
+                found = ()
+            # A value's change is told with its sign, not as a worsening.
+            self._changes[key] = tuple(replace(c, direction="lower") if kind == "value" else c for c in found)
+        return self._changes[key]
+
+
+def _value_of(changes: Sequence[Change], m: Measurement) -> _Paired | None:
+    """The one comparison that is the value ``m``, where it is tested on pairs."""
+    places = [
+        (change, index)
+        for change in changes
+        for index, group in enumerate(change.slices)
+        if dict(group) == dict(m.slice) and change.on_pairs()[index]
+    ]
+    if len(places) != 1:
+        return None
+    change, index = places[0]
+    values = float(change.base.value[index]), float(change.estimates.value[index])
+    return _Paired("value", (change,), values, index)
+
+
+def _worst_of(changes: Sequence[Change], kind: Literal["difference", "ratio"]) -> _Paired | None:
+    """The families whose worst pair of groups is a gap, where they are tested on pairs."""
+    if not changes or not all(len(change.left) and change.on_pairs().any() for change in changes):
+        return None
+    worst = max if kind == "difference" else min
+
+    def value(sides: Sequence[tuple[Change, Rates | Measured]]) -> float:
+        return float(worst(worst(disparities(part.value, c.left, c.right, kind)) for c, part in sides))
+
+    then, now = value([(c, c.base) for c in changes]), value([(c, c.estimates) for c in changes])
+    return _Paired(kind, tuple(changes), (then, now))
+
+
+def _named(m: Measurement) -> tuple[str, Compare, tuple[str, ...]]:
+    """The metric, what of it is compared, and over which columns."""
+    for ending, kind in _KINDS.items():
+        if m.over and m.name.endswith(ending):
+            return m.name.removesuffix(ending), kind, m.over
+    return m.name, "value", m.over or tuple(m.slice)
