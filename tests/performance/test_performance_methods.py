@@ -14,6 +14,7 @@ from sklearn import metrics as sk
 from auditkit.methods.performance import calibration, classification, curves, regression, scores
 from auditkit.stats.linearised import Design, t_value
 from auditkit.stats.ranking import auc_parts
+from auditkit.stats.scores import softmax
 
 NAMES = ("a", "b", "c", "d")
 MODULES = ("classification", "scores", "calibration", "regression", "curves")
@@ -302,7 +303,7 @@ def test_values_lie_inside_and_nothing_is_nan(seed, n, k):
     rng = np.random.default_rng(seed)
     y, decided = rng.integers(0, k, n), rng.integers(0, k, n)
     ranked = rng.integers(0, 4, (n, k)).astype(float)
-    probabilities = scores.softmax(ranked)
+    probabilities = softmax(ranked)
     design = Design(rng.random(n) + 0.1 if seed % 2 else None, rng.integers(0, 5, n) if seed % 3 == 0 else None)
     names = NAMES[:k]
     for found in (
