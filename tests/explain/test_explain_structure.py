@@ -272,6 +272,28 @@ def test_planted_faults_are_caught():
                 explain_structure(game, model)
 
 
+def test_categorical_splits_of_boosters_through_their_public_tables():
+    xgboost = pytest.importorskip("xgboost")
+    lightgbm = pytest.importorskip("lightgbm")
+    rng = np.random.default_rng(0)
+    home = rng.integers(0, 6, 500)
+    table = pd.DataFrame({"a": rng.normal(size=500), "home": pd.Categorical(np.array(list("uvwxyz"))[home])})
+    table["b"], table.loc[rng.random(500) < 0.1, "home"] = rng.normal(size=500), np.nan
+    y = (np.array([1, -1, 2, -2, 0, 1.5])[home] + table["a"] + rng.normal(0, 0.5, 500) > 0).astype(int)
+    first = xgboost.XGBClassifier(
+        n_estimators=12, max_depth=4, enable_categorical=True, tree_method="hist", max_cat_to_onehot=1, n_jobs=1
+    ).fit(table, y)
+    second = lightgbm.LGBMClassifier(n_estimators=12, verbose=-1, n_jobs=1, min_child_samples=5).fit(table, y)
+    margins = (lambda m: first.predict(m, output_margin=True)), (lambda m: second.predict(m, raw_score=True))
+    rows, background = table[:6].reset_index(drop=True), table[200:240].reset_index(drop=True)
+    for model, margin, close in zip((first, second), margins, (1e-5, 1e-9), strict=True):
+        assert read_trees(model)[0].trees[0].categories or read_trees(model)[0].trees[1].categories
+        found = explain_structure(make_game(margin, rows, background), model)
+        truth = shapley_values(margin, rows, background, estimator="exact", budget=1)
+        np.testing.assert_allclose(found.values, truth.values, atol=close)
+        assert np.abs(found.values[:, 1]).max() > 0.1
+
+
 def test_boosters_through_their_public_tables():
     xgboost = pytest.importorskip("xgboost")
     lightgbm = pytest.importorskip("lightgbm")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,18 @@ import numpy as np
 from auditkit.core.subject import FloatArray
 from auditkit.methods.explain.tree_table import Ensemble, Tree
 
+_OTHER_CODES = 1024  # beyond the largest that a split names; a code further out counts as missing, which the check sees
+
 
 def read_xgboost(model: Any) -> tuple[Ensemble, Callable[[Any], FloatArray]]:
     """The raw margin of an ``XGBClassifier`` or ``XGBRegressor``, up to a constant, in single precision.
 
+    A categorical split sends the categories that it names to ``Yes`` and all others to ``No``.
+
     Raises:
-        ValueError: Categorical splits, which are not read.
+        ValueError: A tree whose nodes are not numbered in a row.
     """
     table = model.get_booster().trees_to_dataframe()
-    if "Category" in table and table["Category"].notna().any():
-        raise ValueError("categorical splits of XGBoost are not read")
     width = _width(model)
     parallel = int(model.get_xgb_params().get("num_parallel_tree") or 1)
     last = getattr(model, "best_iteration", None) if model.get_params().get("early_stopping_rounds") else None
@@ -35,6 +38,7 @@ def read_xgboost(model: Any) -> tuple[Ensemble, Callable[[Any], FloatArray]]:
         value = np.zeros((len(part), width))
         value[leaf, int(number) // parallel % width] = part["Gain"].to_numpy()[leaf]
         left, right, lost = (_children(part[name]) for name in ("Yes", "No", "Missing"))
+        named = part.get("Category", [])
         trees.append(
             Tree(
                 feature=np.array([-1 if end else names.index(f) for f, end in zip(part["Feature"], leaf, strict=True)]),
@@ -43,23 +47,26 @@ def read_xgboost(model: Any) -> tuple[Ensemble, Callable[[Any], FloatArray]]:
                 right=right,
                 value=value,
                 missing_left=lost == left,
+                categories={node: _table(codes) for node, codes in enumerate(named) if isinstance(codes, list)},
                 strict=True,
                 single=True,
             )
         )
-    return Ensemble(trees=tuple(trees), outputs=width, single=True), _matrix
+    return Ensemble(trees=tuple(trees), outputs=width, single=True), _coded
 
 
 def read_lightgbm(model: Any) -> tuple[Ensemble, Callable[[Any], FloatArray]]:
     """The raw score of an ``LGBMClassifier`` or ``LGBMRegressor``.
 
+    A categorical split sends the categories that it names left, all others and missing ones right.
+
     Raises:
-        ValueError: Categorical splits, or zeros that count as missing: neither is read.
+        ValueError: Zeros that count as missing, which are not read.
     """
     table = model.booster_.trees_to_dataframe()
     split = table["split_feature"].notna()
-    if (table.loc[split, "decision_type"] != "<=").any() or (table.loc[split, "missing_type"] == "Zero").any():
-        raise ValueError("categorical splits and missing zeros of LightGBM are not read")
+    if (table.loc[split, "missing_type"] == "Zero").any():
+        raise ValueError("missing zeros of LightGBM are not read")
     width = _width(model)
     names = list(model.booster_.feature_name())
     best = int(getattr(model, "best_iteration_", 0) or 0)
@@ -71,10 +78,12 @@ def read_lightgbm(model: Any) -> tuple[Ensemble, Callable[[Any], FloatArray]]:
         leaf = part["split_feature"].isna().to_numpy()
         value = np.zeros((len(part), width))
         value[leaf, int(number) % width] = part["value"].to_numpy(dtype=np.float64)[leaf]
-        threshold = part["threshold"].to_numpy(dtype=np.float64)
+        named = (part["decision_type"] == "==").to_numpy()
+        sets = {int(node): part["threshold"].iloc[node] for node in np.flatnonzero(named)}
+        threshold = part["threshold"].where(~named, None).to_numpy(dtype=np.float64)
         # Without missing values in training a missing value counts as zero.
         as_zero = (part["missing_type"] == "None").to_numpy()
-        goes_left = np.where(as_zero, threshold >= 0.0, (part["missing_direction"] == "left").to_numpy())
+        goes_left = np.where(as_zero, threshold >= 0.0, (part["missing_direction"] == "left").to_numpy()) & ~named
         trees.append(
             Tree(
                 feature=np.array(
@@ -85,9 +94,11 @@ def read_lightgbm(model: Any) -> tuple[Ensemble, Callable[[Any], FloatArray]]:
                 right=np.array([index.get(name, -1) for name in part["right_child"]], dtype=np.int64),
                 value=value,
                 missing_left=goes_left.astype(np.bool_),
+                categories={node: _table(map(int, str(codes).split("||"))) for node, codes in sets.items()},
             )
         )
-    return Ensemble(trees=tuple(trees), outputs=width), _matrix
+    known = model.booster_.dump_model(num_iteration=1).get("pandas_categorical") or None
+    return Ensemble(trees=tuple(trees), outputs=width), partial(_coded, known=known)
 
 
 def _width(model: Any) -> int:
@@ -97,6 +108,33 @@ def _width(model: Any) -> int:
 
 def _children(column: Any) -> Any:
     return np.array([-1 if name != name else int(str(name).split("-")[1]) for name in column], dtype=np.int64)
+
+
+def _table(codes: Iterable[int]) -> Any:
+    """Codes -> 1 for those named, 0 for the others, some beyond the largest too."""
+    named = np.fromiter(codes, dtype=np.int64)
+    table = np.zeros(int(named.max(initial=0)) + _OTHER_CODES, dtype=np.int8)
+    table[named] = 1
+    return table
+
+
+def _coded(inputs: Any, known: list[list[Any]] | None = None) -> FloatArray:
+    """Rows as numbers: categories by their code, in the order of ``known`` where the library kept its own."""
+    if not hasattr(inputs, "columns"):
+        return _matrix(inputs)
+    import pandas as pd
+
+    lists = iter(known or [])
+    columns = []
+    for place in range(inputs.shape[1]):
+        column = inputs.iloc[:, place]
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            kept = next(lists, None)
+            codes = (column if kept is None else column.cat.set_categories(kept)).cat.codes.to_numpy(dtype=np.float64)
+            columns.append(np.where(codes < 0.0, np.nan, codes))
+        else:
+            columns.append(column.to_numpy(dtype=np.float64))
+    return np.column_stack(columns)
 
 
 def _matrix(inputs: Any) -> FloatArray:
