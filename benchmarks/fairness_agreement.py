@@ -244,7 +244,7 @@ def gaps(case: Case, raw: dict[str, Any], library: str, answer: dict[str, Any]) 
             yield name, numbers(found, value, known, value)
             continue
         metric, _, compare = name.partition(".")
-        ours = disparity(case.counts, metric, compare).value
+        ours = disparity(case.counts, metric, compare, level=None).value
         theirs = folded(name, value, library)
         known = None
         if case.any_empty(metric):
@@ -271,7 +271,7 @@ def judged(case: Case, metric: str, compare: str, found: Outcome) -> Outcome:
         return found
     rates = [case.exact(metric, group) for group in case.rows]
     low, high = min(rates), max(rates)
-    ours = disparity(case.counts, metric, compare).value
+    ours = disparity(case.counts, metric, compare, level=None).value
     truth = high - low if compare == "difference" else low / high
     right = ours is not None and abs(Fraction(ours) - truth) <= Fraction(1, 10**15)
     return ("a defined number, rounded off by more than the tolerance in the library", "", found[2]) if right else found
@@ -281,7 +281,7 @@ def against_first(case: Case, answer: dict[str, Any]) -> Iterator[tuple[str, Out
     """aequitas: every group over group 0."""
     for theirs_name, values in answer["against"].items():
         name = AEQUITAS[theirs_name]
-        pairs = {pair.group: pair.value for pair in disparity(case.counts, name, "ratio", "g0").pairs}
+        pairs = {pair.group: pair.value for pair in disparity(case.counts, name, "ratio", "g0", level=None).pairs}
         for group, value in values.items():
             if group not in pairs:
                 continue

@@ -23,8 +23,9 @@ from scipy.stats import binom
 
 from auditkit.core.evidence import DataFacts, Evidence, Outcome, PlanFacts, SubjectFacts
 from auditkit.methods.fairness import count_groups
-from auditkit.methods.fairness.gaps import disparity_limits, mover_limits, simultaneous_gap
+from auditkit.methods.fairness.gaps import disparity_limits, mover_limits
 from auditkit.methods.fairness.metrics import group_rates
+from auditkit.methods.fairness.worst import simultaneous_gap
 from auditkit.policy.evaluate import evaluate
 from auditkit.policy.model import parse_policy
 

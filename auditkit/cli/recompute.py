@@ -305,7 +305,7 @@ def _gap_interval(m: Measurement, groups: Sequence[Measurement]) -> Interval | N
         named = {o.key: _estimate(o, each) for o, each in zip(groups, known, strict=True)}
         return largest_gap(named, m.interval.level, m.bounds[1]).interval
     if m.interval.method == "mover-simultaneous":
-        from auditkit.methods.fairness.gaps import simultaneous_gap
+        from auditkit.methods.fairness.worst import simultaneous_gap
 
         kind: Literal["difference", "ratio"] = "ratio" if m.name.endswith(".ratio") else "difference"
         estimates = _Rescaled(tuple(groups), tuple(known))

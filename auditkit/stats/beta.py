@@ -62,6 +62,13 @@ def log_beta(a: FloatArray, b: FloatArray) -> FloatArray:
     return np.array([lgamma(p) + lgamma(q) - lgamma(p + q) for p, q in pairs]).reshape(np.shape(a))
 
 
+def normal_quantile(tail: FloatArray) -> FloatArray:
+    """The normal score below which ``tail`` lies, element by element; few distinct values cost as little as one."""
+    inverse = NormalDist().inv_cdf
+    known = {level: inverse(level) for level in set(tail.tolist())}
+    return np.array([known[level] for level in tail.tolist()])
+
+
 def _log_quantile(a: FloatArray, b: FloatArray, tail: FloatArray, scale: FloatArray) -> FloatArray:
     """Log of the quantile for tails of at most a half; ``scale`` is the log of the beta function."""
     y = _start(a, b, tail, scale)
@@ -103,9 +110,7 @@ def _legendre() -> tuple[FloatArray, FloatArray]:
 
 def _start(a: FloatArray, b: FloatArray, tail: FloatArray, scale: FloatArray) -> FloatArray:
     """Log of a first guess of the quantile."""
-    inverse = NormalDist().inv_cdf
-    known = {level: inverse(level) for level in set(tail.tolist())}
-    z = -np.array([known[level] for level in tail.tolist()])
+    z = -normal_quantile(tail)
     with np.errstate(all="ignore"):
         # Power law near 0, which is exact for b = 1 and close where few hits are behind the parameters.
         power = (np.log(tail) + np.log(a) + scale) / a

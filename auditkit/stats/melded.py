@@ -16,15 +16,15 @@ Biometrics 71, "Combining one-sample confidence procedures for inference in the 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from auditkit.stats.beta import beta_logit_quantile, beta_quantile, log_beta
+from auditkit.stats.beta import beta_logit_quantile, beta_quantile, log_beta, normal_quantile
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -41,22 +41,24 @@ _CHUNK = 4096
 _NOTHING = 1e-9
 
 
-def exact_limits(p: FloatArray, n: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
+def exact_limits(p: FloatArray, n: FloatArray, level: float | FloatArray) -> tuple[FloatArray, FloatArray]:
     """Clopper and Pearson's two-sided limits of rates ``p`` on ``n`` (effective) rows; NaN where ``n`` is not above 0.
+
+    The level is that of all rates, or an array of each one's.
 
     >>> low, high = exact_limits(np.array([0.1, 0.0]), np.array([20.0, 20.0]), 0.95)
     >>> low.round(4).tolist(), high.round(4).tolist()
     ([0.0123, 0.0], [0.317, 0.1684])
     """
-    tail = (1.0 - level) / 2.0
+    tail = np.broadcast_to((1.0 - np.asarray(level)) / 2.0, p.shape)
     known = (n > 0) & np.isfinite(p)
     x = np.where(known, p * n, 0.0)
     rest = np.where(known, n - x, 0.0)
     low, high = np.zeros(p.shape), np.ones(p.shape)
     some, short = known & (x > _NOTHING), known & (rest > _NOTHING)
-    low[some] = beta_quantile(x[some], rest[some] + 1.0, np.full(int(some.sum()), tail))
+    low[some] = beta_quantile(x[some], rest[some] + 1.0, tail[some])
     # The upper limit is 1 less the lower limit of the misses.
-    high[short] = 1.0 - beta_quantile(rest[short], x[short] + 1.0, np.full(int(short.sum()), tail))
+    high[short] = 1.0 - beta_quantile(rest[short], x[short] + 1.0, tail[short])
     return np.where(known, np.minimum(low, p), np.nan), np.where(known, np.maximum(high, p), np.nan)
 
 
@@ -118,7 +120,12 @@ def quantile_curve(a: FloatArray, b: FloatArray, z: FloatArray) -> tuple[FloatAr
 
 
 def melded_limits(
-    p: FloatArray, n: FloatArray, left: IntArray, right: IntArray, kind: Kind, level: float
+    p: FloatArray,
+    n: FloatArray,
+    left: IntArray,
+    right: IntArray,
+    kind: Kind | Sequence[Kind],
+    level: float | FloatArray,
 ) -> tuple[FloatArray, FloatArray]:
     """Two-sided limits ``(m,), (m,)`` of ``p[left] - p[right]`` or ``p[left] / p[right]``.
 
@@ -126,8 +133,9 @@ def melded_limits(
         p: ``(G,)`` rates.
         n: ``(G,)`` their effective rows; pairs with a rate on no rows get NaN.
         left, right: ``(m,)`` groups compared.
-        kind: ``difference`` or ``ratio``; the upper limit of a ratio is infinite where the rate below has no hit.
-        level: Two-sided confidence level.
+        kind: ``difference`` or ``ratio``, of all pairs or of each; the upper limit of a ratio is infinite where the
+            rate below has no hit.
+        level: Two-sided confidence level, of all pairs or ``(m,)`` of each.
 
     >>> both = np.array([0.7, 0.2]), np.array([10.0, 10.0])
     >>> low, high = melded_limits(*both, np.array([0]), np.array([1]), "difference", 0.95)
@@ -135,21 +143,37 @@ def melded_limits(
     ([-0.031], [0.832])
     """
     found = np.full((2, len(left)), np.nan)
+    tail = np.broadcast_to((1.0 - np.asarray(level)) / 2.0, left.shape)
+    ratio = np.broadcast_to(np.asarray(kind) == "ratio", left.shape)
     known = (n > 0) & np.isfinite(p)
-    few = np.minimum(n[left], n[right]) < _FEW
-    for wanted, step in ((few, _FINE), (~few, _COARSE)):
-        at = np.flatnonzero(wanted & known[left] & known[right])
-        if len(at):
-            ends, where = np.unique(np.concatenate([left[at], right[at]]), return_inverse=True)
-            of = curves(p[ends], n[ends], step)
-            found[:, at] = _both(of, where[: len(at)], where[len(at) :], kind, (1.0 - level) / 2.0)
+    few, known = np.minimum(n[left], n[right]) < _FEW, known[left] & known[right]
+    for wanted, step in ((few & known, _FINE), (~few & known, _COARSE)):
+        if not wanted.any():
+            continue
+        one, two, rates, rows = _distinct(p, n, left[wanted], right[wanted])
+        of = curves(rates, rows, step)
+        for of_ratio, named in ((False, "difference"), (True, "ratio")):
+            part = np.flatnonzero(ratio[wanted] == of_ratio)
+            if len(part):
+                at = np.flatnonzero(wanted)[part]
+                found[:, at] = _both(of, one[part], two[part], named, tail[at])  # type: ignore[arg-type]
     return found[0], found[1]
 
 
-def _both(known: Curves, left: IntArray, right: IntArray, kind: Kind, tail: float) -> FloatArray:
-    chunks = range(0, len(left), _CHUNK)
+def _distinct(
+    p: FloatArray, n: FloatArray, left: IntArray, right: IntArray
+) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+    """The pairs as indices of the distinct rates among them, and those rates with their rows."""
+    ends = np.concatenate([left, right])
+    distinct, where = np.unique(np.stack([p[ends], n[ends]], axis=1), axis=0, return_inverse=True)
+    where = where.ravel()
+    return where[: len(left)], where[len(left) :], distinct[:, 0].copy(), distinct[:, 1].copy()
+
+
+def _both(known: Curves, left: IntArray, right: IntArray, kind: Kind, tail: FloatArray) -> FloatArray:
+    chunks = [slice(start, start + _CHUNK) for start in range(0, len(left), _CHUNK)]
     low, turned = (
-        np.concatenate([_lower(known, a[i : i + _CHUNK], b[i : i + _CHUNK], kind, tail) for i in chunks])
+        np.concatenate([_lower(known, a[part], b[part], kind, tail[part]) for part in chunks])
         for a, b in ((left, right), (right, left))
     )
     if kind == "difference":
@@ -158,7 +182,7 @@ def _both(known: Curves, left: IntArray, right: IntArray, kind: Kind, tail: floa
         return np.stack([low, np.where(turned > 0, 1.0 / turned, np.inf)])
 
 
-def _lower(known: Curves, left: IntArray, right: IntArray, kind: Kind, tail: float) -> FloatArray:
+def _lower(known: Curves, left: IntArray, right: IntArray, kind: Kind, tail: FloatArray) -> FloatArray:
     low, high = known.low[left], known.high[right]
     nothing, everything = known.low_slope[left, 0] == 0, known.high_slope[right, 0] == 0
     wide = [_spread(part, known.z, kind) for part in (low, high)]
@@ -172,7 +196,7 @@ def _lower(known: Curves, left: IntArray, right: IntArray, kind: Kind, tail: flo
         at = left if sign > 0 else right
         looked, slopes = (known.low, known.low_slope) if sign > 0 else (known.high, known.high_slope)
         points = _expit((high if sign > 0 else low)[chosen])
-        found[chosen] = _root((known.z, looked[at[chosen]], slopes[at[chosen]]), points, kind, sign, tail)
+        found[chosen] = _root((known.z, looked[at[chosen]], slopes[at[chosen]]), points, kind, sign, tail[chosen])
     return found
 
 
@@ -186,7 +210,7 @@ def _spread(logits: FloatArray, z: FloatArray, kind: Kind) -> FloatArray:
 
 
 def _root(
-    curve: tuple[FloatArray, FloatArray, FloatArray], points: FloatArray, kind: Kind, sign: float, tail: float
+    curve: tuple[FloatArray, FloatArray, FloatArray], points: FloatArray, kind: Kind, sign: float, tail: FloatArray
 ) -> FloatArray:
     """The value ``t`` (its log for a ratio) at which the melded distribution reaches ``tail``, by Newton on its log.
 
@@ -195,8 +219,8 @@ def _root(
     nodes, logits, slopes = curve
     weights = np.exp(-(nodes**2) / 2.0)
     weights = weights / weights.sum()
-    goal, floor = math.log(tail), -1.0 if kind == "difference" else -700.0
-    t = np.maximum(_first(nodes, logits, points, kind, sign * NormalDist().inv_cdf(tail)), 0.999 * floor)
+    goal, floor = np.log(tail), -1.0 if kind == "difference" else -700.0
+    t = np.maximum(_first(nodes, logits, points, kind, sign * normal_quantile(tail)), 0.999 * floor)
     below, above = np.full(len(t), floor), np.full(len(t), 700.0)
     open_ = np.arange(len(t))
     for _ in range(_STEPS):
@@ -209,10 +233,10 @@ def _root(
             held = np.where(slope > 0.0, value, 0.5)
             moved = slope / (1.0 - held) / (held if kind == "difference" else 1.0)
         rate = (np.exp(-(z**2) / 2.0) * moved) @ weights / math.sqrt(2.0 * math.pi)
-        below[open_] = np.where(mass <= tail, now, below[open_])
-        above[open_] = np.where(mass > tail, now, above[open_])
+        below[open_] = np.where(mass <= tail[open_], now, below[open_])
+        above[open_] = np.where(mass > tail[open_], now, above[open_])
         with np.errstate(divide="ignore", invalid="ignore"):
-            fresh = now + (goal - np.log(mass)) * mass / rate
+            fresh = now + (goal[open_] - np.log(mass)) * mass / rate
         outside = ~((fresh > below[open_]) & (fresh < above[open_]))  # also where there is no mass at all
         fresh = np.where(outside, (below[open_] + np.minimum(above[open_], 50.0)) / 2.0, fresh)
         t[open_] = fresh
@@ -222,10 +246,11 @@ def _root(
     return t if kind == "difference" else np.exp(t)
 
 
-def _first(nodes: FloatArray, logits: FloatArray, points: FloatArray, kind: Kind, z: float) -> FloatArray:
+def _first(nodes: FloatArray, logits: FloatArray, points: FloatArray, kind: Kind, z: FloatArray) -> FloatArray:
     """A first guess from the limits at the normal score ``z`` of the one and ``-z`` of the other (square-and-add)."""
-    index, middle, other = np.clip(np.searchsorted(nodes, [z, 0.0, -z]), 0, len(nodes) - 1)
-    looked, fixed = _expit(logits[:, [middle, index]]), points[:, [middle, other]]
+    index, middle, other = np.clip(np.searchsorted(nodes, np.stack([z, 0.0 * z, -z])), 0, len(nodes) - 1)
+    looked = _expit(np.take_along_axis(logits, np.stack([middle, index], axis=1), 1))
+    fixed = np.take_along_axis(points, np.stack([middle, other], axis=1), 1)
     if kind == "ratio":
         looked, fixed = np.log(np.maximum(looked, 1e-300)), np.log(np.maximum(fixed, 1e-300))
     reach = np.hypot(looked[:, 1] - looked[:, 0], fixed[:, 1] - fixed[:, 0])

@@ -331,3 +331,19 @@ def test_weighted_and_clustered_cells_are_not_drawn():
     for known in ({"weights": w + 0.1}, {"clusters": np.arange(500) // 2}):
         with pytest.raises(UsageError, match="AK454 cells of weighted or clustered rows"):
             bootstrap_metrics(count_groups(y, p, groups["sex"], **known), rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("reference", ["pairwise", "best", "largest", "overall", "a"])
+@pytest.mark.parametrize("compare", ["difference", "ratio"])
+def test_values_without_intervals_are_those_with(compare, reference):
+    rng = np.random.default_rng(3)
+    counts = count_groups(rng.integers(0, 2, 400), rng.integers(0, 2, 400), {"g": rng.choice(list("abc"), 400)})
+    names = ["true_positive_rate", "balanced_accuracy", *(["equalized_odds"] if reference == "pairwise" else [])]
+    for name in names:
+        alone, full = (disparity(counts, name, compare, reference, level=level) for level in (None, 0.95))
+        assert alone.value == full.value
+        assert alone.interval is None
+        assert full.interval is not None
+        assert alone.reason == "no interval was asked for"
+        assert [pair.value for pair in alone.pairs] == [pair.value for pair in full.pairs]
+        assert all(pair.interval is None for pair in alone.pairs)

@@ -5,16 +5,16 @@ import pytest
 
 from auditkit.core.errors import UsageError
 from auditkit.methods.fairness.counts import count_groups
-from auditkit.methods.fairness.gaps import (
-    disparities,
-    disparity_limits,
-    extreme_limits,
-    largest_gap,
-    mover_limits,
-    pairs,
-    simultaneous_gap,
-)
+from auditkit.methods.fairness.gaps import Compared, disparities, disparity_limits, mover_limits, pairs
 from auditkit.methods.fairness.metrics import group_rates
+from auditkit.methods.fairness.worst import (
+    Joint,
+    Question,
+    extreme_limits,
+    joint_gaps,
+    simultaneous_gap,
+    simultaneous_gaps,
+)
 from auditkit.stats.intervals import mover_ratio
 
 
@@ -88,7 +88,7 @@ def test_the_worst_pair_is_found_without_working_out_every_pair(kind):
         sizes = rng.integers(n, 3 * n, groups)
         rates = selection(rng.binomial(sizes, 0.3 + spread * rng.random(groups)) + 1, sizes + 1)
         left, right = pairs(rates)
-        low, high = extreme_limits(rates, left, right, kind, 0.95, 2 * len(left))
+        low, high = extreme_limits([Compared(rates, left, right, kind, 0.95)], [2 * len(left)])[0]
         plain = disparity_limits(rates, left, right, kind, 0.95)
         strict = disparity_limits(rates, left, right, kind, 1 - 0.05 / (2 * len(left)))
         expected = (strict[0].max(), plain[1].max()) if kind == "difference" else (plain[0].min(), strict[1].min())
@@ -151,16 +151,32 @@ def test_a_planted_gap_is_seen_and_its_clean_twin_is_not():
 
 
 def test_the_larger_of_two_gaps():
-    small = simultaneous_gap(selection((50, 55), (100, 100)), "difference")
-    big = simultaneous_gap(selection((20, 80), (100, 100)), "difference")
-    gap = largest_gap(
-        [small, big],
-        lambda level: [
-            simultaneous_gap(selection((50, 55), (100, 100)), "difference", level),
-            simultaneous_gap(selection((20, 80), (100, 100)), "difference", level),
-        ],
-        0.95,
-    )
+    small, big = selection((50, 55), (100, 100)), selection((20, 80), (100, 100))
+    gap = joint_gaps([Joint((small, big), "difference", 0.95)])[0]
+    alone = simultaneous_gap(big, "difference")
     assert gap.value == pytest.approx(0.6)
-    assert gap.interval.low < big.interval.low
-    assert gap.interval.high == big.interval.high
+    assert gap.interval.low == pytest.approx(simultaneous_gap(big, "difference", 0.975).interval.low)
+    assert gap.interval.low < alone.interval.low
+    assert gap.interval.high == pytest.approx(alone.interval.high)
+
+
+def test_the_smaller_of_two_ratios():
+    near, far = selection((50, 55), (100, 100)), selection((20, 80), (100, 100))
+    gap = joint_gaps([Joint((near, far), "ratio", 0.95)])[0]
+    assert gap.value == pytest.approx(0.25)
+    assert gap.interval.low == pytest.approx(simultaneous_gap(far, "ratio").interval.low)
+    assert gap.interval.high == pytest.approx(simultaneous_gap(far, "ratio", 0.975).interval.high)
+
+
+def test_gaps_asked_together_are_those_asked_one_by_one():
+    rng = np.random.default_rng(8)
+    tables = [selection(rng.integers(0, 40, groups), rng.integers(40, 400, groups)) for groups in (2, 3, 7)]
+    tables.append(selection((0, 0, 3), (9, 8, 10)))
+    asked = [
+        Question(rates, kind, level) for rates in tables for kind in ("difference", "ratio") for level in (0.9, 0.99)
+    ]
+    for question, gap in zip(asked, simultaneous_gaps(asked), strict=True):
+        alone = simultaneous_gap(question.estimates, question.kind, question.level)
+        assert (gap.value, gap.pair, gap.reason) == (alone.value, alone.pair, alone.reason)
+        assert gap.interval.low == pytest.approx(alone.interval.low, abs=1e-12)
+        assert gap.interval.high == pytest.approx(alone.interval.high, abs=1e-12)

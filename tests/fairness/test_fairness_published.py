@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from auditkit.methods.fairness.counts import count_groups
-from auditkit.methods.fairness.gaps import disparities, pairs, simultaneous_gap
+from auditkit.methods.fairness.gaps import disparities, pairs
 from auditkit.methods.fairness.metrics import group_rates
+from auditkit.methods.fairness.worst import simultaneous_gap
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auditkit.core.evidence import Counts, Interval, Measurement
+
+if TYPE_CHECKING:
+    from auditkit.methods.fairness.gaps import Kind
+    from auditkit.methods.fairness.worst import Gap
 
 MEASURES: Mapping[str, str] = {
     "fairness.equalized_odds.difference": (
@@ -23,49 +27,46 @@ MEASURES: Mapping[str, str] = {
     ),
     "fairness.treatment_ratio": "Missed positives for each false alarm, FN / FP (treatment equality).",
 }
-# Composite -> the comparisons that are published.
-_PUBLISHED: Mapping[str, tuple[str, ...]] = {
-    "equalized_odds": ("difference", "ratio"),
-    "average_odds": ("difference",),
-    "conditional_use_accuracy": ("difference",),
-}
+# What is worked out for each table; differential fairness is read off the last.
+_ASKED: tuple[tuple[str, Kind], ...] = (
+    ("equalized_odds", "difference"),
+    ("equalized_odds", "ratio"),
+    ("average_odds", "difference"),
+    ("conditional_use_accuracy", "difference"),
+    ("decision_rates", "ratio"),
+)
 
 
 def composites(
     counts: Counts, metrics: Sequence[str], level: float, code: int | None, tags: Mapping[str, str]
 ) -> Iterator[Measurement]:
     """Composite disparities of one table whose parts are all among ``metrics``."""
-    from auditkit.methods.fairness.composites import COMPOSITE_SPECS, composite_gap
+    from auditkit.methods.fairness.composites import COMPOSITE_SPECS, composite_gaps
     from auditkit.methods.fairness.metrics import group_rates
 
-    for name, comparisons in _PUBLISHED.items():
-        parts = COMPOSITE_SPECS[name].parts
-        if not set(parts) <= set(metrics):
+    def rows(name: str) -> int:
+        return sum(int(group_rates(counts, part, code).rows.sum()) for part in COMPOSITE_SPECS[name].parts)
+
+    asked = [pair for pair in _ASKED if set(COMPOSITE_SPECS[pair[0]].parts) <= set(metrics)]
+    for (name, compare), gap in zip(asked, composite_gaps(counts, asked, level, code), strict=True):
+        if name == "decision_rates":
+            yield _differential(gap, counts, level, rows("decision_rates") // 2, tags)
             continue
-        n = sum(int(group_rates(counts, part, code).rows.sum()) for part in parts)
-        for compare in comparisons:
-            gap = composite_gap(counts, name, "ratio" if compare == "ratio" else "difference", level, code)
-            yield Measurement(
-                name=f"fairness.{name}.{compare}",
-                value=gap.value,
-                n=n,
-                interval=gap.interval,
-                over=counts.over,
-                params=tags,
-                direction="higher" if compare == "ratio" else "lower",
-                bounds=(0.0, 1.0),
-                reason=gap.reason,
-            )
-    if {"selection_rate", "rejection_rate"} <= set(metrics):
-        yield _differential(counts, level, code, tags)
+        yield Measurement(
+            name=f"fairness.{name}.{compare}",
+            value=gap.value,
+            n=rows(name),
+            interval=gap.interval,
+            over=counts.over,
+            params=tags,
+            direction="higher" if compare == "ratio" else "lower",
+            bounds=(0.0, 1.0),
+            reason=gap.reason,
+        )
 
 
-def _differential(counts: Counts, level: float, code: int | None, tags: Mapping[str, str]) -> Measurement:
+def _differential(gap: Gap, counts: Counts, level: float, n: int, tags: Mapping[str, str]) -> Measurement:
     """Minus the log of the smallest ratio of decision rates; undefined where a group never has a decision."""
-    from auditkit.methods.fairness.composites import composite_gap
-    from auditkit.methods.fairness.metrics import group_rates
-
-    gap = composite_gap(counts, "decision_rates", "ratio", level, code)
     value = None if not gap.value else max(-math.log(gap.value), 0.0)
     reason, interval = gap.reason, None
     if gap.value == 0.0:
@@ -78,7 +79,7 @@ def _differential(counts: Counts, level: float, code: int | None, tags: Mapping[
     return Measurement(
         name="fairness.differential_fairness",
         value=value,
-        n=int(group_rates(counts, "selection_rate", code).rows.sum()),
+        n=n,
         interval=interval,
         over=counts.over,
         params=tags,

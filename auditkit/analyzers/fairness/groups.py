@@ -18,8 +18,8 @@ from auditkit.core.generators import preserved_generators
 from auditkit.core.subject import Subject
 
 if TYPE_CHECKING:
-    from auditkit.methods.fairness.gaps import Gap
-    from auditkit.methods.fairness.metrics import CountMetric
+    from auditkit.methods.fairness.metrics import CountMetric, Rates
+    from auditkit.methods.fairness.worst import Gap
 
 _RATES: Mapping[str, str] = {
     "selection_rate": "Share of rows that the model decides as positive.",
@@ -162,56 +162,67 @@ def _all_measured(
 
 def measured_from(counts: Counts, params: GroupsParams) -> Iterator[Measurement]:
     """Every rate, disparity and composite that the cells of one column or crossing give."""
+    from auditkit.methods.fairness.metrics import METRICS, rates_intervals
+
+    asked = _rates_of(counts, params)
+    intervals = rates_intervals([rates for rates, _ in asked], params.level)
+    gaps = _disparities(asked, params.level) if counts.over else [()] * len(asked)
+    for (rates, tags), known, between in zip(asked, intervals, gaps, strict=True):
+        for index, group in enumerate(rates.groups):
+            value, undefined = float(rates.value[index]), rates.undefined[index]
+            interval = None if undefined else known[index]
+            yield Measurement(
+                name=f"fairness.{rates.metric}",
+                value=None if undefined else value,
+                n=int(rates.rows[index]),
+                interval=interval,
+                slice=dict(zip(counts.over, group, strict=True)),
+                params=tags,
+                direction=METRICS[rates.metric].direction,
+                bounds=(0.0, 1.0),
+                reason=undefined or (None if interval else "too few rows or clusters for an interval"),
+            )
+        yield from between
+    for rates, tags in asked:
+        if rates.metric == "false_negative_share":
+            yield from treatment_ratios(counts, rates, params.level, tags)
+    if counts.over:
+        for code, tags in _positives(counts, METRICS["true_positive_rate"]):
+            yield from composites(counts, params.metrics, params.level, code, tags)
+
+
+def _rates_of(counts: Counts, params: GroupsParams) -> list[tuple[Rates, dict[str, str]]]:
+    """Each metric of the groups, for each class that it takes as positive, with the params that name the class."""
     from auditkit.methods.fairness.metrics import METRICS, group_rates
 
-    for name in params.metrics:
-        spec = METRICS[name]
-        for code, tags in _positives(counts, spec):
-            rates = group_rates(counts, name, code)
-            known = rates.intervals(params.level)
-            for index, group in enumerate(rates.groups):
-                value, undefined = float(rates.value[index]), rates.undefined[index]
-                interval = None if undefined else known[index]
-                yield Measurement(
-                    name=f"fairness.{name}",
-                    value=None if undefined else value,
-                    n=int(rates.rows[index]),
-                    interval=interval,
-                    slice=dict(zip(counts.over, group, strict=True)),
-                    params=tags,
-                    direction=spec.direction,
-                    bounds=(0.0, 1.0),
-                    reason=undefined or (None if interval else "too few rows or clusters for an interval"),
-                )
-            if counts.over:
-                yield from _disparities(counts, name, rates, tags, params.level)
-    for code, tags in _positives(counts, METRICS["true_positive_rate"]):
-        if "false_negative_share" in params.metrics:
-            rates = group_rates(counts, "false_negative_share", code)
-            yield from treatment_ratios(counts, rates, params.level, tags)
-        if counts.over:
-            yield from composites(counts, params.metrics, params.level, code, tags)
+    return [
+        (group_rates(counts, name, code), tags)
+        for name in params.metrics
+        for code, tags in _positives(counts, METRICS[name])
+    ]
 
 
 def _given(counts: Counts, params: GroupsParams) -> Iterator[Measurement]:
     """Disparities within each group of the ``given`` column (conditional parity)."""
-    from auditkit.methods.fairness.metrics import METRICS, group_rates
-
     for where, part in within(counts, params.given or ""):
-        for name in params.metrics:
-            for code, tags in _positives(part, METRICS[name]):
-                rates = group_rates(part, name, code)
-                for measurement in _disparities(part, name, rates, tags, params.level):
-                    yield replace(measurement, slice=where)
+        for between in _disparities(_rates_of(part, params), params.level):
+            for measurement in between:
+                yield replace(measurement, slice=where)
 
 
-def _disparities(counts: Counts, name: str, rates: Any, tags: Mapping[str, str], level: float) -> Iterator[Measurement]:
-    from auditkit.methods.fairness.gaps import simultaneous_gap
+def _disparities(asked: Sequence[tuple[Rates, dict[str, str]]], level: float) -> list[tuple[Measurement, ...]]:
+    """The difference and the ratio of each of the rates."""
+    from auditkit.methods.fairness.worst import Question, simultaneous_gaps
 
-    yield _disparity(
-        f"fairness.{name}.difference", simultaneous_gap(rates, "difference", level), counts.over, rates.rows, tags
-    )
-    yield _disparity(f"fairness.{name}.ratio", simultaneous_gap(rates, "ratio", level), counts.over, rates.rows, tags)
+    questions = [Question(rates, kind, level) for rates, _ in asked for kind in ("difference", "ratio")]
+    gaps = simultaneous_gaps(questions)
+    return [
+        tuple(
+            _disparity(f"fairness.{rates.metric}.{kind}", gap, rates.over, rates.rows, tags)
+            for kind, gap in (("difference", difference), ("ratio", ratio))
+        )
+        for (rates, tags), difference, ratio in zip(asked, gaps[::2], gaps[1::2], strict=True)
+    ]
 
 
 def _disparity(
@@ -325,8 +336,8 @@ def _means(subject: Subject, context: Context, params: GroupsParams) -> Iterator
     import numpy as np
 
     from auditkit.methods.fairness.counts import encode_groups
-    from auditkit.methods.fairness.gaps import simultaneous_gap
     from auditkit.methods.fairness.means import group_means
+    from auditkit.methods.fairness.worst import simultaneous_gap
 
     data, predicted = subject.test, np.asarray(context.decisions(), dtype=np.float64)
     values = {

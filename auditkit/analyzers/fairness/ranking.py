@@ -19,8 +19,8 @@ from auditkit.core.subject import FloatArray, IntArray, Subject
 from auditkit.stats.linearised import Design
 
 if TYPE_CHECKING:
-    from auditkit.methods.fairness.gaps import Gap
     from auditkit.methods.fairness.ranking import Places
+    from auditkit.methods.fairness.worst import Gap
     from auditkit.stats.estimate import Estimate
 
 _MEASURES = {
@@ -165,8 +165,8 @@ def _top(
     column: str, names: tuple[str, ...], ranked: Places, design: Design, params: RankingParams
 ) -> Iterator[Measurement]:
     from auditkit.methods.fairness.expected_rates import CellRates, expected_rate
-    from auditkit.methods.fairness.gaps import simultaneous_gap
     from auditkit.methods.fairness.ranking import top_chances
+    from auditkit.methods.fairness.worst import simultaneous_gap
 
     n = len(ranked.level)
     for share in params.top:

@@ -86,7 +86,7 @@ def _quantities(
 ) -> Iterator[Measurement]:
     from auditkit.methods.fairness import regression as r
     from auditkit.methods.fairness.expected_rates import CellRates
-    from auditkit.methods.fairness.gaps import simultaneous_gap
+    from auditkit.methods.fairness.worst import simultaneous_gap
 
     quantities = {
         "root_mean_squared_error": r.root_mean_squared_error,
@@ -129,8 +129,8 @@ def _quantities(
 
 def _levels(column: str, names: tuple[str, ...], codes: IntArray, rows: Rows, level: float) -> Iterator[Measurement]:
     from auditkit.methods.fairness.expected_rates import CellRates
-    from auditkit.methods.fairness.gaps import Gap, simultaneous_gap
     from auditkit.methods.fairness.regression import no_disparate_impact_share, standardised_difference
+    from auditkit.methods.fairness.worst import Gap, simultaneous_gap
     from auditkit.stats.linearised import mean
 
     n = len(codes)

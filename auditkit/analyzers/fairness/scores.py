@@ -192,17 +192,14 @@ def _column(
 def _generalized(column: str, groups: Mapping[str, Mapping[str, Estimate]], level: float, n: int) -> Measurement:
     """Equalized odds of the scores themselves: the larger of two gaps, whose near limits share the error."""
     from auditkit.methods.fairness.expected_rates import CellRates
-    from auditkit.methods.fairness.gaps import Gap, largest_gap, simultaneous_gap
+    from auditkit.methods.fairness.worst import Joint, joint_gaps
 
-    sides = [
+    positives, negatives = (
         CellRates(tuple(found[f"mean_score_of_{name}"] for found in groups.values()))
         for name in ("positives", "negatives")
-    ]
-
-    def gaps(at: float) -> list[Gap]:
-        return [simultaneous_gap(side, "difference", at) for side in sides]
-
-    return over_groups(_GENERALIZED, largest_gap(gaps(level), gaps, level), column, n)
+    )
+    gap = joint_gaps([Joint((positives, negatives), "difference", level)])[0]
+    return over_groups(_GENERALIZED, gap, column, n)
 
 
 def _distances(

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.errors import UsageError
-from auditkit.core.evidence import Counts, Interval
-from auditkit.methods.fairness.gaps import (
-    Gap,
-    Kind,
-    disparities,
-    disparity_limits,
-    largest_gap,
-    pair_method,
-    pairs,
-    simultaneous_gap,
-)
+from auditkit.core.evidence import Counts
+from auditkit.methods.fairness.gaps import Compared, Kind, disparities, limits_of, pair_method, pairs
 from auditkit.methods.fairness.metrics import Rates, group_rates
+from auditkit.methods.fairness.worst import NOT_ASKED, Gap, Joint, joint_gaps, with_limits
 
 FloatArray = npt.NDArray[np.float64]
 How = Literal["max", "mean"]
@@ -68,32 +59,37 @@ COMPOSITE_SPECS: Mapping[str, Composite] = {
 
 
 def composite_gap(
-    counts: Counts, name: str, compare: Kind = "difference", level: float = 0.95, class_code: int | None = None
+    counts: Counts, name: str, compare: Kind = "difference", level: float | None = 0.95, class_code: int | None = None
 ) -> Gap:
     """The composite disparity ``name`` over all pairs of groups, with a simultaneous interval.
 
     A maximum shares the error of its near limits between the parts; a mean adds the parts' limits at half the error
-    each (Bonferroni), which holds whatever ties the parts together.
+    each (Bonferroni), which holds whatever ties the parts together. Without a level the value comes alone.
 
     Raises:
         UsageError: AK453 unknown composite, or the ratio of a mean.
     """
-    if name not in COMPOSITE_SPECS:
-        raise UsageError("AK453", f"there is no composite {name!r}", fix=f"one of {', '.join(COMPOSITE_SPECS)}")
-    spec = COMPOSITE_SPECS[name]
-    rates = [group_rates(counts, part, class_code) for part in spec.parts]
-    if spec.how == "mean":
-        if compare == "ratio":
+    return composite_gaps(counts, [(name, compare)], level, class_code)[0]
+
+
+def composite_gaps(
+    counts: Counts, asked: Sequence[tuple[str, Kind]], level: float | None = 0.95, class_code: int | None = None
+) -> list[Gap]:
+    """:func:`composite_gap` of each, with all exact limits of the maxima worked out in one go."""
+    for name, compare in asked:
+        if name not in COMPOSITE_SPECS:
+            raise UsageError("AK453", f"there is no composite {name!r}", fix=f"one of {', '.join(COMPOSITE_SPECS)}")
+        if COMPOSITE_SPECS[name].how == "mean" and compare == "ratio":
             raise UsageError("AK453", f"{name} is a mean of differences; it has no ratio", fix="use difference")
-        return mean_gap(rates, level)
+    parts = dict.fromkeys(part for name, _ in asked for part in COMPOSITE_SPECS[name].parts)
+    rates = {part: group_rates(counts, part, class_code) for part in parts}
+    of = {name: tuple(rates[part] for part in COMPOSITE_SPECS[name].parts) for name, _ in asked}
+    maxima = [Joint(of[name], compare, level) for name, compare in asked if COMPOSITE_SPECS[name].how == "max"]
+    found = iter(joint_gaps(maxima))
+    return [next(found) if COMPOSITE_SPECS[name].how == "max" else mean_gap(of[name], level) for name, _ in asked]
 
-    def gaps(at: float) -> list[Gap]:
-        return [simultaneous_gap(part, compare, at) for part in rates]
 
-    return largest_gap(gaps(level), gaps, level) if compare == "difference" else _smallest_ratio(gaps, level)
-
-
-def mean_gap(rates: Sequence[Rates], level: float) -> Gap:
+def mean_gap(rates: Sequence[Rates], level: float | None) -> Gap:
     """The largest, over pairs of groups, of the mean absolute difference of several rates."""
     undefined = next((reason for part in rates for reason in part.undefined if reason), None)
     if len(rates[0].value) < 2:
@@ -103,33 +99,16 @@ def mean_gap(rates: Sequence[Rates], level: float) -> Gap:
     left, right = pairs(rates[0])
     each = np.mean([disparities(part.value, left, right, "difference") for part in rates], axis=0)
     worst = int(np.argmax(each))
+    gap = Gap(float(each[worst]), None, (int(left[worst]), int(right[worst])))
+    if level is None:
+        return replace(gap, reason=NOT_ASKED)
     shared, m = (1 - level) / len(rates), len(left)
-
-    def limits(error: float) -> tuple[FloatArray, FloatArray]:
-        found = [disparity_limits(p, left, right, "difference", 1 - error) for p in rates]
-        return np.mean([low for low, _ in found], axis=0), np.mean([high for _, high in found], axis=0)
-
-    low, high = float(limits(shared / (2 * m))[0].max()), float(limits(shared)[1].max())
-    point, pair = float(each[worst]), (int(left[worst]), int(right[worst]))
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return Gap(point, None, pair, "a group has too few rows or clusters for an interval")
-    method = pair_method(rates[0], "bonferroni")
-    interval = Interval(low=min(low, point), high=max(min(high, 1.0), point), level=level, method=method)
-    return Gap(point, interval, pair)
-
-
-def _smallest_ratio(gaps: Callable[[float], list[Gap]], level: float) -> Gap:
-    """The smallest of several ratios: the far limit is the smallest of theirs, near limits share the error."""
-    found = gaps(level)
-    undefined = next((gap for gap in found if gap.value is None), None)
-    if undefined is not None:
-        return Gap(None, None, None, undefined.reason)
-    worst = min(found, key=lambda gap: 1.0 if gap.value is None else gap.value)
-    strict = gaps(1 - (1 - level) / len(found))
-    far = [gap.interval.low for gap in found if gap.interval is not None]
-    near = [gap.interval.high for gap in strict if gap.interval is not None]
-    if len(far) < len(found) or len(near) < len(found) or worst.value is None:
-        return Gap(worst.value, None, worst.pair, "a group has too few rows or clusters for an interval")
-    method = worst.interval.method if worst.interval else "melded-simultaneous"
-    interval = Interval(low=min(min(far), worst.value), high=max(min(near), worst.value), level=level, method=method)
-    return Gap(worst.value, interval, worst.pair)
+    errors = (shared / (2 * m), shared)
+    found = limits_of([Compared(part, left, right, "difference", 1 - error) for error in errors for part in rates])
+    near, far = found[: len(rates)], found[len(rates) :]
+    low = float(np.mean([ends[0] for ends in near], axis=0).max())
+    high = float(np.mean([ends[1] for ends in far], axis=0).max())
+    gap = with_limits(gap, Compared(rates[0], left, right, "difference", level), (low, high))
+    if gap.interval is None:
+        return gap
+    return replace(gap, interval=replace(gap.interval, method=pair_method(rates[0], "bonferroni")))

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
-from auditkit.methods.fairness.gaps import Gap, largest_gap, simultaneous_gap
+from auditkit.methods.fairness.worst import Gap, Joint, joint_gaps
 from auditkit.stats.estimate import Estimate, undefined
 from auditkit.stats.linearised import PLAIN, Design, cluster_sums, proportion, share_bounds, t_value, variance_of
 
@@ -99,11 +98,7 @@ def expected_gap(chance: FloatArray, cells: Cells, design: Design = PLAIN, level
         )
         for block in range(cells.blocks)
     ]
-
-    def gaps(at: float) -> Sequence[Gap]:
-        return [simultaneous_gap(block, "difference", at) for block in blocks]
-
-    return gaps(level)[0] if len(blocks) == 1 else largest_gap(gaps(level), gaps, level)
+    return joint_gaps([Joint(tuple(blocks), "difference", level)])[0]
 
 
 def gap_change(

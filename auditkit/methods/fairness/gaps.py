@@ -1,14 +1,13 @@
 """Disparities between groups: absolute gaps and min/max ratios, with pairwise and simultaneous intervals.
 
-Rates of counts know the limits of their own differences and ratios, which are exact (``directed_limits``). All other
+Rates of counts know the limits of their own differences and ratios, which are exact. All other
 independent estimates, such as means, give theirs from the limits of the groups alone (MOVER: the method of variance
 estimates recovery).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -16,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.errors import UsageError
-from auditkit.core.evidence import Interval
+from auditkit.methods.fairness.metrics import Rates, rates_limits
+from auditkit.stats.melded import melded_limits
 
 FloatArray = npt.NDArray[np.float64]
+Limits = tuple[FloatArray, FloatArray]
 IntArray = npt.NDArray[np.int64]
 Kind = Literal["difference", "ratio"]
 # How far MOVER's limits may lie from the exact ones, as a share of their distance to the value: never seen beyond 0.10
@@ -47,13 +48,14 @@ class Estimates(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
-    """The largest difference (or smallest ratio) over all pairs: value, simultaneous interval, the pair."""
+class Compared:
+    """Pairs of groups of one quantity, and the level that their limits are asked at."""
 
-    value: float | None
-    interval: Interval | None
-    pair: tuple[int, int] | None
-    reason: str | None = None
+    estimates: Estimates
+    left: IntArray
+    right: IntArray
+    kind: Kind
+    level: float
 
 
 def pairs(
@@ -112,13 +114,52 @@ def disparity_limits(
     Source: Fay, Proschan and Brittain (2015) for rates; Zou and Donner (2008) and Donner and Zou (2012), section 3, for
     all else.
     """
-    value = estimates.value
-    small, large = _ordered(value, left, right, kind)
-    own = getattr(estimates, "directed_limits", None)
-    found = own(small, large, kind, level) if own is not None else None
-    if found is None:
-        return mover_limits(value, estimates.limits(level), left, right, kind)
-    return _folded(*_defined(value, small, large, kind, *found), kind)
+    return limits_of([Compared(estimates, left, right, kind, level)])[0]
+
+
+def limits_of(asked: Sequence[Compared]) -> list[Limits]:
+    """:func:`disparity_limits` of each, the exact ones all in one go: for few pairs of many rates far faster."""
+    found: dict[int, Limits] = {}
+    exact = [
+        (index, each, each.estimates.sizes(each.level)[:, 0])
+        for index, each in enumerate(asked)
+        if isinstance(each.estimates, Rates) and each.estimates.is_one_rate
+    ]
+    if exact:
+        starts = np.cumsum([0, *(len(sizes) for _, _, sizes in exact)])
+        ends = [ordered(each.estimates.value, each.left, each.right, each.kind) for _, each, _ in exact]
+        low, high = melded_limits(
+            np.concatenate([each.estimates.value for _, each, _ in exact]),
+            np.concatenate([sizes for _, _, sizes in exact]),
+            np.concatenate([small + start for (small, _), start in zip(ends, starts[:-1], strict=True)]),
+            np.concatenate([large + start for (_, large), start in zip(ends, starts[:-1], strict=True)]),
+            [each.kind for _, each, _ in exact for _ in range(len(each.left))],
+            np.repeat([each.level for _, each, _ in exact], [len(each.left) for _, each, _ in exact]),
+        )
+        begun = 0
+        for (index, each, _), (small, large) in zip(exact, ends, strict=True):
+            part = slice(begun, begun := begun + len(small))
+            directed = _defined(each.estimates.value, small, large, each.kind, low[part], high[part])
+            found[index] = _folded(*directed, each.kind)
+    rest = [each for index, each in enumerate(asked) if index not in found]
+    groups = iter(groups_limits([(each.estimates, each.level) for each in rest]))
+    return [
+        found[index]
+        if index in found
+        else mover_limits(each.estimates.value, next(groups), each.left, each.right, each.kind)
+        for index, each in enumerate(asked)
+    ]
+
+
+def groups_limits(asked: Sequence[tuple[Estimates, float]]) -> list[Limits]:
+    """Each estimates' own limits at the level beside them; those of rates all in one go."""
+    distinct = {(id(part), level): (part, level) for part, level in asked}
+    rates = [(part, level) for part, level in distinct.values() if isinstance(part, Rates)]
+    found = {(id(part), level): limits for (part, level), limits in zip(rates, rates_limits(rates), strict=True)}
+    for key, (part, level) in distinct.items():
+        if key not in found:
+            found[key] = part.limits(level)
+    return [found[id(part), level] for part, level in asked]
 
 
 def mover_limits(
@@ -128,11 +169,11 @@ def mover_limits(
 
     Source: Newcombe (1998), method 10; Donner and Zou (2012), section 3, for the ratio.
     """
-    small, large = _ordered(value, left, right, kind)
-    return _folded(*_mover(value, limits, small, large, kind), kind)
+    small, large = ordered(value, left, right, kind)
+    return _folded(*directed_mover(value, limits, small, large, kind), kind)
 
 
-def _ordered(value: FloatArray, left: IntArray, right: IntArray, kind: Kind) -> tuple[IntArray, IntArray]:
+def ordered(value: FloatArray, left: IntArray, right: IntArray, kind: Kind) -> tuple[IntArray, IntArray]:
     """The pairs with the smaller value of a ratio above the line."""
     if kind == "difference":
         return left, right
@@ -140,9 +181,10 @@ def _ordered(value: FloatArray, left: IntArray, right: IntArray, kind: Kind) -> 
     return np.where(swap, right, left), np.where(swap, left, right)
 
 
-def _mover(
+def directed_mover(
     value: FloatArray, limits: tuple[FloatArray, FloatArray], left: IntArray, right: IntArray, kind: Kind
 ) -> tuple[FloatArray, FloatArray]:
+    """MOVER limits of ``value[left] - value[right]`` or ``value[left] / value[right]`` from the groups' ``limits``."""
     if kind == "difference":
         return _difference(value, *limits, left, right)
     return _ratio(value, *limits, left, right)
@@ -167,62 +209,12 @@ def _folded(low: FloatArray, high: FloatArray, kind: Kind) -> tuple[FloatArray, 
     return np.clip(folded, 0.0, 1.0), np.minimum(high, 1.0)
 
 
-def extreme_limits(
-    estimates: Estimates, left: IntArray, right: IntArray, kind: Kind, level: float, tests: int
-) -> tuple[float, float]:
-    """Limits of the worst of the pairs: far ones as they are, near ones corrected for ``tests`` directed pairs.
-
-    Exact limits are worked out only for pairs which, by MOVER's, can be the extreme ones.
-    """
-    value, strict = estimates.value, 1 - (1 - level) / tests
-    ends = []
-    for far, at in ((True, level), (False, strict)):
-        one, two = left, right
-        if hasattr(estimates, "directed_limits") and len(left) > 1:
-            slack = _slack(estimates, left, right)
-            chosen = _contenders(value, estimates.limits(at), left, right, kind, far, slack)
-            one, two = left[chosen], right[chosen]
-        low, high = disparity_limits(estimates, one, two, kind, at)
-        if kind == "difference":
-            ends.append(float(high.max() if far else low.max(initial=0.0)))
-        else:
-            ends.append(float(low.min() if far else high.min(initial=1.0)))
-    return (ends[1], ends[0]) if kind == "difference" else (ends[0], ends[1])
-
-
-def _contenders(
-    value: FloatArray,
-    limits: tuple[FloatArray, FloatArray],
-    left: IntArray,
-    right: IntArray,
-    kind: Kind,
-    far: bool,
-    part: FloatArray,
-) -> IntArray:
-    """Pairs whose limit is the most extreme one, or may be when each is off by the share ``part`` of its distance."""
-    small, large = _ordered(value, left, right, kind)
-    low, high = _mover(value, limits, small, large, kind)
-    if not (np.isfinite(low) & ~np.isnan(high)).all():
-        return np.arange(len(left), dtype=np.int64)
-    if kind == "difference":
-        gap = value[small] - value[large]
-        end = np.maximum(high, -low) if far else np.maximum(low, -high)
-        slack = part * np.maximum(high - gap, gap - low)
-        return np.flatnonzero(end + slack >= max(float((end - slack).max()), -1.0 if far else 0.0))
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        ratio = value[small] / value[large]
-        end = np.minimum(low, 1.0 / high) if far else np.minimum(high, 2.0)
-    slack = part * np.abs(end - ratio)
-    return np.flatnonzero(end - slack <= min(float(np.min(end + slack)), 1.0))
-
-
-def _slack(estimates: Estimates, left: IntArray, right: IntArray) -> FloatArray:
+def slack(estimates: Estimates, left: IntArray, right: IntArray) -> FloatArray:
     """``(m,)`` how far MOVER's limits of each pair may be off; all that is sure for estimates that are not rates."""
-    parts, effective = getattr(estimates, "parts", None), getattr(estimates, "effective", None)
-    if parts is None or effective is None or parts.shape[1] > 1:
+    if not (isinstance(estimates, Rates) and estimates.is_one_rate):
         return np.full(len(left), _SLACK_FEW_ROWS)
-    rows = effective[:, 0]
-    few = np.minimum(parts[:, 0], 1.0 - parts[:, 0]) * rows
+    rows = estimates.effective[:, 0]
+    few = np.minimum(estimates.value, 1.0 - estimates.value) * rows
     each = np.where(few >= _HITS, _SLACK, np.where(rows >= _ROWS, _SLACK_FEW_HITS, _SLACK_FEW_ROWS))
     return np.asarray(np.maximum(each[left], each[right]))
 
@@ -235,11 +227,11 @@ def limit_envelope(
     Both are MOVER's, stretched and shrunk by as much as it was ever seen to be off.
     """
     value = estimates.value
-    small, large = _ordered(value, left, right, kind)
-    low, high = _mover(value, estimates.limits(level), small, large, kind)
+    small, large = ordered(value, left, right, kind)
+    low, high = directed_mover(value, estimates.limits(level), small, large, kind)
     with np.errstate(divide="ignore", invalid="ignore"):
         point = value[small] - value[large] if kind == "difference" else value[small] / value[large]
-    part = _slack(estimates, left, right)
+    part = slack(estimates, left, right)
     down, up = point - low, high - point
     outer, inner = (
         _folded(point - down * share, point + up * share, kind) for share in (1.0 + part, np.maximum(1.0 - part, 0.0))
@@ -260,79 +252,10 @@ def signed_limits(
     return _ratio(value, low, high, right, left)
 
 
-def simultaneous_gap(
-    estimates: Estimates, kind: Kind, level: float = 0.95, *, bounds: tuple[float, float | None] = (0.0, 1.0)
-) -> Gap:
-    """The max-min difference (or min/max ratio) over all groups with an interval valid for the maximum.
-
-    The far limit is the largest of the pairwise limits at ``level``: the true extreme pair is one of them.
-    The near limit is corrected for the ``2 m`` directed pairs (Bonferroni). A percentile bootstrap of
-    a maximum, by contrast, is biased away from zero and can miss the truth always.
-
-    Source: intersection-union principle, Berger (1982); pairwise limits as in :func:`disparity_limits`.
-    """
-    value = estimates.value
-    if len(value) < 2:
-        return Gap(None, None, None, "there is only one group to compare")
-    missing = int((~np.isfinite(value)).sum())
-    if missing:
-        return Gap(None, None, None, f"undefined in {missing} of {len(value)} groups")
-    left, right = pairs(estimates)
-    m = len(left)
-    each = disparities(value, left, right, kind)
-    known = np.isfinite(each)
-    both_zero = (value[left] == 0) & (value[right] == 0)
-    if not known.any() or not (known | both_zero).all():
-        return Gap(None, None, None, "the ratio of two rates that are both 0 is undefined")
-    # Two groups at 0 have no ratio of their own; beside a group above 0 the worst ratio is 0 all the same.
-    left, right, each = left[known], right[known], each[known]
-    worst = int(np.argmax(each) if kind == "difference" else np.argmin(each))
-    pair = (int(left[worst]), int(right[worst]))
-    low, high = extreme_limits(estimates, left, right, kind, level, 2 * m)
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return Gap(float(each[worst]), None, pair, "a group has too few rows or clusters for an interval")
-    point = float(each[worst])
-    top = math.inf if bounds[1] is None else bounds[1]
-    interval = Interval(
-        low=min(max(float(low), bounds[0]), point),
-        high=max(min(float(high), top), point),
-        level=level,
-        method=pair_method(estimates, "simultaneous"),
-    )
-    return Gap(point, interval, pair)
-
-
 def pair_method(estimates: Estimates, suffix: str = "") -> str:
     """How the limits of disparities of ``estimates`` are made."""
-    parts = getattr(estimates, "parts", None)
-    name = "melded" if parts is not None and parts.shape[1] == 1 else "mover"
+    name = "melded" if isinstance(estimates, Rates) and estimates.is_one_rate else "mover"
     return f"{name}-{suffix}" if suffix else name
-
-
-def largest_gap(gaps: Sequence[Gap], recompute: Callable[[float], Sequence[Gap]], level: float) -> Gap:
-    """The largest of several differences (equalized odds): near limits share the error between them.
-
-    Args:
-        gaps: The parts' gaps at ``level``.
-        recompute: Gives the same gaps at another level.
-        level: Two-sided level of the result.
-    """
-    undefined = next((gap for gap in gaps if gap.value is None), None)
-    if undefined is not None:
-        return Gap(None, None, None, undefined.reason)
-    worst = max(gaps, key=lambda gap: gap.value or 0.0)
-    strict = recompute(1 - (1 - level) / len(gaps))
-    known = [gap.interval for gap in gaps if gap.interval is not None]
-    near = [gap.interval for gap in strict if gap.interval is not None]
-    if len(known) < len(gaps) or len(near) < len(gaps):
-        return Gap(worst.value, None, worst.pair, "a group has too few rows or clusters for an interval")
-    interval = Interval(
-        low=max(part.low for part in near),
-        high=max(part.high for part in known),
-        level=level,
-        method=known[0].method,
-    )
-    return Gap(worst.value, interval, worst.pair)
 
 
 def _difference(

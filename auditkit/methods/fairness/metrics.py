@@ -160,7 +160,7 @@ class Rates:
     def method(self) -> str:
         """How :meth:`limits` are made."""
         name = "clopper-pearson" if self.plain else "korn-graubard"
-        return name if self.parts.shape[1] == 1 else f"mover-{name}"
+        return name if self.is_one_rate else f"mover-{name}"
 
     def sizes(self, level: float) -> FloatArray:
         """``(G, J)`` effective rows for limits at ``level``: with clusters, scaled by ``(z / t)^2`` for Student's t."""
@@ -168,7 +168,12 @@ class Rates:
 
     def limits(self, level: float) -> tuple[FloatArray, FloatArray]:
         """Interval limits ``(G,), (G,)`` at two-sided ``level``; NaN where there is no value or interval."""
-        return rate_limits(self, level)
+        return rates_limits([(self, level)])[0]
+
+    @property
+    def is_one_rate(self) -> bool:
+        """Whether the value is a rate itself, and no mean of rates."""
+        return bool(self.parts.shape[1] == 1)
 
     def directed_limits(
         self, left: IntArray, right: IntArray, kind: Literal["difference", "ratio"], level: float
@@ -177,7 +182,7 @@ class Rates:
 
         Source: Fay, Proschan and Brittain (2015), Biometrics 71.
         """
-        if self.parts.shape[1] > 1:
+        if not self.is_one_rate:
             return None
         return melded_limits(self.parts[:, 0], self.sizes(level)[:, 0], left, right, kind, level)
 
@@ -218,12 +223,7 @@ class Rates:
 
     def intervals(self, level: float) -> tuple[Interval | None, ...]:
         """The interval of each group, or ``None`` where there is none."""
-        return tuple(
-            Interval(low=low, high=high, level=level, method=self.method)
-            if math.isfinite(low) and math.isfinite(high)
-            else None
-            for low, high in np.transpose(self.limits(level)).tolist()
-        )
+        return rates_intervals([self], level)[0]
 
 
 def group_rates(counts: Counts, metric: str, class_code: int | None = None) -> Rates:
@@ -278,13 +278,38 @@ def group_rates(counts: Counts, metric: str, class_code: int | None = None) -> R
     )
 
 
-def rate_limits(rates: Rates, level: float) -> tuple[FloatArray, FloatArray]:
-    """Clopper and Pearson's exact limits of each part on its effective rows, combined for a mean of parts by MOVER.
+def rates_limits(asked: Sequence[tuple[Rates, float]]) -> list[tuple[FloatArray, FloatArray]]:
+    """Limits ``(G,), (G,)`` of each of several metrics at its level, all in one go.
+
+    Clopper and Pearson's exact limits of each part on its effective rows, combined for a mean of parts by MOVER.
 
     Source: Clopper and Pearson (1934); on effective rows: Korn and Graubard (1998); Zou and Donner (2008) for the
     combination.
     """
-    return _combined(rates, *exact_limits(rates.parts, rates.sizes(level), level))
+    if not asked:
+        return []
+    parts = np.concatenate([rates.parts.ravel() for rates, _ in asked])
+    sizes = np.concatenate([rates.sizes(level).ravel() for rates, level in asked])
+    level_of = np.repeat([level for _, level in asked], [rates.parts.size for rates, _ in asked])
+    ends = np.cumsum([rates.parts.size for rates, _ in asked])[:-1]
+    low, high = (np.split(limit, ends) for limit in exact_limits(parts, sizes, level_of))
+    return [
+        _combined(rates, one.reshape(rates.parts.shape), two.reshape(rates.parts.shape))
+        for (rates, _), one, two in zip(asked, low, high, strict=True)
+    ]
+
+
+def rates_intervals(asked: Sequence[Rates], level: float) -> list[tuple[Interval | None, ...]]:
+    """The interval of each group of each of several metrics, or ``None`` where there is none."""
+    return [
+        tuple(
+            Interval(low=low, high=high, level=level, method=rates.method)
+            if math.isfinite(low) and math.isfinite(high)
+            else None
+            for low, high in np.transpose(limits).tolist()
+        )
+        for rates, limits in zip(asked, rates_limits([(rates, level) for rates in asked]), strict=True)
+    ]
 
 
 def _combined(rates: Rates, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Interval
-from auditkit.methods.fairness.gaps import Gap
 from auditkit.methods.fairness.regression import worst_of_pairs
+from auditkit.methods.fairness.worst import Gap
 from auditkit.stats.estimate import Estimate, undefined
 from auditkit.stats.linearised import PLAIN, Design, t_value, variance_of
 

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
-from auditkit.methods.fairness.gaps import Gap, Kind, disparities
+from auditkit.methods.fairness.gaps import Kind, disparities
+from auditkit.methods.fairness.worst import Gap
 from auditkit.stats.estimate import Estimate, undefined
 from auditkit.stats.intervals import z_value
 from auditkit.stats.resampling import resample_weights

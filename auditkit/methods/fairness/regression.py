@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
-from auditkit.methods.fairness.gaps import Gap
+from auditkit.methods.fairness.worst import Gap
 from auditkit.stats.estimate import Estimate, mapped, undefined
 from auditkit.stats.linearised import PLAIN, Design, mean, t_value, variance_of
 

@@ -14,18 +14,10 @@ import numpy.typing as npt
 from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Counts, Interval
 from auditkit.methods.fairness.composites import COMPOSITE_SPECS, composite_gap
-from auditkit.methods.fairness.gaps import (
-    Gap,
-    Kind,
-    disparities,
-    disparity_limits,
-    extreme_limits,
-    pair_method,
-    pairs,
-    simultaneous_gap,
-)
+from auditkit.methods.fairness.gaps import Compared, Kind, disparities, disparity_limits, pair_method, pairs
 from auditkit.methods.fairness.group_counts import GroupCounts
 from auditkit.methods.fairness.metrics import METRICS, Rates, group_rates, metric_vectors
+from auditkit.methods.fairness.worst import NOT_ASKED, Gap, extreme_limits, simultaneous_gap, with_limits
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -154,7 +146,7 @@ def disparity(
     compare: Kind = "difference",
     reference: str = "pairwise",
     *,
-    level: float = 0.95,
+    level: float | None = 0.95,
     class_code: int | None = None,
 ) -> Disparity:
     """The worst difference or ratio of ``metric`` between groups.
@@ -164,7 +156,7 @@ def disparity(
         metric: A count metric, or a composite such as ``equalized_odds``.
         compare: ``difference`` (absolute, 0 is parity) or ``ratio`` (lower over higher, 1 is parity).
         reference: ``pairwise``, ``best``, ``largest``, ``overall`` or the name of a group.
-        level: Two-sided confidence level.
+        level: Two-sided confidence level; ``None`` for values without intervals, which is far cheaper.
         class_code: The class taken as positive against the rest; ``counts.positive`` by default.
 
     The interval of the worst is simultaneous: valid although the worst pair was picked from the data.
@@ -222,7 +214,7 @@ def disparity(
     )
 
 
-def _worst_of(rates: Rates, left: IntArray, right: IntArray, compare: Kind, level: float) -> Gap:
+def _worst_of(rates: Rates, left: IntArray, right: IntArray, compare: Kind, level: float | None) -> Gap:
     """The worst of a fixed set of pairs: far limits as they are, near limits corrected for their number."""
     value = rates.value
     if len(left) == 0:
@@ -232,19 +224,20 @@ def _worst_of(rates: Rates, left: IntArray, right: IntArray, compare: Kind, leve
     if undefined or not np.isfinite(each).all():
         return Gap(None, None, None, undefined or "the ratio of two rates that are both 0 is undefined")
     worst = int(np.argmax(each) if compare == "difference" else np.argmin(each))
-    low, high = extreme_limits(rates, left, right, compare, level, 2 * len(left))
     point, pair = float(each[worst]), (int(left[worst]), int(right[worst]))
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return Gap(point, None, pair, "a group has too few rows or clusters for an interval")
-    ends = {"low": min(max(float(low), 0.0), point), "high": max(min(float(high), 1.0), point)}
-    return Gap(point, Interval(**ends, level=level, method=pair_method(rates, "simultaneous")), pair)
+    if level is None:
+        return Gap(point, None, pair, NOT_ASKED)
+    compared = Compared(rates, left, right, compare, level)
+    return with_limits(Gap(point, None, pair), compared, extreme_limits([compared], [2 * len(left)])[0])
 
 
 def _pairs(
-    rates: Rates, names: Sequence[str], left: IntArray, right: IntArray, compare: Kind, level: float
+    rates: Rates, names: Sequence[str], left: IntArray, right: IntArray, compare: Kind, level: float | None
 ) -> tuple[Pair, ...]:
     each = disparities(rates.value, left, right, compare)
-    low, high = disparity_limits(rates, left, right, compare, level)
+    low, high = (
+        disparity_limits(rates, left, right, compare, level) if level is not None else (np.full(len(left), np.nan),) * 2
+    )
 
     def plain(value: Any) -> float | None:
         return float(value) if math.isfinite(value) else None
@@ -253,7 +246,7 @@ def _pairs(
     for index, (a, b) in enumerate(zip(left.tolist(), right.tolist(), strict=True)):
         value, ends = plain(each[index]), (plain(low[index]), plain(high[index]))
         interval = None
-        if value is not None and ends[0] is not None and ends[1] is not None:
+        if level is not None and value is not None and ends[0] is not None and ends[1] is not None:
             interval = Interval(
                 low=min(ends[0], value), high=max(ends[1], value), level=level, method=pair_method(rates)
             )
