@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from auditkit.core.evidence import Evidence, PlanFacts, PlannedAnalyzer, RunFacts
 from auditkit.core.plan import Plan, make_plan
 from auditkit.core.rows import ROWS_FILE, RowsRecord, rows_bytes
-from auditkit.core.schema import dumps, loads, plain, seal, write_bytes
+from auditkit.core.schema import dumps, loads, plain, write_bytes
 from auditkit.report import CARD_FILE, EVIDENCE_FILE, PolicySource, Report, day_of, load_report, policy_document
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def audit_subject(
         if record is not None and baseline_folder is not None and evidence.policy:
             evidence = _with_pairs(evidence, baseline_folder, record)
         # As a reader of the file gets it, order of mappings included: the card is then the same bytes from either.
-        report = Report(loads(dumps(seal(evidence)), where=EVIDENCE_FILE), folder)
+        report = Report(loads(dumps(evidence), where=EVIDENCE_FILE), folder)
         if chosen:
             today = day_of(as_of) or datetime.date.today()
             report = Report(loads(dumps(with_tables(report.evidence, chosen, today)), where=EVIDENCE_FILE), folder)

@@ -57,9 +57,8 @@ class Report:
         wanted = {column: str(group) for column, group in groups.items()}
         return tuple(
             measurement
-            for measurement in self.evidence.measurements()
-            if measurement.name == name
-            and (dict(measurement.slice) == wanted or (contains and wanted.items() <= measurement.slice.items()))
+            for measurement in self.evidence.by_name.get(name, ())
+            if dict(measurement.slice) == wanted or (contains and wanted.items() <= measurement.slice.items())
         )
 
     def outcome(self, analyzer: str) -> Outcome:
@@ -117,7 +116,7 @@ class Report:
             raise UsageError(
                 "AK322", "there is no policy to judge by", fix="pass a policy, or run the audit with one ([[rule]] ...)"
             )
-        measured = {m.name for m in self.evidence.measurements()}
+        measured = set(self.evidence.by_name)
         checked = parse_policy(document, text=text, where=where, measured=measured)
         if isinstance(policy, str | Path) and checked.baseline and self.folder is not None:
             from auditkit.policy.files import with_pairs

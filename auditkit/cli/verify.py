@@ -245,7 +245,7 @@ def _rules(shown: Verdict, again: Verdict, evidence: Evidence) -> Iterator[Check
     hidden: list[str] = []
     if [result.id for result in shown.results] != [result.id for result in again.results]:
         wrong.append("the rules are not those of the policy")
-    names = {m.name for m in evidence.measurements()} | {result.metric for result in shown.results}
+    names = {*evidence.by_name} | {result.metric for result in shown.results}
     policy = parse_policy(dict(evidence.policy or {}), where="the evidence", measured=names)
     rules = {rule.id: rule for rule in policy.rule}
     for one, two in zip(shown.results, again.results, strict=False):

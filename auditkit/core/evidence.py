@@ -8,9 +8,10 @@ that is missing is ``None`` with a ``reason``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from functools import cached_property
+from math import inf, isfinite
 from typing import Annotated, Literal
 
 from pydantic import Discriminator
@@ -45,6 +46,8 @@ class Interval:
     level: float = 0.95
 
     def __post_init__(self) -> None:
+        if -inf < self.low <= self.high < inf and 0.0 < self.level < 1.0:
+            return
         if not (isfinite(self.low) and isfinite(self.high)):
             raise ValueError(f"interval ends must be finite, got {self.low!r} and {self.high!r}")
         if not self.low <= self.high:
@@ -330,7 +333,7 @@ class RunFacts:
     resumed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """The private, complete record of one audit.
 
@@ -357,6 +360,14 @@ class Evidence:
         """Every measurement of every outcome, in order."""
         for outcome in self.outcomes:
             yield from outcome.measurements
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Sequence[Measurement]]:
+        """Every measurement under its name, in order: what looks for one name need not go through all."""
+        found: dict[str, list[Measurement]] = {}
+        for measurement in self.measurements():
+            found.setdefault(measurement.name, []).append(measurement)
+        return found
 
     def unmeasured(self) -> tuple[Outcome, ...]:
         """Outcomes that must not pass unseen: those that failed, and those that were asked for and skipped."""

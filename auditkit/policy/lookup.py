@@ -72,7 +72,7 @@ def is_absent(metric: str, evidence: Evidence) -> bool:
 
 def not_measured(metric: str, evidence: Evidence, rule: Rule | None = None, over: tuple[str, ...] = ()) -> str:
     """Why a metric is not there, and what to run."""
-    same_name = [m for m in evidence.measurements() if m.name == metric]
+    same_name = evidence.by_name.get(metric, ())
     if same_name and rule is not None:
         asked = ", ".join([*(f"{k}={v}" for k, v in {**rule.where, **rule.params}.items()), *over]) or "all rows"
         seen = sorted({m.key for m in same_name})[:6]
@@ -82,7 +82,7 @@ def not_measured(metric: str, evidence: Evidence, rule: Rule | None = None, over
     if blocked:
         told = "; ".join(f"{o.analyzer} {o.status.replace('_', ' ')}: {o.reason}" for o in blocked)
         return f"{metric} was not measured: {told}"
-    names = {m.name for m in evidence.measurements()} | {f"fairness.{name}" for name in METRICS}
+    names = {*evidence.by_name} | {f"fairness.{name}" for name in METRICS}
     hint = None if metric in names else nearest(metric, names)
     ran = any(o.family == family for o in evidence.outcomes)
     advice = "see `auditkit analyzers` for what is measured" if ran else f"run `auditkit run --only {family}`"

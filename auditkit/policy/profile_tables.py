@@ -115,7 +115,7 @@ def impact_ratios(evidence: Evidence, name: str, columns: Mapping[str, Sequence[
     tables = []
     if evidence.subject.task == "binary":
         tables += [_ratio_table(_selected(evidence, over), evidence, name, share, "selection") for over in groupings]
-    if any(m.name == SCORING_RATE for m in evidence.measurements()):
+    if SCORING_RATE in evidence.by_name:
         tables += [_ratio_table(_scored(evidence, over), evidence, name, share, "scoring") for over in groupings]
     if not tables:
         raise CannotTabulate("it needs the decisions of a binary task, or scores")
@@ -216,7 +216,7 @@ def _of(counts: Counts, index: int) -> tuple[int, int]:
 
 
 def _scored(evidence: Evidence, over: tuple[str, ...]) -> Categories:
-    found = [m for m in evidence.measurements() if m.name == SCORING_RATE and set(m.slice) == set(over)]
+    found = [m for m in evidence.by_name.get(SCORING_RATE, ()) if set(m.slice) == set(over)]
     sizes = {
         tuple(m.slice[column] for column in over): (m.n, round(m.value * m.n))
         for m in found

@@ -96,7 +96,8 @@ def _from_counts(settings: Settings, over: tuple[str, ...], evidence: Evidence) 
     rule, metric = settings.rule, settings.metric.removeprefix("fairness.")
     if not settings.metric.startswith("fairness.") or metric not in {**METRICS, **COMPOSITES}:
         metric = SAME_FROM_COUNTS.get(settings.metric, "")
-        measured = not settings.from_cells and any(matches(m, settings, over) for m in evidence.measurements())
+        named = () if settings.from_cells else evidence.by_name.get(settings.metric, ())
+        measured = any(matches(m, settings, over) for m in named)
         if not metric or measured or len(evidence.subject.classes) != 2:
             return None
     if metric in COMPOSITES and rule.compare == "value":
@@ -218,7 +219,7 @@ def _with_overall(counts: Counts, rule: Rule, evidence: Evidence) -> Counts:
 
 def _from_measurements(settings: Settings, over: tuple[str, ...], evidence: Evidence) -> list[Family]:
     rule = settings.rule
-    found = [m for m in evidence.measurements() if matches(m, settings, over)]
+    found = [m for m in evidence.by_name.get(settings.metric, ()) if matches(m, settings, over)]
     if settings.missing == "exclude" and over:
         found = [m for m in found if MISSING_GROUP not in [m.slice.get(column) for column in over]]
     if not found:
@@ -247,8 +248,8 @@ def _ready_made(settings: Settings, over: tuple[str, ...], evidence: Evidence) -
     name = settings.metric if rule.compare == "value" else f"{settings.metric}.{rule.compare}"
     found = [
         m
-        for m in evidence.measurements()
-        if m.name == name and set(m.over) == set(over) and dict(m.slice) == dict(rule.where) and has_params(m, rule)
+        for m in evidence.by_name.get(name, ())
+        if set(m.over) == set(over) and dict(m.slice) == dict(rule.where) and has_params(m, rule)
     ]
     return [_measured_family(settings, over, tags, members, "value") for tags, members in _by_params(found)]
 
@@ -320,7 +321,7 @@ def _by_params(found: Iterable[Measurement]) -> list[tuple[str, list[Measurement
 
 
 def _overall_of(settings: Settings, tags: str, evidence: Evidence) -> Measurement:
-    whole = [m for m in evidence.measurements() if matches(m, settings, ())]
+    whole = [m for m in evidence.by_name.get(settings.metric, ()) if matches(m, settings, ())]
     for found, members in _by_params(whole):
         if found == tags:
             return members[0]
@@ -329,9 +330,12 @@ def _overall_of(settings: Settings, tags: str, evidence: Evidence) -> Measuremen
 
 def _refuse_unreliable(metric: str, evidence: Evidence) -> None:
     parts = COMPOSITES.get(metric, (metric,))
-    for m in evidence.measurements():
-        if m.unreliable and m.name.removeprefix("fairness.").split(".")[0] in parts and m.family == "fairness":
-            raise Unresolved(f"{m.key} is not to be relied upon: {m.unreliable}")
+    for name, members in evidence.by_name.items():
+        if not (name.startswith("fairness.") and name.split(".")[1] in parts):
+            continue
+        for m in members:
+            if m.unreliable:
+                raise Unresolved(f"{m.key} is not to be relied upon: {m.unreliable}")
 
 
 def _named(counts: Counts, group: tuple[str, ...], over: tuple[str, ...]) -> dict[str, str]:

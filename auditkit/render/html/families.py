@@ -228,4 +228,4 @@ def _settings(params: Mapping[str, object]) -> str:
 
 def names_used(evidence: Evidence) -> Iterable[str]:
     """The names of all measurements, each once, in order."""
-    return dict.fromkeys(measurement.name for measurement in evidence.measurements())
+    return dict.fromkeys(evidence.by_name)
