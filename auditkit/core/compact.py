@@ -1,4 +1,7 @@
-"""What all measurements of a name share is written once in the JSON: bounds, direction and unit."""
+"""What all measurements of a name share is written once in the JSON: bounds, direction and unit.
+
+Its reading is :class:`auditkit.core.evidence.Shared`'s.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ SHARED = ("bounds", "direction", "unit")
 # What the published schema says of it.
 SCHEMA: dict[str, Any] = {
     "description": "Measurement name -> the fields that all measurements of that name in this outcome share; "
-    "a field of the measurement itself comes first.",
+    "what a measurement has itself, other than the default, comes first.",
     "type": "object",
     "additionalProperties": {"type": "object"},
 }
@@ -34,19 +37,3 @@ def fold(outcome: dict[str, Any]) -> None:
                     del measurement[key]
     if quantities:
         outcome["quantities"] = quantities
-
-
-def unfold(outcome: dict[str, Any]) -> dict[str, Any]:
-    """The inverse of :func:`fold`: a new document with the shared fields in every measurement."""
-    rest = {key: value for key, value in outcome.items() if key != "quantities"}
-    quantities = outcome.get("quantities")
-    if isinstance(quantities, dict) and isinstance(rest.get("measurements"), list):
-        rest["measurements"] = [_filled(m, quantities) for m in rest["measurements"]]
-    return rest
-
-
-def _filled(measurement: Any, quantities: dict[str, Any]) -> Any:
-    if not isinstance(measurement, dict) or not isinstance(measurement.get("name"), str):
-        return measurement
-    shared = quantities.get(measurement["name"])
-    return {**shared, **measurement} if isinstance(shared, dict) else measurement

@@ -9,7 +9,7 @@ that is missing is ``None`` with a ``reason``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from math import inf, isfinite
 from typing import Annotated, Literal
@@ -238,8 +238,34 @@ AnyArtifact = Annotated[Artifact, Discriminator("kind")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What all measurements of a name in an outcome have in common: in the JSON it is written once."""
+
+    bounds: tuple[float | None, float | None] | None = None
+    direction: Direction | None = None
+    unit: str | None = None
+
+    def __post_init__(self) -> None:
+        for bound in self.bounds or ():
+            _finite(bound, "shared bound")
+
+    def fill(self, measurement: Measurement) -> None:
+        """Put it into a ``measurement`` that was just read and that nobody holds yet, where that has the default."""
+        if self.bounds is not None and measurement.bounds == (None, None):
+            object.__setattr__(measurement, "bounds", self.bounds)
+        if self.direction is not None and measurement.direction == "neutral":
+            object.__setattr__(measurement, "direction", self.direction)
+        if self.unit is not None and not measurement.unit:
+            object.__setattr__(measurement, "unit", self.unit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one analyzer. Nothing that was asked for is ever left out of the evidence."""
+    """What became of one analyzer. Nothing that was asked for is ever left out of the evidence.
+
+    Attributes:
+        quantities: Measurement name -> what its measurements share; given by readers of JSON alone, and not kept.
+    """
 
     analyzer: str
     version: str
@@ -252,8 +278,13 @@ class Outcome:
     title: str = ""
     reference: str = ""
     notes: tuple[str, ...] = ()
+    quantities: InitVar[Mapping[str, Shared] | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, quantities: Mapping[str, Shared] | None) -> None:
+        for measurement in self.measurements if quantities else ():
+            shared = quantities.get(measurement.name) if quantities else None
+            if shared is not None:
+                shared.fill(measurement)
         if self.status != "measured" and not self.reason:
             raise ValueError(f"{self.analyzer}: a {self.status} outcome needs a reason")
 

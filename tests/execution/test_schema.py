@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 
@@ -27,7 +28,7 @@ from auditkit.core.evidence import (
     SubjectFacts,
     Table,
 )
-from auditkit.core.schema import digest_of, dumps, evidence_schema, loads, seal
+from auditkit.core.schema import digest_of, dumps, evidence_schema, from_document, loads, seal
 
 
 def evidence():
@@ -160,3 +161,48 @@ def test_damaged_shared_fields_are_refused_or_ignored(quantities):
     document["outcomes"][0]["quantities"] = quantities
     with pytest.raises(EvidenceError, match="AK112|AK113"):
         loads(json.dumps(document))
+
+
+def plain_evidence():
+    """As :func:`evidence`, with no lone surrogate, which only the slower of the two readers takes."""
+    base = evidence()
+    (first, *_), rest = base.outcomes[0].measurements, base.outcomes[1:]
+    first = dataclasses.replace(first, params={"eps": 0.1}, direction="lower", unit="s")
+    odd = dataclasses.replace(first, name="demo.y", bounds=(None, None), direction="neutral", unit="")
+    outcome = dataclasses.replace(base.outcomes[0], measurements=(first, odd))
+    run = RunFacts(seconds={"demo.a": 0.25}, python="3")
+    return dataclasses.replace(base, outcomes=(outcome, *rest), run=run)
+
+
+def test_what_auditkit_wrote_is_read_in_one_pass(monkeypatch):
+    text = dumps(plain_evidence())
+    slowly = from_document(json.loads(text))
+    monkeypatch.setattr(json, "loads", lambda *_, **__: pytest.fail("it was read twice"))
+    for given in (text, text.encode()):
+        assert loads(given) == slowly == seal(plain_evidence())
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"value":0.1', '"value":0.2'), ('"value":0.1', '"value":NaN'), ('"bounds":[0.0,', '"bounds":[NaN,')],
+)
+def test_what_was_changed_after_it_was_written_is_refused_whoever_reads_it(old, new):
+    text = dumps(plain_evidence())
+    assert old in text
+    with pytest.raises(EvidenceError, match="AK110|AK113"):
+        loads(text.replace(old, new))
+
+
+def test_the_same_evidence_spaced_otherwise_is_still_the_same():
+    text = dumps(plain_evidence())
+    assert loads(json.dumps(json.loads(text), indent=1)) == loads(text)
+
+
+def test_a_changed_file_whose_digest_was_redone_still_has_no_infinity_in_it():
+    document = json.loads(dumps(plain_evidence()))
+    document["outcomes"][0]["quantities"]["demo.x"]["bounds"] = [0.0, math.inf]
+    content = {key: part for key, part in document.items() if key not in ("run", "digest")}
+    raw = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    document["digest"] = "sha256:" + hashlib.sha256(raw.encode()).hexdigest()
+    with pytest.raises(EvidenceError, match="AK110"):
+        loads(json.dumps(document, sort_keys=True, separators=(",", ":")))
