@@ -10,31 +10,17 @@ import torch  # noqa: TID253 - this module exists to drive torch
 
 from auditkit.core.errors import AuditkitError
 from auditkit.core.generators import preserved_generators
+from auditkit.methods.sgd import Descent, descend
+from auditkit.methods.sgd import training_loss as training_loss
 from auditkit.subjects.torch import plain_output
 
 
-class SgdSettings(Protocol):
+class SgdSettings(Descent, Protocol):
     """The settings that :func:`train_sgd` reads of a recipe."""
 
     @property
     def name(self) -> str:
         """Name of the recipe."""
-
-    @property
-    def epochs(self) -> int:
-        """Passes over the rows."""
-
-    @property
-    def batch_size(self) -> int:
-        """Rows of one step."""
-
-    @property
-    def learning_rate(self) -> float:
-        """Step size."""
-
-    @property
-    def momentum(self) -> float:
-        """Momentum."""
 
     @property
     def device(self) -> str:
@@ -58,32 +44,19 @@ def train_sgd(
     values = y.dtype.kind == "f"
     target = torch.from_numpy(np.array(y, dtype=np.float32 if values else np.int64)).to(recipe.device)
     rows = rows.to(recipe.device)
-    shuffler = torch.Generator().manual_seed(seed)
     with preserved_generators(seed):
         module: torch.nn.Module = recipe.build(n_outputs).to(recipe.device)
-        module.train()
-        optimizer = torch.optim.SGD(module.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum)
-        for _ in range(recipe.epochs):
-            for batch in torch.split(torch.randperm(len(rows), generator=shuffler), recipe.batch_size):
-                optimizer.zero_grad(set_to_none=True)
-                loss = training_loss(plain_output(module(rows[batch]), recipe.name), target[batch])
-                if not torch.isfinite(loss):
-                    raise diverged(recipe.name)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    return module.eval()
-
-
-def training_loss(outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean loss: squared error for float targets; cross-entropy for codes, binary for a single output."""
-    if target.is_floating_point():
-        return torch.nn.functional.mse_loss(outputs.reshape(len(target)), target)
-    if outputs.ndim == 1 or outputs.shape[1] == 1:
-        return torch.nn.functional.binary_cross_entropy_with_logits(
-            outputs.reshape(len(target)), target.to(outputs.dtype)
+        failed = descend(
+            module,
+            rows,
+            target,
+            recipe,
+            seed=seed,
+            loss=lambda x, labels: training_loss(plain_output(module(x), recipe.name), labels),
         )
-    return torch.nn.functional.cross_entropy(outputs, target)
+    if failed is not None:
+        raise diverged(recipe.name)
+    return module
 
 
 def diverged(name: str) -> AuditkitError:

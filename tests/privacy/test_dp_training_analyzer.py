@@ -248,11 +248,12 @@ def test_overfitting_leaks_and_privacy_stops_it():
 
 
 def test_attack_is_as_strong_as_the_closed_form_of_a_linear_model():
-    from auditkit.analyzers.privacy.dp_arms import Data, codes_under_attack
+    from auditkit.analyzers.privacy.dp_arms import codes_under_attack
+    from auditkit.analyzers.retraining import Data
 
     torch.manual_seed(0)
     module, x, y = torch.nn.Linear(5, 2), torch.randn(300, 5), torch.randint(0, 2, (300,))
-    data = Data(x=x, y=y, x_test=x, y_test=y, n_classes=2)
+    data = Data(x=x, y=y, x_test=x, y_test=y, n_classes=2, rows=np.arange(len(x)), prepare=None)
     toward = (module.weight[1] - module.weight[0]) * (2 * y - 1)[:, None]
     margin = (module(x)[:, 1] - module(x)[:, 0]) * (2 * y - 1) - 0.1 * toward.abs().sum(dim=1)
     right = torch.from_numpy(codes_under_attack(module, data, 0.1)) == y

@@ -14,9 +14,10 @@ from torch import nn
 from auditkit.core.errors import AuditkitError, UsageError
 from auditkit.methods.privacy import dp_model, dp_training
 from auditkit.methods.privacy.dp_attention import batch_first_attention
-from auditkit.methods.privacy.dp_gradient import check_gradients, class_logits
+from auditkit.methods.privacy.dp_gradient import check_gradients
 from auditkit.methods.privacy.dp_model import dp_ready
 from auditkit.methods.privacy.dp_training import Settings, dp_train, predict_codes
+from auditkit.methods.sgd import class_logits
 
 
 def table(n=200, d=6, seed=0):

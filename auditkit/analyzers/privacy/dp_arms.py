@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from auditkit.analyzers.retraining import Data
 from auditkit.core.analyzer import Context, Note
-from auditkit.core.errors import AuditkitError, UsageError
-from auditkit.core.subject import FloatArray, IntArray, Subject, TorchTrainingRecipe, take_rows
+from auditkit.core.errors import UsageError
+from auditkit.core.subject import FloatArray, IntArray, Subject, TorchTrainingRecipe
 
 if TYPE_CHECKING:
     from auditkit.methods.privacy.accounting import Guarantee
@@ -50,22 +51,6 @@ class Trial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
-    """Prepared tensors on the device: training inputs and codes, test inputs and codes."""
-
-    x: Any
-    y: Any
-    x_test: Any
-    y_test: Any
-    n_classes: int
-
-    @property
-    def n(self) -> int:
-        """Number of training rows."""
-        return len(self.x)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Choices:
     """What the analyzer's settings and the recipe say together."""
 
@@ -96,38 +81,6 @@ def followed(subject: Subject) -> tuple[Subject, tuple[Note, ...]]:
         "its penalty on the weights."
     )
     return replace(subject, recipe=recipe), (note,)
-
-
-def prepared_data(subject: Subject, context: Context, max_rows: int) -> Data:
-    """Training rows (at most ``max_rows``) and test rows as tensors, by the recipe's own preparation.
-
-    Raises:
-        AuditkitError: AK573 when the preparation leaves missing or infinite numbers.
-    """
-    import torch
-
-    recipe, train = subject.recipe, subject.train
-    assert isinstance(recipe, TorchTrainingRecipe)
-    assert train is not None
-    rows = context.sample_rows(train.n, max_rows)
-    inputs = take_rows(train.inputs, rows)
-    prepare = recipe.fit_preparation(inputs)
-    tensors = []
-    for name, part in (("training", inputs), ("test", subject.test.inputs)):
-        tensor = torch.as_tensor(prepare(part), device=context.device)
-        if tensor.is_floating_point():
-            tensor = tensor.float()
-            if not bool(torch.isfinite(tensor).all()):
-                raise AuditkitError(
-                    "AK573",
-                    f"the recipe's preparation leaves missing or infinite numbers in the {name} rows",
-                    where=f"recipe {recipe.name}",
-                    fix="fill missing values in the recipe's prepare=",
-                )
-        tensors.append(tensor)
-    y = torch.as_tensor(np.ascontiguousarray(train.y[rows]), dtype=torch.int64, device=context.device)
-    y_test = torch.as_tensor(np.ascontiguousarray(subject.test.y), dtype=torch.int64, device=context.device)
-    return Data(x=tensors[0], y=y, x_test=tensors[1], y_test=y_test, n_classes=len(subject.classes))
 
 
 def make_arms(recipe: TorchTrainingRecipe, choices: Choices, n: int) -> tuple[Arm, ...]:
@@ -251,9 +204,9 @@ def codes_under_attack(module: Any, data: Data, radius: float) -> IntArray:
 
     The radius is in the units of the prepared inputs (standard deviations, for a table prepared by default).
     """
-    from auditkit.methods.privacy.dp_gradient import class_logits
     from auditkit.methods.privacy.dp_training import predict_codes
     from auditkit.methods.robustness import pgd
+    from auditkit.methods.sgd import class_logits
 
     x, y = data.x_test[:ATTACKED_ROWS], data.y_test[:ATTACKED_ROWS]
     low, high = x.min() - radius, x.max() + radius
@@ -273,8 +226,8 @@ def leak(module: Any, data: Data) -> tuple[float, float, float]:
     import torch
 
     from auditkit.methods.privacy.canaries import log_odds
-    from auditkit.methods.privacy.dp_gradient import class_logits
     from auditkit.methods.privacy.membership import membership_auc
+    from auditkit.methods.sgd import class_logits
 
     scores = []
     with torch.no_grad():

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from auditkit.analyzers.privacy.dp_arms import (
     ATTACKED_ROWS,
@@ -19,33 +17,12 @@ from auditkit.analyzers.privacy.dp_arms import (
     Trial,
     correct,
 )
+from auditkit.analyzers.retraining import Where, design
 from auditkit.core.analyzer import Note
-from auditkit.core.evidence import OVERALL, Curve, Interval, Measurement, Scalar, Series, Table
-from auditkit.core.subject import Dataset, FloatArray, IntArray, TorchTrainingRecipe
+from auditkit.core.evidence import Curve, Interval, Measurement, Scalar, Series, Table
+from auditkit.core.subject import Dataset, FloatArray, TorchTrainingRecipe
 
-BoolArray = npt.NDArray[np.bool_]
 EXACT = "computed from the training's settings, not estimated from data"
-
-
-@dataclass(frozen=True)
-class Where:
-    """A slice of the test rows."""
-
-    slice: Mapping[str, str]
-    rows: BoolArray
-
-    @property
-    def label(self) -> str:
-        """``all rows`` or ``sex=F``."""
-        return ", ".join(f"{column}={group}" for column, group in self.slice.items()) or "all rows"
-
-
-def slices(test: Dataset) -> tuple[Where, ...]:
-    """All rows, then each group of each sensitive column."""
-    found = [Where(OVERALL, np.ones(test.n, dtype=bool))]
-    for column, values in test.sensitive.items():
-        found += [Where({column: str(group)}, values == group) for group in np.unique(values)]
-    return tuple(found)
 
 
 def spent(arm: Arm) -> Iterator[Measurement]:
@@ -89,14 +66,14 @@ def selection_rate(
 
 def robustness(trial: Trial, test: Dataset, radius: float, level: float) -> Iterator[Measurement]:
     """Accuracy of an arm on the first test rows under attack."""
-    from auditkit.methods.privacy.replication import replicated_rate
+    from auditkit.stats.replication import replicated_rate
 
     value, interval, n = None, None, ATTACKED_ROWS
     if trial.attacked is not None:
         n = trial.attacked.shape[1]
         rows = np.arange(test.n) < n
         right = (trial.attacked == test.y[:n][None, :]).astype(np.float64)
-        value, interval = replicated_rate(right, *_design(test, rows), level=level)
+        value, interval = replicated_rate(right, *design(test, rows), level=level)
     yield Measurement(
         name="privacy.dp_robust_accuracy",
         value=value,
@@ -133,7 +110,7 @@ def leakage(trial: Trial, n: int, clustered: bool) -> Iterator[Measurement]:
 
 def cost(base: Trial, trial: Trial, test: Dataset, where: Sequence[Where], level: float) -> Iterator[Measurement]:
     """Accuracy of ``base`` minus that of ``trial``, paired by seed and by test row, for each slice."""
-    from auditkit.methods.privacy.replication import replicated_difference
+    from auditkit.stats.replication import replicated_difference
 
     for part in where:
         params: dict[str, Scalar] = {**_params(trial.arm), "baseline": base.arm.name}
@@ -141,7 +118,7 @@ def cost(base: Trial, trial: Trial, test: Dataset, where: Sequence[Where], level
         value, interval = None, None
         if failed is None:
             first, second = correct(base, test.y)[:, part.rows], correct(trial, test.y)[:, part.rows]
-            value, interval = replicated_difference(first, second, *_design(test, part.rows), level=level)
+            value, interval = replicated_difference(first, second, *design(test, part.rows), level=level)
         yield Measurement(
             name="privacy.dp_accuracy_cost",
             value=value,
@@ -159,22 +136,14 @@ def _params(arm: Arm) -> dict[str, Scalar]:
     return {"epsilon": arm.epsilon, "arm": arm.name}
 
 
-def _design(test: Dataset, rows: BoolArray) -> tuple[FloatArray | None, IntArray | None]:
-    """Weights and clusters of these rows."""
-    return (
-        None if test.weights is None else test.weights[rows],
-        None if test.clusters is None else test.clusters[rows],
-    )
-
-
 def _rate(
     name: str, trial: Trial, outcomes: FloatArray | None, part: Where, test: Dataset, level: float
 ) -> Measurement:
-    from auditkit.methods.privacy.replication import replicated_rate
+    from auditkit.stats.replication import replicated_rate
 
     value, interval = None, None
     if outcomes is not None:
-        value, interval = replicated_rate(outcomes[:, part.rows], *_design(test, part.rows), level=level)
+        value, interval = replicated_rate(outcomes[:, part.rows], *design(test, part.rows), level=level)
     return Measurement(
         name=name,
         value=value,

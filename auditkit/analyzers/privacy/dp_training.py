@@ -13,11 +13,9 @@ from auditkit.analyzers.privacy.dp_arms import (
     PRIVATE,
     Arm,
     Choices,
-    Data,
     Trial,
     followed,
     make_arms,
-    prepared_data,
     train_arms,
 )
 from auditkit.analyzers.privacy.dp_report import (
@@ -31,10 +29,10 @@ from auditkit.analyzers.privacy.dp_report import (
     leakage,
     robustness,
     selection_rate,
-    slices,
     spent,
 )
 from auditkit.analyzers.privacy.epsilons import Epsilons
+from auditkit.analyzers.retraining import Data, prepared_data, slices
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.errors import DeadlineReached
 from auditkit.core.evidence import Measurement

@@ -133,7 +133,7 @@ def _torch_scores(
     import torch
 
     from auditkit.methods.privacy.membership import attack_scores
-    from auditkit.methods.privacy.threads import threads_for
+    from auditkit.methods.threads import threads_for
     from auditkit.subjects.torch_stacked import train_sgd_stacked
 
     prepare = recipe.fit_preparation(take_rows(pool.inputs, np.arange(pool.n_train)))

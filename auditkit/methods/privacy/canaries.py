@@ -75,7 +75,8 @@ def decoded_scores(module: Any, initial: Any, x: Any, y: Any, n_classes: int) ->
     """
     import torch
 
-    from auditkit.methods.privacy.dp_gradient import class_logits, trainable
+    from auditkit.methods.privacy.dp_gradient import trainable
+    from auditkit.methods.sgd import class_logits
 
     with torch.no_grad():
         change = log_odds(class_logits(module(x), n_classes), y) - log_odds(class_logits(initial(x), n_classes), y)

@@ -21,6 +21,7 @@ from torch.nn.modules.dropout import _DropoutNd  # noqa: TID253
 
 from auditkit.core.errors import AuditkitError
 from auditkit.methods.privacy.dp_ghost import NotFollowed, ghost_applies, ghost_clipper
+from auditkit.methods.sgd import class_logits
 
 Engine = Literal["ghost", "opacus"]
 # Rows -> the clipped sum of their gradients, a tensor a parameter, and their summed loss.
@@ -28,25 +29,6 @@ ClippedSum = Callable[[torch.Tensor, torch.Tensor], tuple[list[torch.Tensor], fl
 
 TOLERANCE = 1e-4
 _ROWS = 8
-
-
-def class_logits(output: torch.Tensor, n_classes: int) -> torch.Tensor:
-    """Logits ``(n, k)``; a single-logit binary model gives the two columns ``0, z``.
-
-    Raises:
-        AuditkitError: AK573 when the output has another shape.
-    """
-    if output.dim() == 1:
-        output = output[:, None]
-    if output.dim() == 2 and output.shape[1] == 1 and n_classes == 2:
-        return torch.cat([torch.zeros_like(output), output], dim=1)
-    if output.dim() != 2 or output.shape[1] != n_classes:
-        raise AuditkitError(
-            "AK573",
-            f"the recipe's model gives an output of shape {tuple(output.shape)} for {n_classes} classes",
-            fix="return logits of shape (rows, classes) from the module that build() makes",
-        )
-    return output
 
 
 def summed_loss(module: nn.Module, x: torch.Tensor, y: torch.Tensor, n_classes: int) -> torch.Tensor:

@@ -19,13 +19,13 @@ from auditkit.core.generators import preserved_generators
 from auditkit.methods.privacy.dp_gradient import (
     Engine,
     check_gradients,
-    class_logits,
     clipping,
     summed_loss,
     trainable,
 )
 from auditkit.methods.privacy.dp_model import dp_ready
-from auditkit.methods.privacy.threads import threads_for
+from auditkit.methods.sgd import class_logits
+from auditkit.methods.threads import threads_for
 
 _CHECKED_ROWS = 16
 # Numbers held at once for a part of a batch: 256 MB in float32.

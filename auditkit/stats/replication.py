@@ -1,4 +1,4 @@
-"""The mean of 0/1 outcomes over rows and over repeated trainings, with an interval that reflects both."""
+"""The mean of outcomes in [0, 1] over rows and over repeated trainings, with an interval that reflects both."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def replicated_rate(
     clusters: IntArray | None = None,
     level: float = 0.95,
 ) -> tuple[float, Interval]:
-    """Mean of 0/1 ``outcomes`` and an interval over test rows and trainings.
+    """Mean of ``outcomes`` in [0, 1] (right or wrong, mostly) and an interval over test rows and trainings.
 
     Rows and trainings are crossed random factors. The variance is the sum of that of the rows' means and
     that of the trainings' means (their interaction counts twice, so that it errs on the wide side), with

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from auditkit.methods.privacy.replication import replicated_difference, replicated_rate
 from auditkit.stats.intervals import mean_interval, wilson
+from auditkit.stats.replication import replicated_difference, replicated_rate
 
 
 def simulate(rng, trainings=3, n=200, rate=0.8, seed_sd=0.05, row_sd=0.25):
