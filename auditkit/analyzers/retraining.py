@@ -101,8 +101,8 @@ def slices(test: Dataset) -> tuple[Where, ...]:
     return tuple(found)
 
 
-def design(test: Dataset, rows: BoolArray) -> tuple[FloatArray | None, IntArray | None]:
-    """Weights and clusters of these rows."""
+def design(test: Dataset, rows: BoolArray | IntArray) -> tuple[FloatArray | None, IntArray | None]:
+    """Weights and clusters of these rows, marked or by position."""
     return (
         None if test.weights is None else test.weights[rows],
         None if test.clusters is None else test.clusters[rows],

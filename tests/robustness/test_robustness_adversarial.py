@@ -273,7 +273,7 @@ def test_a_preparation_that_mixes_columns_is_attacked_by_questions():
 
     def prepare(rows):
         parts = [
-            rows[["income", "age"]].to_numpy(dtype=np.float32) / 50,
+            rows[["income", "age"]].to_numpy(dtype=np.float32) @ np.array([[0.5, 1], [1, -0.5]], np.float32) / 50,
             np.stack([rows["job"] == j for j in "abc"], axis=1),
         ]
         return np.concatenate(parts, axis=1).astype(np.float32)

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from auditkit.analyzers.robustness.estimates import Estimate, Rows, median, proportion
+from auditkit.analyzers.robustness.estimates import Estimate, median, proportion
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.errors import NotApplicable
 from auditkit.core.evidence import Curve, Measurement, Scalar, Series, Table
-from auditkit.core.subject import Differentiable, IntArray, Subject, take_rows
+from auditkit.core.subject import Subject
 
 if TYPE_CHECKING:
     from auditkit.analyzers.robustness.arena import Grid
-    from auditkit.analyzers.robustness.strikes import Strike
+    from auditkit.analyzers.robustness.attacked import Attacked
+    from auditkit.analyzers.robustness.strikes import Budget
 
 BoolArray = npt.NDArray[np.bool_]
 
 TABLE_EPS = (0.05, 0.1, 0.25)
 IMAGE_EPS = (0.01, 0.03, 0.1)
-MATRIX_CELLS = 20_000_000
-SURROGATE_ROWS = 1000
 
 
 class AdversarialParams(Params):
@@ -75,43 +73,22 @@ class AdversarialParams(Params):
         return tuple(sorted(set(value)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Result:
-    """The rows looked at, who was right on clean inputs, and what the attack did to those."""
-
-    rows: Rows
-    right: BoolArray
-    strike: Strike
-    unreliable: str | None
-    groups: Mapping[str, npt.NDArray[np.str_]]
-
-    @property
-    def base(self) -> dict[str, Scalar]:
-        return {"attack": self.strike.label, "norm": "linf"}
-
-    def standing(self, eps: float) -> BoolArray:
-        """Rows that are right and stay right within eps."""
-        standing = self.right.copy()
-        standing[np.flatnonzero(self.right)[self.strike.fooled[eps]]] = False
-        return standing
-
-
 def run(subject: Subject, context: Context, params: AdversarialParams) -> Iterator[Produced]:
     """Attack a sample of the test rows; yield accuracy under attack, its checks, its curve and its parts."""
     from auditkit.analyzers.robustness.arena import make_grid
+    from auditkit.analyzers.robustness.attacked import attack_rows, rows_at_most
     from auditkit.core.generators import preserved_generators
     from auditkit.methods.robustness.state import undisturbed
 
     if len(subject.classes) < 2:
         raise NotApplicable("AK542", "the model knows fewer than two classes", why="no decision can be changed")
     grid = make_grid(subject.test, freeze_sensitive=params.freeze_sensitive)
-    limit = min(params.max_rows, max(16, MATRIX_CELLS // max(len(grid.space.low), 1)))
-    positions = context.sample_rows(subject.test.n, limit)
+    positions = context.sample_rows(subject.test.n, rows_at_most(grid, params.max_rows))
     context.check_deadline()
     eps_list = params.eps or (IMAGE_EPS if subject.test.modality == "image" else TABLE_EPS)
     model = getattr(subject.model, "logits", None)
     with undisturbed(model) if model is not None else preserved_generators():
-        result, notes = _attack(subject, context, params, grid, positions, eps_list)
+        result, notes = attack_rows(subject, context, _budget(params), grid, positions, eps_list)
     yield from _clean(result)
     for eps in eps_list:
         yield from _at(result, eps, params.min_group_rows)
@@ -126,29 +103,10 @@ def run(subject: Subject, context: Context, params: AdversarialParams) -> Iterat
         yield Note(text)
 
 
-def _attack(
-    subject: Subject,
-    context: Context,
-    params: AdversarialParams,
-    grid: Grid,
-    positions: IntArray,
-    eps_list: tuple[float, ...],
-) -> tuple[_Result, tuple[str, ...]]:
-    from auditkit.analyzers.robustness.arena import make_arena
-    from auditkit.analyzers.robustness.gradient_strike import find_lens, gradient_strike
-    from auditkit.analyzers.robustness.question_strike import question_strike
+def _budget(params: AdversarialParams) -> Budget:
     from auditkit.analyzers.robustness.strikes import Budget
-    from auditkit.methods.robustness import checks
 
-    decisions = np.asarray(context.decisions(), dtype=np.int64)
-    plain = "scores" in subject.model.capabilities and bool((context.scores().argmax(axis=1) == decisions).all())
-    everyone = make_arena(subject, grid, positions, plain=plain)
-    cached = decisions[positions]
-    right = np.asarray(cached == everyone.y)
-    agree = checks.clean_agrees(cached.astype(np.float64), everyone.decide(everyone.x).astype(np.float64))
-    steady = checks.deterministic(everyone.look(everyone.x), everyone.look(everyone.x))
-    arena = make_arena(subject, grid, positions[right], plain=plain)
-    budget = Budget(
+    return Budget(
         attack=params.attack,
         steps=params.steps,
         check_rows=params.check_rows,
@@ -159,52 +117,14 @@ def _attack(
         hopskipjump_steps=params.hopskipjump_steps,
         hopskipjump_queries=params.hopskipjump_queries,
     )
-    model = subject.model
-    differentiable = "gradients" in model.capabilities and isinstance(model, Differentiable)
-    lens = find_lens(arena, model) if differentiable else None
-    if lens is not None and isinstance(model, Differentiable):
-        strike = gradient_strike(
-            arena, lens, model, eps_list, budget, context, _others(subject, grid, positions, model)
-        )
-    else:
-        pool = grid.encode(take_rows(subject.test.inputs, context.sample_rows(subject.test.n, 1000)))
-        strike = question_strike(arena, eps_list, budget, context, pool)
-    notes = list(strike.notes)
-    if differentiable and lens is None and len(arena.x):
-        notes.append(
-            "The model is differentiable, but its preparation is not a cell-by-cell scaling of the inputs, or cells "
-            "are missing, so a gradient step has no feasible row behind it: the model was attacked by questions."
-        )
-    strike = _with_checks(strike, (agree, steady))
-    result = _Result(
-        rows=Rows.of(subject.test, positions),
-        right=right,
-        strike=strike,
-        unreliable=checks.verdict(strike.checks) if right.any() else None,
-        groups={name: values[positions] for name, values in subject.test.sensitive.items()},
-    )
-    return result, tuple(notes)
 
 
-def _others(subject: Subject, grid: Grid, positions: IntArray, model: Differentiable) -> tuple[Any, IntArray]:
-    """Rows that are not attacked, as the module's tensor, and their labels: they teach the surrogate."""
-    left = np.setdiff1d(np.arange(subject.test.n, dtype=np.int64), positions)[:SURROGATE_ROWS]
-    inputs = grid.decode(grid.encode(take_rows(subject.test.inputs, left))) if len(left) else None
-    return (None if inputs is None else model.tensor(inputs)), np.asarray(subject.test.y[left], dtype=np.int64)
-
-
-def _with_checks(strike: Strike, extra: tuple[object, ...]) -> Strike:
-    from dataclasses import replace
-
-    return replace(strike, checks=(*extra, *strike.checks))  # type: ignore[arg-type]
-
-
-def _clean(result: _Result) -> Iterator[Produced]:
+def _clean(result: Attacked) -> Iterator[Produced]:
     estimate = proportion(result.right, result.rows)
     yield _measurement("robustness.clean_accuracy", estimate, len(result.right), direction_higher=True)
 
 
-def _at(result: _Result, eps: float, min_group_rows: int) -> Iterator[Produced]:
+def _at(result: Attacked, eps: float, min_group_rows: int) -> Iterator[Produced]:
     """Accuracy and success rate at one eps, overall and by group."""
     standing = result.standing(eps)
     params = {**result.base, "eps": float(eps)}
@@ -246,7 +166,7 @@ def _at(result: _Result, eps: float, min_group_rows: int) -> Iterator[Produced]:
 
 
 def _gap(
-    result: _Result, column: str, groups: Mapping[str, BoolArray], standing: BoolArray, params: Mapping[str, Scalar]
+    result: Attacked, column: str, groups: Mapping[str, BoolArray], standing: BoolArray, params: Mapping[str, Scalar]
 ) -> Measurement:
     """Largest gap in accuracy under attack between two groups."""
     from auditkit.stats.estimate import Estimate as Bounded
@@ -275,7 +195,7 @@ def _gap(
     )
 
 
-def _median_distance(result: _Result) -> Measurement:
+def _median_distance(result: Attacked) -> Measurement:
     """Median of the smallest change that fooled a row, over rows searched without a limit where there are any."""
     strike = result.strike
     rows = strike.measured if strike.measured.any() else np.ones(len(strike.distance), dtype=np.bool_)
@@ -315,7 +235,7 @@ def _measurement(  # noqa: PLR0913 - the fields of one record
     )
 
 
-def _curve(result: _Result, eps_list: tuple[float, ...], grid: Grid) -> Curve:
+def _curve(result: Attacked, eps_list: tuple[float, ...], grid: Grid) -> Curve:
     """Accuracy against eps from 0 (clean), overall and by group of each sensitive column."""
     everyone = np.ones(len(result.right), dtype=np.bool_)
     lines = [("all rows", everyone)]
@@ -347,7 +267,7 @@ def _curve(result: _Result, eps_list: tuple[float, ...], grid: Grid) -> Curve:
     )
 
 
-def _tables(result: _Result) -> Iterator[Table]:
+def _tables(result: Attacked) -> Iterator[Table]:
     """The self-checks, and what each part of the attack found."""
     strike = result.strike
     yield Table(

@@ -13,7 +13,7 @@ from auditkit.analyzers.robustness.shifted import Shift, Shifted, accuracy_measu
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.evidence import Measurement
 from auditkit.core.seeds import seed_integer
-from auditkit.core.subject import Subject
+from auditkit.core.subject import Dataset, IntArray, Subject
 
 
 class CorruptionParams(Params):
@@ -54,27 +54,16 @@ class CorruptionParams(Params):
 
 def run(subject: Subject, context: Context, params: CorruptionParams) -> Iterator[Produced]:
     """Corrupt a sample of the test images in every way; yield accuracies, the gap between groups and the mCE."""
-    from auditkit.analyzers.robustness.pictures import as_batch
     from auditkit.core.errors import UsageError
     from auditkit.core.registry import nearest
-    from auditkit.methods.robustness.corruptions import FAMILIES, LARGE_FROM, NAMES, corrupt
+    from auditkit.methods.robustness.corruptions import FAMILIES, NAMES
 
     names = params.corruptions or NAMES
     for name in (*names, *(params.baseline_errors or {})):
         if name not in NAMES:
             raise UsageError("AK578", f"there is no corruption {name!r}", fix=nearest(name, NAMES) or ", ".join(NAMES))
     positions = context.sample_rows(subject.test.n, params.max_rows)
-    images, back = as_batch(subject.test, subject.test.take(positions).inputs, context.device)
-    large = params.size == "large" or (params.size == "auto" and min(images.shape[-2:]) >= LARGE_FROM)
-
-    def shift(place: int, name: str) -> Shift:
-        def make(severity: int) -> Any:
-            seed = seed_integer(np.random.SeedSequence([context.seed % 2**32, place, severity]))
-            return back(corrupt(images, name, severity, size="large" if large else "small", seed=seed))
-
-        return Shift(name=name, severities=params.severities, make=make)
-
-    shifts = [shift(NAMES.index(name), name) for name in names]
+    shifts, large = image_shifts(subject.test, positions, context, names, params.severities, params.size)
     result = decide_under(subject, context, positions, shifts, {})
     yield from accuracy_measures(result, "corruption", params.min_group_rows, FAMILIES)
     if params.baseline_errors is not None:
@@ -83,6 +72,35 @@ def run(subject: Subject, context: Context, params: CorruptionParams) -> Iterato
         f"{len(positions)} of {subject.test.n} images, each corrupted once a severity with the strengths of "
         f"{'ImageNet-C' if large else 'CIFAR-10-C'}; the pattern of frost is drawn, not photographed."
     )
+
+
+def image_shifts(
+    test: Dataset,
+    positions: IntArray,
+    context: Context,
+    names: tuple[str, ...],
+    severities: tuple[int, ...],
+    size: Literal["auto", "large", "small"] = "auto",
+) -> tuple[list[Shift], bool]:
+    """The corruptions of the test images at ``positions``, the same at every call, and whether they count as large.
+
+    Raises:
+        NotApplicable: AK580 images that are neither grey nor RGB.
+    """
+    from auditkit.analyzers.robustness.pictures import as_batch
+    from auditkit.methods.robustness.corruptions import LARGE_FROM, NAMES, corrupt
+
+    images, back = as_batch(test, test.take(positions).inputs, context.device)
+    large = size == "large" or (size == "auto" and min(images.shape[-2:]) >= LARGE_FROM)
+
+    def shift(place: int, name: str) -> Shift:
+        def make(severity: int) -> Any:
+            seed = seed_integer(np.random.SeedSequence([context.seed % 2**32, place, severity]))
+            return back(corrupt(images, name, severity, size="large" if large else "small", seed=seed))
+
+        return Shift(name=name, severities=severities, make=make)
+
+    return [shift(NAMES.index(name), name) for name in names], large
 
 
 def _corruption_error(result: Shifted, params: CorruptionParams) -> Iterator[Produced]:

@@ -9,60 +9,10 @@ import numpy as np
 
 from auditkit.analyzers.robustness.arena import Arena
 from auditkit.analyzers.robustness.gradient_checks import Examined, examine, telling_eps
+from auditkit.analyzers.robustness.lens import Lens
 from auditkit.analyzers.robustness.strikes import BoolArray, Budget, Strike, controls, joined
 from auditkit.core.analyzer import Context
 from auditkit.core.subject import FloatArray, IntArray
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lens:
-    """How the module's tensor follows from the matrix: ``tensor = gain * x + offset``, cell by cell."""
-
-    gain: FloatArray
-    offset: FloatArray
-    tensor: Any
-
-    def apply(self, x: FloatArray) -> FloatArray:
-        """The tensor's values, flat, for rows of the matrix."""
-        return np.asarray(x * self.gain + self.offset)
-
-
-def find_lens(arena: Arena, model: Any) -> Lens | None:
-    """The cell-by-cell linear map from the matrix to the module's input, or ``None`` when there is no such map.
-
-    Where a preparation mixes or encodes columns, a gradient step has no image among feasible rows, and the model
-    is attacked by questions instead.
-    """
-    import torch
-
-    if not len(arena.x) or not np.isfinite(arena.x).all():
-        return None
-    tensor = model.tensor(arena.grid.decode(arena.x)).detach()
-    if not tensor.is_floating_point() or tensor.reshape(len(tensor), -1).shape != arena.x.shape:
-        return None
-    flat = tensor.reshape(len(tensor), -1).double().cpu().numpy()
-    slack = 64.0 * torch.finfo(tensor.dtype).eps
-    for gain, offset in _candidate_maps(arena.x, flat):
-        error = np.abs(arena.x * gain + offset - flat)
-        if (error <= slack * (np.abs(arena.x * gain) + np.abs(offset) + np.abs(flat))).all():
-            return Lens(gain=gain, offset=offset, tensor=tensor)
-    return None
-
-
-def _candidate_maps(x: FloatArray, flat: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
-    features = x.shape[1]
-    maps = [(np.ones(features), np.zeros(features))]
-    low, high = np.unravel_index(x.argmin(), x.shape), np.unravel_index(x.argmax(), x.shape)
-    if x[high] > x[low]:
-        gain = (flat[high] - flat[low]) / (x[high] - x[low])
-        maps.append((np.full(features, gain), np.full(features, flat[low] - gain * x[low])))
-    columns = np.arange(features)
-    bottom, top = x.argmin(axis=0), x.argmax(axis=0)
-    span = x[top, columns] - x[bottom, columns]
-    rise = flat[top, columns] - flat[bottom, columns]
-    slope = np.where(span > 0, rise / np.where(span > 0, span, 1.0), 1.0)
-    maps.append((slope, flat[bottom, columns] - slope * x[bottom, columns]))
-    return maps
 
 
 def gradient_strike(
@@ -156,7 +106,12 @@ def _at(arena: Arena, lens: Lens, model: Any, eps: float, rows: IntArray, budget
             tensor, y, common = _tensors(arena, lens, rows[left], eps, context.seed)
             made = run(model.logits, tensor, y, **common)
             there = rescore(
-                arena.decide, arena.x[rows[left]], arena.y[rows[left]], _back(lens, made.adversarial), space, eps
+                arena.decide,
+                arena.x[rows[left]],
+                arena.y[rows[left]],
+                _back(lens, arena.x[rows[left]], made.adversarial),
+                space,
+                eps,
             )
             points[left], fooled[left] = there.points, there.fooled
             zero, spent = max(zero, made.zero_gradient_share or 0.0), spent + made.n_evaluations + len(left)
@@ -174,8 +129,10 @@ def _tensors(arena: Arena, lens: Lens, rows: IntArray, eps: float, seed: int) ->
 
     like = lens.tensor[torch.as_tensor(rows, device=lens.tensor.device)]
     x, space = arena.x[rows], arena.grid.space
+    flat = like.detach().reshape(len(like), -1).double().cpu().numpy()
     low, high = space.box(x, None)
-    ends = np.stack([lens.apply(low), lens.apply(high)])
+    ends = np.stack([lens.apply(low, flat), lens.apply(high, flat)])
+    units = np.where(np.isnan(x), 0.0, space.scale)
 
     def shaped(values: FloatArray) -> Any:
         return torch.as_tensor(values.copy(), dtype=like.dtype, device=like.device).reshape(like.shape)
@@ -186,16 +143,15 @@ def _tensors(arena: Arena, lens: Lens, rows: IntArray, eps: float, seed: int) ->
             torch.minimum(shaped(ends.min(axis=0)), like),
             torch.maximum(shaped(ends.max(axis=0)), like),
         ),
-        "scale": shaped(np.broadcast_to(space.scale * np.abs(lens.gain), x.shape)),
+        "scale": shaped(lens.per_coordinate(units, 0.0) * np.abs(lens.gain)),
         "seed": seed,
     }
     return like, torch.as_tensor(arena.y[rows], device=like.device), common
 
 
-def _back(lens: Lens, points: Any) -> FloatArray:
-    """Points of the tensor as rows of the matrix."""
-    flat = points.reshape(len(points), -1).double().cpu().numpy()
-    return np.asarray((flat - lens.offset) / np.where(lens.gain == 0, 1.0, lens.gain))
+def _back(lens: Lens, x: FloatArray, points: Any) -> FloatArray:
+    """Points of the tensor as rows of the matrix, where the clean rows are ``x``."""
+    return lens.back(points.reshape(len(points), -1).double().cpu().numpy(), x)
 
 
 def _examined(
@@ -216,7 +172,7 @@ def _examined(
         tensor,
         y,
         common,
-        lambda points: _back(lens, points),
+        lambda points: _back(lens, arena.x[rows], points),
         others,
         rows=rows,
         tick=context.check_deadline,
