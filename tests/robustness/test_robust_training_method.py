@@ -238,13 +238,13 @@ def test_bad_input_is_refused():
         train_robust(noisy_net, x.long(), y, settings("pgd"), seed=0, n_classes=2, **WIDE)
     with pytest.raises(UsageError, match=r"AK531.*outside the bounds"):
         train_robust(noisy_net, x, y, settings("pgd"), seed=0, n_classes=2)
-    with pytest.raises(UsageError, match=r"AK590.*no way to train"):
+    with pytest.raises(UsageError, match=r"AK582.*no way to train"):
         settings("free")
-    with pytest.raises(UsageError, match=r"AK590.*eps"):
+    with pytest.raises(UsageError, match=r"AK582.*eps"):
         settings("pgd", eps=float("nan"))
-    with pytest.raises(UsageError, match=r"AK590.*steps"):
+    with pytest.raises(UsageError, match=r"AK582.*steps"):
         settings("pgd", steps=0)
-    with pytest.raises(UsageError, match=r"AK590.*step_size"):
+    with pytest.raises(UsageError, match=r"AK582.*step_size"):
         settings("fast", step_size=0.0)
 
 

@@ -93,7 +93,7 @@ def make_lens(subject: Subject, data: Data, grid: Grid) -> Lens:
     """How the recipe's prepared tensor follows from the columns that an attacker may change.
 
     Raises:
-        NotApplicable: AK592 the preparation mixes these columns, so that eps has no meaning in the user's units.
+        NotApplicable: AK584 the preparation mixes these columns, so that eps has no meaning in the user's units.
     """
     import torch
 
@@ -106,7 +106,7 @@ def make_lens(subject: Subject, data: Data, grid: Grid) -> Lens:
     lens = find_lens(own, own.encode(train.inputs), lambda inputs: torch.as_tensor(data.prepare(inputs)).float())
     if lens is None:
         raise NotApplicable(
-            "AK592",
+            "AK584",
             "the recipe's preparation mixes or bends the columns that an attack may change",
             why="a step in the prepared inputs then stands for no change of the row in its own units",
             fix="pass TorchRecipe(prepare=...) that scales each number by itself, or leave prepare out",

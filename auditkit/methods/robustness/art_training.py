@@ -56,12 +56,12 @@ def train_with_toolbox(  # noqa: PLR0913 - as train_robust, whose place it takes
         watch: Called at every forward pass; may raise to stop.
 
     Raises:
-        UsageError: AK591 a way of training that ART has no trainer for, or features that must not change.
+        UsageError: AK583 a way of training that ART has no trainer for, or features that must not change.
         MissingExtra: AK301 when ART is not installed.
     """
     if settings.way not in TRAINERS or settings.eps == 0:
         raise UsageError(
-            "AK591",
+            "AK583",
             f"the toolbox has no trainer for {settings.way!r} with eps {settings.eps:g}",
             fix='engine = "own"',
         )
@@ -70,7 +70,7 @@ def train_with_toolbox(  # noqa: PLR0913 - as train_robust, whose place it takes
     size = torch.broadcast_to(threat.scale, (1, *x.shape[1:]) if threat.scale.ndim < 1 else threat.scale.shape)
     if len(size) != 1 or bool((size == 0).any()):
         raise UsageError(
-            "AK591",
+            "AK583",
             "the toolbox's trainers change every feature of a row",
             why="some features are frozen here",
             fix='engine = "own"',

@@ -59,15 +59,15 @@ class RobustSettings:
 
     def __post_init__(self) -> None:
         if self.way not in WAYS:
-            raise UsageError("AK590", f"there is no way to train named {self.way!r}", fix=f"one of {', '.join(WAYS)}")
+            raise UsageError("AK582", f"there is no way to train named {self.way!r}", fix=f"one of {', '.join(WAYS)}")
         lows = {"eps": self.eps, "noise": self.noise, "beta": self.beta}
         for name, value in lows.items():
             if not (math.isfinite(value) and value >= 0):
-                raise UsageError("AK590", f"{name} must be finite and 0 or more, got {value}", where=name)
+                raise UsageError("AK582", f"{name} must be finite and 0 or more, got {value}", where=name)
         if self.steps < 1:
-            raise UsageError("AK590", f"steps must be 1 or more, got {self.steps}", where="steps")
+            raise UsageError("AK582", f"steps must be 1 or more, got {self.steps}", where="steps")
         if self.step_size is not None and not (math.isfinite(self.step_size) and self.step_size > 0):
-            raise UsageError("AK590", f"step_size must be above 0, got {self.step_size}", where="step_size")
+            raise UsageError("AK582", f"step_size must be above 0, got {self.step_size}", where="step_size")
 
     @property
     def plain(self) -> bool:
@@ -137,7 +137,7 @@ def train_robust(  # noqa: PLR0913 - a training's parts, each named at the call
 
     Raises:
         UsageError: AK530 a scale out of range, AK531 inputs that are no floats (token ids) or out of bounds, AK532
-            labels that do not match, AK590 settings out of range.
+            labels that do not match, AK582 settings out of range.
         AuditkitError: AK573 an output of another shape.
 
     Source: Madry et al. (2018), section 2.1; Zhang et al. (2019), algorithm 1; Wong, Rice and Kolter (2020),
