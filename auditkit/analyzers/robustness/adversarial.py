@@ -289,7 +289,7 @@ def _tables(result: Attacked) -> Iterator[Table]:
 
 ANALYZER = Analyzer(
     name="robustness.adversarial",
-    version="1",
+    version="2",
     title="Adversarial robustness",
     summary="Accuracy on inputs changed by an attacker within stated bounds, with self-checks of the attack itself.",
     reference="Madry et al. (2018); Chen, Jordan and Wainwright (2020); Carlini et al. (2019) on evaluation",

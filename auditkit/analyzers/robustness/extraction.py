@@ -184,7 +184,7 @@ _LOWER: Direction = "lower"
 
 
 def _measured(made: _Round, scene: _Scene, params: ExtractionParams) -> Iterator[Measurement]:
-    from auditkit.methods.privacy.replication import replicated_difference, replicated_rate
+    from auditkit.stats.replication import replicated_difference, replicated_rate
 
     test, rows = scene.subject.test, scene.held_out
     design = (

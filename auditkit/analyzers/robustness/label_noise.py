@@ -186,7 +186,7 @@ def _of_arm(
     arm: _Arm, clean: _Arm, part: _Part, subject: Subject, params: LabelNoiseParams, told: str
 ) -> Iterator[Measurement]:
     """Accuracy at one share, and what it lost against no noise, paired by training seed and test row."""
-    from auditkit.methods.privacy.replication import replicated_difference, replicated_rate
+    from auditkit.stats.replication import replicated_difference, replicated_rate
 
     design = _design(subject, part.rows)
     shared: dict[str, Any] = {
@@ -254,7 +254,7 @@ def _gaps(
 
 
 def _estimate(hits: FloatArray, design: tuple[FloatArray | None, IntArray | None]) -> Estimate:
-    from auditkit.methods.privacy.replication import replicated_rate
+    from auditkit.stats.replication import replicated_rate
 
     return Estimate(
         value=replicated_rate(hits, *design)[0],
@@ -266,8 +266,8 @@ def _estimate(hits: FloatArray, design: tuple[FloatArray | None, IntArray | None
 def _slope(arms: Sequence[_Arm], part: _Part, subject: Subject, params: LabelNoiseParams, told: str) -> Measurement:
     """Accuracy lost for each percentage point of flipped labels, by the least-squares line over the shares."""
     from auditkit.core.evidence import Interval
-    from auditkit.methods.privacy.replication import replicated_difference
     from auditkit.methods.robustness.label_noise import losses_per_span
+    from auditkit.stats.replication import replicated_difference
 
     failed = next((arm.failed for arm in arms if arm.failed), None)
     value, interval = None, None
