@@ -172,7 +172,9 @@ def _metrics(evidence: Evidence, verdict: Verdict | None) -> Section:
     more: tuple[tuple[str, Markup], ...] = ()
     if rows:
         table = table_markup("metrics that the policy decides on", ("Metric", "Limit", "What it is"), rows)
-        more = ((f"{len(rows)} limits of the policy, with what each metric means", table),)
+        more = (
+            (f"{len(rows)} limit{'' if len(rows) == 1 else 's'} of the policy, with what each metric means", table),
+        )
     return Section(anchor="metrics", title="Metrics", prose=(_prose("", "metrics", evidence.card),),
                    measured=(("", told),), more=more)  # fmt: skip
 
@@ -225,7 +227,9 @@ def _features(facts: DataFacts) -> tuple[tuple[str, Markup], ...]:
     shown = facts.features[:_FEATURES]
     rows = tuple((clean(feature.name), clean(feature.kind)) for feature in shown)
     more = len(facts.features) - len(shown)
-    head = f"{count(len(facts.features))} features" + (f", the first {_FEATURES} shown" if more else "")
+    head = f"{count(len(facts.features))} feature{'' if len(facts.features) == 1 else 's'}" + (
+        f", the first {_FEATURES} shown" if more else ""
+    )
     return ((head, table_markup("features", ("Feature", "Kind"), rows, 0)),)
 
 
