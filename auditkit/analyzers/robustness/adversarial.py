@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, field_validator
 
+from auditkit.analyzers.robustness.adversarial_settings import AdversarialParams
 from auditkit.analyzers.robustness.estimates import Estimate, median, proportion
-from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
+from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.errors import NotApplicable
 from auditkit.core.evidence import Curve, Measurement, Scalar, Series, Table
 from auditkit.core.subject import Subject
@@ -24,53 +24,6 @@ BoolArray = npt.NDArray[np.bool_]
 
 TABLE_EPS = (0.05, 0.1, 0.25)
 IMAGE_EPS = (0.01, 0.03, 0.1)
-
-
-class AdversarialParams(Params):
-    """Settings of ``robustness.adversarial``."""
-
-    eps: tuple[float, ...] | None = Field(
-        default=None,
-        description="Radii: standard deviations of each numeric column (tables), fractions of the pixel range "
-        "(images); [0.05, 0.1, 0.25] and [0.01, 0.03, 0.1] when left out.",
-    )
-    attack: Literal["pgd", "autoattack-fast", "autoattack"] = Field(
-        default="pgd",
-        description="Gradient attack of torch models; AutoAttack follows PGD, on the rows that still stand.",
-    )
-    max_rows: int = Field(default=200, ge=1, description="Test rows looked at.")
-    steps: int = Field(default=40, ge=1, description="Gradient steps (torch models).")
-    restarts: int = Field(default=1, ge=1, description="Random starts of the gradient attack.")
-    check_rows: int = Field(
-        default=100,
-        ge=0,
-        description="Rows on which attacks that should agree are compared, as a check of the gradients "
-        "(torch models); 0 leaves these checks out.",
-    )
-    search_rounds: int = Field(default=25, ge=1, description="Rounds of the guided search (other models).")
-    hopskipjump_rows: int = Field(
-        default=60, ge=0, description="Rows that HopSkipJump also attacks (other models); 0 leaves it out."
-    )
-    hopskipjump_steps: int = Field(default=5, ge=1, description="Steps of HopSkipJump.")
-    hopskipjump_queries: int = Field(
-        default=2000, ge=50, description="Most points that HopSkipJump may ask the model about, a row."
-    )
-    noise_draws: int = Field(
-        default=20, ge=2, description="Draws of blind noise a row, the control that an attack must beat."
-    )
-    min_group_rows: int = Field(
-        default=5, ge=1, description="Groups with fewer rows among those looked at are left out."
-    )
-    freeze_sensitive: bool = Field(default=True, description="Keep columns named as sensitive where they are.")
-
-    @field_validator("eps")
-    @classmethod
-    def _radii(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if value is None:
-            return None
-        if not value or any(not np.isfinite(eps) or eps < 0 for eps in value):
-            raise ValueError("eps must be one or more finite numbers of 0 or more")
-        return tuple(sorted(set(value)))
 
 
 def run(subject: Subject, context: Context, params: AdversarialParams) -> Iterator[Produced]:
@@ -95,7 +48,8 @@ def run(subject: Subject, context: Context, params: AdversarialParams) -> Iterat
     yield _median_distance(result)
     yield _curve(result, eps_list, grid)
     yield from _tables(result)
-    yield Note(f"eps is in {grid.unit}; {len(positions)} of {subject.test.n} rows were looked at.")
+    size = "" if params.norm == "linf" else f", as the {params.norm} norm over all of them"
+    yield Note(f"eps is in {grid.unit}{size}; {len(positions)} of {subject.test.n} rows were looked at.")
     if grid.frozen:
         shown = ", ".join(grid.frozen[:12]) + (" ..." if len(grid.frozen) > 12 else "")
         yield Note(f"Never changed by the attack: {shown}.")
@@ -108,6 +62,7 @@ def _budget(params: AdversarialParams) -> Budget:
 
     return Budget(
         attack=params.attack,
+        norm=params.norm,
         steps=params.steps,
         check_rows=params.check_rows,
         restarts=params.restarts,
@@ -292,14 +247,15 @@ ANALYZER = Analyzer(
     version="2",
     title="Adversarial robustness",
     summary="Accuracy on inputs changed by an attacker within stated bounds, with self-checks of the attack itself.",
-    reference="Madry et al. (2018); Chen, Jordan and Wainwright (2020); Carlini et al. (2019) on evaluation",
+    reference="Madry et al. (2018); Croce and Hein (2020); Chen, Jordan and Wainwright (2020); Brendel et al. (2018); "
+    "Carlini et al. (2019) on evaluation",
     needs=frozenset({"model", "labels", "inputs", "classification"}),
     measures={
         "robustness.clean_accuracy": "Share of the rows looked at that the model decides rightly before any change.",
         "robustness.accuracy": "Share of rows decided rightly, and still so at every point tried within eps.",
         "robustness.accuracy.difference": "Largest gap in that share between two groups.",
         "robustness.attack_success_rate": "Share of rightly decided rows for which the attack found a wrong decision.",
-        "robustness.median_distance": "Median of the smallest scaled change of any feature that fooled a row.",
+        "robustness.median_distance": "Median size of the smallest scaled change that fooled a row, by the norm.",
     },
     params=AdversarialParams,
     run=run,

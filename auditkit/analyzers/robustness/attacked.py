@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from auditkit.analyzers.robustness.estimates import Rows
 from auditkit.core.analyzer import Context
+from auditkit.core.errors import NotApplicable, UsageError
 from auditkit.core.evidence import Scalar
 from auditkit.core.subject import Differentiable, IntArray, Subject, take_rows
 
@@ -38,11 +39,12 @@ class Attacked:
     strike: Strike
     unreliable: str | None
     groups: Mapping[str, npt.NDArray[np.str_]]
+    norm: str = "linf"
 
     @property
     def base(self) -> dict[str, Scalar]:
         """What identifies the numbers of this attack."""
-        return {"attack": self.strike.label, "norm": "linf"}
+        return {"attack": self.strike.label, "norm": self.norm}
 
     def standing(self, eps: float) -> BoolArray:
         """Rows that are right and stay right within eps."""
@@ -89,13 +91,16 @@ def attack_rows(
     model = subject.model
     differentiable = "gradients" in model.capabilities and isinstance(model, Differentiable)
     lens = find_lens(grid, arena.x, model.tensor) if isinstance(model, Differentiable) and differentiable else None
+    if lens is not None and budget.attack == "decision-tree":
+        raise UsageError("AK515", "decision-tree is an attack on trees", where="attack", fix="use boundary or zoo")
     if lens is not None and isinstance(model, Differentiable):
         strike = gradient_strike(
             arena, lens, model, eps_list, budget, context, _others(subject, grid, positions, model)
         )
     else:
+        _allowed_by_questions(budget, differentiable)
         pool = grid.encode(take_rows(subject.test.inputs, context.sample_rows(subject.test.n, 1000)))
-        strike = question_strike(arena, eps_list, budget, context, pool)
+        strike = question_strike(arena, eps_list, budget, context, pool, model)
     notes = list(strike.notes)
     if differentiable and lens is None and len(arena.x):
         notes.append(
@@ -109,8 +114,24 @@ def attack_rows(
         strike=strike,
         unreliable=checks.verdict(strike.checks) if right.any() else None,
         groups={name: values[positions] for name, values in subject.test.sensitive.items()},
+        norm=budget.norm,
     )
     return result, tuple(notes)
+
+
+def _allowed_by_questions(budget: Budget, differentiable: bool) -> None:
+    """Refuse what needs gradients.
+
+    Raises:
+        NotApplicable: AK598 a norm or an attack that only gradients know.
+    """
+    why = "its preparation cannot be followed" if differentiable else "the model gives none"
+    if budget.norm != "linf":
+        raise NotApplicable("AK598", f"the norm {budget.norm} is attacked by gradients, and {why}", fix='norm = "linf"')
+    if budget.attack in ("deepfool", "carlini-l2", "carlini-linf"):
+        raise NotApplicable(
+            "AK598", f"{budget.attack} follows gradients, and {why}", fix="use boundary, zoo or decision-tree"
+        )
 
 
 def _others(subject: Subject, grid: Grid, positions: IntArray, model: Differentiable) -> tuple[Any, IntArray]:

@@ -54,7 +54,7 @@ def examine(  # noqa: PLR0913 - what an attack needs, bound once by the caller
         logits: The module's logits.
         tensor: The attacked rows as the module takes them.
         y: Their labels, which are the user's decisions too: only rows decided rightly are attacked.
-        common: eps, bounds, scale and seed of the attack, for all rows.
+        common: eps, norm, bounds, scale and seed of the attack, for all rows.
         back: Points of the tensor -> matrix rows.
         others: Rows that are not attacked, and their labels, for the surrogate.
         rows: Rows to look at.
@@ -71,6 +71,7 @@ def examine(  # noqa: PLR0913 - what an attack needs, bound once by the caller
         tensor[place],
         y[place],
         eps=common["eps"],
+        norm=common["norm"],
         bounds=tuple(side[place] for side in common["bounds"]),
         scale=common["scale"][place],
         decisions=y[place],

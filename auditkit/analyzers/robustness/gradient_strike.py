@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -11,8 +11,12 @@ from auditkit.analyzers.robustness.arena import Arena
 from auditkit.analyzers.robustness.gradient_checks import Examined, examine, telling_eps
 from auditkit.analyzers.robustness.lens import Lens
 from auditkit.analyzers.robustness.strikes import BoolArray, Budget, Strike, controls, joined
+from auditkit.analyzers.robustness.toolbox_strike import TOOLBOX, Toolbox
 from auditkit.core.analyzer import Context
 from auditkit.core.subject import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from auditkit.analyzers.robustness.reach import Reach
 
 
 def gradient_strike(
@@ -28,9 +32,11 @@ def gradient_strike(
 
     Balls are nested, so a row that fell at one eps has fallen at every larger one and is not attacked again.
     """
+    from auditkit.analyzers.robustness.reach import Reach
     from auditkit.methods.robustness import checks
 
-    space, x = arena.grid.space, arena.x
+    around, x = Reach(space=arena.grid.space, norm=budget.norm), arena.x
+    toolbox = Toolbox(arena, lens, model, budget, context.seed) if budget.attack in TOOLBOX else None
     attack: dict[float, BoolArray] = {}
     by_part: dict[str, dict[float, BoolArray]] = {}
     held = np.zeros(len(x), dtype=np.bool_)
@@ -39,13 +45,13 @@ def gradient_strike(
     for done, eps in enumerate(sorted(eps_list)):
         context.check_deadline()
         rows = np.flatnonzero(~held).astype(np.int64)
-        found = _at(arena, lens, model, eps, rows, budget, context)
+        found = _at(arena, lens, model, eps, rows, budget, context, toolbox)
         for name, fooled in found.parts:
             by_part.setdefault(name, {})[eps] = held.copy()
             by_part[name][eps][rows[fooled]] = True
-        distance = space.distance(x[rows], found.points)
+        distance = around.distance(x[rows], found.points)
         reach[rows] = np.minimum(reach[rows], np.where(found.fooled, distance, np.inf))
-        violations += space.violations(x[rows], found.points, eps)
+        violations += around.violations(x[rows], found.points, eps)
         zero = max(zero, found.zero)
         # Rows that fell before have moved; with none left to attack there is nothing to move.
         moved = max(moved, float(held.mean()) if len(x) else 1.0, float((distance > 0).mean()) if len(rows) else 0.0)
@@ -66,10 +72,11 @@ def gradient_strike(
         seen = _examined(arena, lens, model, attack, budget, context, others)
         results += seen.checks
         spent += seen.evaluations
-        by_part["cross-examination"] = _joined_in(arena, seen, attack, reach)
+        by_part["cross-examination"] = _joined_in(arena, around, seen, attack, reach)
     control = controls(arena, eps_list, budget, context)
     label = names[-1] if names else budget.attack
-    return joined(label, attack, control, reach, results, list(by_part.items()), spent, arena)
+    notes = toolbox.notes() if toolbox else ()
+    return joined(label, attack, control, reach, results, list(by_part.items()), spent, arena, notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,44 +90,61 @@ class _Found:
     evaluations: int
 
 
-def _at(arena: Arena, lens: Lens, model: Any, eps: float, rows: IntArray, budget: Budget, context: Context) -> _Found:
+def _at(  # noqa: PLR0913 - one private seam where an attack's settings meet
+    arena: Arena,
+    lens: Lens,
+    model: Any,
+    eps: float,
+    rows: IntArray,
+    budget: Budget,
+    context: Context,
+    toolbox: Toolbox | None,
+) -> _Found:
     """Each part on the rows that the parts before it left standing; every point decided afresh by the user's model."""
-    from auditkit.methods.robustness.ensemble import autoattack
-    from auditkit.methods.robustness.projected_gradient import pgd
-    from auditkit.methods.robustness.rescore import rescore
+    from auditkit.analyzers.robustness.reach import Reach
 
-    space = arena.grid.space
+    space, around = arena.grid.space, Reach(space=arena.grid.space, norm=budget.norm)
     points, fooled = arena.x[rows].copy(), np.zeros(len(rows), dtype=np.bool_)
     parts: list[tuple[str, BoolArray]] = []
     zero, spent = 0.0, 0
-    runs: list[tuple[str, Any]] = [
-        ("pgd cross-entropy", lambda *a, **k: pgd(*a, steps=budget.steps, restarts=budget.restarts, **k)),
-        ("pgd", lambda *a, **k: pgd(*a, steps=budget.steps, loss="margin", **k)),
-    ]
-    if budget.attack != "pgd":
-        version: Literal["standard", "fast"] = "fast" if budget.attack.endswith("fast") else "standard"
-        runs.append((budget.attack, lambda *a, **k: autoattack(*a, version=version, tick=context.check_deadline, **k)))
+    runs = _runs(budget, context)
     for name, run in runs:
         left = np.flatnonzero(~fooled)
         if len(left):
-            tensor, y, common = _tensors(arena, lens, rows[left], eps, context.seed)
-            made = run(model.logits, tensor, y, **common)
-            there = rescore(
-                arena.decide,
-                arena.x[rows[left]],
-                arena.y[rows[left]],
-                _back(lens, arena.x[rows[left]], made.adversarial),
-                space,
-                eps,
-            )
-            points[left], fooled[left] = there.points, there.fooled
-            zero, spent = max(zero, made.zero_gradient_share or 0.0), spent + made.n_evaluations + len(left)
+            if run is None:
+                assert toolbox is not None
+                there, asked = toolbox.nearest(rows[left])
+            else:
+                tensor, y, common = _tensors(arena, lens, rows[left], eps, context.seed)
+                made = run(model.logits, tensor, y, norm=budget.norm, **common)
+                there, asked = _back(lens, arena.x[rows[left]], made.adversarial), made.n_evaluations
+                zero = max(zero, made.zero_gradient_share or 0.0)
+            struck = around.strike(arena.decide, arena.x[rows[left]], arena.y[rows[left]], there, eps)
+            points[left], fooled[left] = struck.points, struck.fooled
+            spent += asked + struck.asked
         parts.append((name, fooled.copy()))
-    if bool(space.whole.any()):
+    if bool(space.whole.any()) and budget.norm == "linf":
         fooled, points, extra = _repaired(arena, rows, points, fooled, eps, context)
         parts.append((f"{runs[-1][0]}+search", fooled))
         spent += extra
     return _Found(parts=tuple(parts), fooled=fooled, points=points, zero=zero, evaluations=spent)
+
+
+def _runs(budget: Budget, context: Context) -> list[tuple[str, Any]]:
+    """The parts of the attack in order; ``None`` stands for one of ART's, which knows no eps."""
+    from auditkit.methods.robustness.ensemble import autoattack
+    from auditkit.methods.robustness.projected_gradient import pgd
+
+    runs: list[tuple[str, Any]] = [
+        ("pgd cross-entropy", lambda *a, **k: pgd(*a, steps=budget.steps, restarts=budget.restarts, **k)),
+        ("pgd", lambda *a, **k: pgd(*a, steps=budget.steps, loss="margin", **k)),
+    ]
+    if budget.attack in TOOLBOX:
+        runs.append((f"pgd+{budget.attack}", None))
+    elif budget.attack != "pgd":
+        version: Literal["standard", "fast"] = "fast" if budget.attack.endswith("fast") else "standard"
+        runs.append((budget.attack, lambda *a, **k: autoattack(*a, version=version, tick=context.check_deadline, **k)))
+    return runs
 
 
 def _tensors(arena: Arena, lens: Lens, rows: IntArray, eps: float, seed: int) -> tuple[Any, Any, dict[str, Any]]:
@@ -167,6 +191,7 @@ def _examined(
     rows = np.arange(min(budget.check_rows, len(arena.x)), dtype=np.int64)
     eps = telling_eps({e: hit for e, hit in attack.items() if e > 0})
     tensor, y, common = _tensors(arena, lens, rows, eps, context.seed)
+    common["norm"] = budget.norm
     return examine(
         model.logits,
         tensor,
@@ -180,13 +205,11 @@ def _examined(
 
 
 def _joined_in(
-    arena: Arena, seen: Examined, attack: dict[float, BoolArray], reach: FloatArray
+    arena: Arena, around: Reach, seen: Examined, attack: dict[float, BoolArray], reach: FloatArray
 ) -> dict[float, BoolArray]:
     """Count what the cross-examination fooled, at its eps and every larger one."""
-    from auditkit.methods.robustness.rescore import rescore
-
-    rows, space = seen.rows, arena.grid.space
-    found = rescore(arena.decide, arena.x[rows], arena.y[rows], seen.points, space, seen.eps)
+    rows = seen.rows
+    found = around.strike(arena.decide, arena.x[rows], arena.y[rows], seen.points, seen.eps)
     reach[rows] = np.minimum(reach[rows], np.where(found.fooled, found.distance, np.inf))
     hits: dict[float, BoolArray] = {}
     for eps, fooled in attack.items():

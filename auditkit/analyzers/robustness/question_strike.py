@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from auditkit.analyzers.robustness.arena import Arena
 from auditkit.analyzers.robustness.strikes import BoolArray, Budget, Strike, controls, joined
+from auditkit.analyzers.robustness.toolbox_strike import QUESTIONED
 from auditkit.core.analyzer import Context
-from auditkit.core.errors import MissingExtra
+from auditkit.core.errors import MissingExtra, UsageError
 from auditkit.core.subject import FloatArray, IntArray
 
 
 def question_strike(
-    arena: Arena, eps_list: tuple[float, ...], budget: Budget, context: Context, pool: FloatArray
+    arena: Arena, eps_list: tuple[float, ...], budget: Budget, context: Context, pool: FloatArray, model: Any
 ) -> Strike:
-    """Guided search among feasible points for every row, and ART's HopSkipJump on some of them."""
+    """Guided search among feasible points for every row; ART's HopSkipJump, and one more if asked for, on some."""
     from auditkit.methods.robustness import checks
     from auditkit.methods.robustness.search import feasible_search
 
@@ -39,22 +41,29 @@ def question_strike(
         violations += space.violations(x, found.points, eps)
         spent += found.n_evaluations + len(x)
         context.progress(done + 1, len(eps_list) + 2)
-    jump = _jump(arena, budget, context, pool)
-    nearest = np.full(len(x), np.inf)
-    nearest[jump.rows] = jump.distance
-    reach = np.minimum(reach, nearest)
-    jumped = {eps: np.asarray(nearest <= eps * (1 + 1e-9) + 1e-9) for eps in eps_list}
-    both = {eps: search[eps] | jumped[eps] for eps in eps_list}
+    jumps = [("hopskipjump", _jump(arena, budget, context, pool))]
+    if budget.attack in QUESTIONED:
+        jumps.append((budget.attack, _asked_for(arena, budget, context, pool, model)))
+    both = {eps: hit.copy() for eps, hit in search.items()}
+    parts, measured = [("search", search)], np.zeros(len(x), dtype=np.bool_)
+    notes: list[str] = []
+    label = "search"
+    for name, jump in jumps:
+        notes += jump.notes
+        violations += jump.violations
+        spent += jump.evaluations
+        if not len(jump.rows):
+            continue
+        label += f"+{name}"
+        measured[jump.rows] = True
+        reach[jump.rows] = np.minimum(reach[jump.rows], jump.distance)
+        hits = {eps: np.asarray(jump.distance <= eps * (1 + 1e-9) + 1e-9) for eps in eps_list}
+        for eps, hit in hits.items():
+            both[eps][jump.rows] |= hit
+        parts.append((name, hits))
     control = controls(arena, eps_list, budget, context)
-    results = (checks.moved(moved if max(eps_list) > 0 else 1.0), checks.inside(violations + jump.violations))
-    label = "search+hopskipjump" if len(jump.rows) else "search"
-    parts = [
-        ("search", search),
-        *([("hopskipjump", {e: jumped[e][jump.rows] for e in eps_list})] if len(jump.rows) else []),
-    ]
-    measured = np.zeros(len(x), dtype=np.bool_)
-    measured[jump.rows] = True
-    return joined(label, both, control, reach, results, parts, spent + jump.evaluations, arena, jump.notes, measured)
+    results = (checks.moved(moved if max(eps_list) > 0 else 1.0), checks.inside(violations))
+    return joined(label, both, control, reach, results, parts, spent, arena, tuple(notes), measured)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,3 +123,63 @@ def _jump(arena: Arena, budget: Budget, context: Context, pool: FloatArray) -> _
         evaluations=spent + found.n_evaluations,
         notes=tuple(notes),
     )
+
+
+def _asked_for(arena: Arena, budget: Budget, context: Context, pool: FloatArray, model: Any) -> _Jump:
+    """The attack of ART that was asked for, on the rows that HopSkipJump looks at; judged by distance at every eps.
+
+    Raises:
+        UsageError: AK515 an attack that this model does not allow.
+        MissingExtra: AK301 when ART is not installed.
+    """
+    from auditkit.methods.robustness import art_engine
+    from auditkit.methods.robustness.rescore import rescore
+
+    name = budget.attack
+    rows = np.arange(min(budget.hopskipjump_rows, len(arena.x)), dtype=np.int64)
+    x, y, space = arena.x[rows], arena.y[rows], arena.grid.space
+    limits: dict[str, Any] = {
+        "max_queries": budget.hopskipjump_queries,
+        "seed": context.seed,
+        "tick": context.check_deadline,
+    }
+    told, spent = "", 0
+    if name == "decision-tree":
+        points = art_engine.decision_tree_points(_own_tree(model, x), x) if len(x) else x
+        rescored, told = rescore(arena.decide, x, y, points, space), "moved rows to the nearest leaf of another class"
+    elif name == "zoo":
+        if "scores" not in model.capabilities:
+            raise UsageError("AK515", "zoo follows scores, and the model gives labels only", where="attack")
+        found = art_engine.zoo_attack(arena.look, arena.decide, x, y, space, **limits)
+        rescored, spent, told = found.rescored, 2 * found.n_evaluations, "followed differences of the scores"
+    else:
+        starts, asked = art_engine.adversarial_starts(arena.decide, x, y, space, pool, draws=60, rng=context.rng)
+        found = art_engine.boundary_attack(arena.decide, x, y, space, starts, **limits)
+        rescored, spent = found.rescored, asked + found.n_evaluations
+        told = f"walked from {int(found.started.sum())} rows"
+    notes = [f"{name} (ART) was run on {len(rows)} rows: it {told}."]
+    if len(rows) and rescored.invalid:
+        notes.append(f"{name} is invalid here: {rescored.invalid}.")
+    return _Jump(
+        rows=rows,
+        distance=np.where(rescored.fooled, rescored.distance, np.inf),
+        violations=space.violations(x, rescored.points, None),
+        evaluations=spent + len(rows),
+        notes=tuple(notes),
+    )
+
+
+def _own_tree(model: Any, x: FloatArray) -> Any:
+    """The model's own decision tree, where it takes the matrix as it is."""
+    from sklearn.tree import DecisionTreeClassifier
+
+    tree = getattr(model, "estimator", None)
+    if not isinstance(tree, DecisionTreeClassifier) or tree.n_features_in_ != x.shape[1] or not np.isfinite(x).all():
+        raise UsageError(
+            "AK515",
+            "decision-tree walks the leaves of a DecisionTreeClassifier that takes complete columns of numbers",
+            where="attack",
+            why="the model is none",
+            fix="use zoo or boundary",
+        )
+    return tree

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BoolArray = npt.NDArray[np.bool_]
 Fooled = Mapping[float, BoolArray]
+Norm = Literal["linf", "l2", "l1"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,7 @@ class Budget:
     hopskipjump_rows: int
     hopskipjump_steps: int
     hopskipjump_queries: int
+    norm: Norm = "linf"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,7 @@ class Strike:
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """What blind noise and a short search found at each eps, and how near."""
+    """What blind noise and, under linf, a short search found at each eps, and how near."""
 
     noise: dict[float, BoolArray]
     search: dict[float, BoolArray]
@@ -71,9 +73,14 @@ class Control:
 
 
 def controls(arena: Arena, eps_list: tuple[float, ...], budget: Budget, context: Context) -> Control:
-    """Blind noise at each eps, and a short search without gradients: no real attack is weaker than these."""
+    """Blind noise at each eps, and a short search without gradients: no real attack is weaker than these.
+
+    The search knows boxes only, so that under l2 and l1 there is the noise alone.
+    """
     from auditkit.methods.robustness.search import feasible_search, random_noise
 
+    if budget.norm != "linf":
+        return _noise_alone(arena, eps_list, budget, context)
     space, x, y = arena.grid.space, arena.x, arena.y
     noise: dict[float, BoolArray] = {}
     search: dict[float, BoolArray] = {}
@@ -88,6 +95,21 @@ def controls(arena: Arena, eps_list: tuple[float, ...], budget: Budget, context:
             reach = np.minimum(reach, np.where(kept[eps], space.distance(x, found.points), np.inf))
             spent += found.n_evaluations + len(x)
     return Control(noise=noise, search=search, reach=reach, evaluations=spent)
+
+
+def _noise_alone(arena: Arena, eps_list: tuple[float, ...], budget: Budget, context: Context) -> Control:
+    from auditkit.analyzers.robustness.reach import Reach
+
+    around = Reach(space=arena.grid.space, norm=budget.norm)
+    noise: dict[float, BoolArray] = {}
+    reach, spent, rng = np.full(len(arena.x), np.inf), 0, context.rng
+    for eps in eps_list:
+        context.check_deadline()
+        found = around.blind(arena.decide, arena.x, arena.y, eps, draws=budget.noise_draws, rng=rng)
+        noise[eps] = found.fooled
+        reach = np.minimum(reach, np.where(found.fooled, found.distance, np.inf))
+        spent += found.asked
+    return Control(noise=noise, search={}, reach=reach, evaluations=spent)
 
 
 def joined(  # noqa: PLR0913 - one private seam where the parts of a strike meet
@@ -108,7 +130,7 @@ def joined(  # noqa: PLR0913 - one private seam where the parts of a strike meet
     ordered = sorted(attack)
     n = len(arena.x)
     found = [attack[eps] for eps in ordered]
-    compared = (
+    compared = [
         checks.monotone({eps: 1.0 - float(attack[eps].mean()) for eps in ordered} if n else {}, n),
         checks.never_beaten(
             "random noise is weaker",
@@ -116,21 +138,27 @@ def joined(  # noqa: PLR0913 - one private seam where the parts of a strike meet
             [control.noise[e] for e in ordered],
             "blind noise fools more than the attack",
         ),
-        checks.never_beaten(
-            "a short blind search is weaker",
-            found,
-            [control.search[e] for e in ordered],
-            "a search without gradients fools more than the attack",
-        ),
-    )
-    listed = [*parts, ("random noise", control.noise), ("short search", control.search)]
+    ]
+    if control.search:
+        compared.append(
+            checks.never_beaten(
+                "a short blind search is weaker",
+                found,
+                [control.search[e] for e in ordered],
+                "a search without gradients fools more than the attack",
+            )
+        )
+    listed = [*parts, ("random noise", control.noise)]
+    if control.search:
+        listed.append(("short search", control.search))
+    none = np.zeros(n, dtype=np.bool_)
     return Strike(
         label=label,
-        fooled={eps: attack[eps] | control.noise[eps] | control.search[eps] for eps in ordered},
+        fooled={eps: attack[eps] | control.noise[eps] | control.search.get(eps, none) for eps in ordered},
         distance=np.minimum(reach, control.reach),
         measured=np.zeros(n, dtype=np.bool_) if measured is None else measured,
         parts=tuple((name, eps, len(hit[eps]), int(hit[eps].sum())) for name, hit in listed for eps in sorted(hit)),
-        checks=results + compared,
+        checks=(*results, *compared),
         notes=notes,
         evaluations=spent + control.evaluations,
     )

@@ -18,6 +18,7 @@ from auditkit.methods.art import quiet
 from auditkit.methods.robustness.feasible import BoolArray, Feasible, FloatArray
 from auditkit.methods.robustness.lockstep import Search, in_lockstep
 from auditkit.methods.robustness.rescore import Decide, IntArray, Rescored, rescore
+from auditkit.methods.robustness.search import margin_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,26 +77,117 @@ def hop_skip_jump(  # noqa: PLR0913 - each budget is named at the call
 
     Source: Chen, Jordan and Wainwright (2020), algorithm 2.
     """
-    attack_module = load("art.attacks.evasion.hop_skip_jump")
+    settings = {"norm": np.inf, "max_iter": max_iter, "init_eval": init_eval, "max_eval": max(max_eval, init_eval)}
+    return _walked(decide, x, y, space, starts, ("hop_skip_jump", "HopSkipJump", settings), max_queries, seed, tick)
+
+
+# Module, class and settings, in scaled units, under which each moves rows at all.
+_DECISIONS = ("boundary", "BoundaryAttack", {"targeted": False, "max_iter": 200, "delta": 0.05, "epsilon": 0.05})
+_SCORES = {
+    "learning_rate": 0.2,
+    "variable_h": 0.1,
+    "binary_search_steps": 3,
+    "max_iter": 60,
+    "use_importance": False,
+    "use_resize": False,
+    "initial_const": 1.0,
+}
+
+
+def boundary_attack(  # noqa: PLR0913 - as the attack above
+    decide: Decide,
+    x: FloatArray,
+    y: IntArray,
+    space: Feasible,
+    starts: FloatArray,
+    *,
+    max_queries: int = 2000,
+    seed: int = 0,
+    tick: Callable[[], None] | None = None,
+) -> Nearest:
+    """The boundary attack in scaled units, walked as :func:`hop_skip_jump` is; it steps towards the l2-nearest point.
+
+    Args and Raises as :func:`hop_skip_jump`.
+
+    Source: Brendel, Rauber and Bethge (2018), algorithm 1.
+    """
+    return _walked(decide, x, y, space, starts, _DECISIONS, max_queries, seed, tick)
+
+
+def zoo_attack(  # noqa: PLR0913 - as the attack above
+    look: Callable[[FloatArray], FloatArray],
+    decide: Decide,
+    x: FloatArray,
+    y: IntArray,
+    space: Feasible,
+    *,
+    max_queries: int = 2000,
+    seed: int = 0,
+    tick: Callable[[], None] | None = None,
+) -> Nearest:
+    """ZOO in scaled units: descent along differences of the scores, with steps of a tenth of a unit.
+
+    At ART's own step of 0.0001 the differences vanish on tables and trees, and the attack moves no row.
+
+    Args:
+        look: ``(m, f)`` points -> ``(m, k)`` scores.
+        decide: ``(m, f)`` points -> ``(m,)`` decisions of the user's model.
+        x: ``(n, f)`` clean rows that the model decides rightly.
+        y: ``(n,)`` labels.
+        space: What is feasible.
+        max_queries: Most points asked about a row.
+        seed: Of the attack's own draws.
+        tick: Called after each batch of queries; may raise to stop.
+
+    Raises:
+        MissingExtra: AK301 when ART is not installed.
+
+    Source: Chen et al. (2017), algorithm 1.
+    """
+
+    def both(points: FloatArray) -> FloatArray:
+        return np.column_stack([decide(points), look(points)]).astype(np.float64)
+
+    settings = ("zoo", "ZooAttack", _SCORES)
+    return _walked(decide, x, y, space, None, settings, max_queries, seed, tick, both)
+
+
+def _walked(  # noqa: PLR0913 - one private seam of the attacks above
+    decide: Decide,
+    x: FloatArray,
+    y: IntArray,
+    space: Feasible,
+    starts: FloatArray | None,
+    attack: tuple[str, str, dict[str, Any]],
+    max_queries: int,
+    seed: int,
+    tick: Callable[[], None] | None,
+    look: Callable[[FloatArray], FloatArray] | None = None,
+) -> Nearest:
+    """Walk each row by one of ART's attacks, in lockstep; from ``starts`` where the attack takes one."""
+    kind = getattr(load(f"art.attacks.evasion.{attack[0]}"), attack[1])
     blackbox = load("art.estimators.classification.blackbox")
     best = x.copy()
-    started = np.asarray(~np.isnan(np.where(np.isnan(x), 0.0, starts)).any(axis=1), dtype=np.bool_)
-    settings = {"norm": np.inf, "max_iter": max_iter, "init_eval": init_eval, "max_eval": max(max_eval, init_eval)}
-    walks = [_Walk(x[row], int(y[row]), space, max_queries) for row in np.flatnonzero(started)]
+    started: BoolArray = np.ones(len(x), dtype=np.bool_)
+    if starts is not None:
+        started = np.asarray(~np.isnan(np.where(np.isnan(x), 0.0, starts)).any(axis=1), dtype=np.bool_)
+    rows = np.flatnonzero(started)
+    walks = [_Walk(x[row], int(y[row]), space, max_queries) for row in rows]
 
-    def searching(walk: _Walk, start: FloatArray) -> Search:
+    def searching(walk: _Walk, start: FloatArray | None) -> Search:
         def search(ask: Decide) -> None:
             walk.decide = ask
-            walk.visit(start[None])
-            if walk.cells.any() and walk.nearest is not None:
-                _walk(attack_module, blackbox, walk, settings)
+            if start is not None:
+                walk.visit(start[None])
+            if walk.cells.any() and (start is None or walk.nearest is not None):
+                _walk(kind, blackbox, walk, attack[2], from_start=start is not None)
 
         return search
 
-    searches = [searching(walk, starts[row]) for walk, row in zip(walks, np.flatnonzero(started), strict=True)]
+    searches = [searching(walk, None if starts is None else starts[row]) for walk, row in zip(walks, rows, strict=True)]
     with quiet(seed):
-        in_lockstep(searches, decide, tick)
-    for walk, row in zip(walks, np.flatnonzero(started), strict=True):
+        in_lockstep(searches, decide if look is None else look, tick)  # type: ignore[arg-type]
+    for walk, row in zip(walks, rows, strict=True):
         best[row] = x[row] if walk.nearest is None else walk.nearest
     rescored = rescore(decide, x, y, best, space)
     return Nearest(
@@ -106,20 +198,26 @@ def hop_skip_jump(  # noqa: PLR0913 - each budget is named at the call
     )
 
 
-def _walk(attack_module: Any, blackbox: Any, walk: _Walk, settings: dict[str, Any]) -> None:
+def _walk(kind: Any, blackbox: Any, walk: _Walk, settings: dict[str, Any], *, from_start: bool) -> None:
     """Run ART on one row until it ends or its query budget does."""
+    cells = int(walk.cells.sum())
     estimator = blackbox.BlackBoxClassifier(
-        walk.predict, input_shape=(int(walk.cells.sum()),), nb_classes=2, clip_values=walk.clip_values()
+        walk.predict, input_shape=(cells,), nb_classes=2, clip_values=walk.clip_values()
     )
-    attack = attack_module.HopSkipJump(estimator, batch_size=4096, verbose=False, init_size=1, **settings)
-    assert walk.nearest is not None
-    begin = walk.to_unit(walk.nearest)[None].astype(np.float32)
+    origin = np.zeros((1, cells), dtype=np.float32)
+    label = np.array([[1.0, 0.0]], dtype=np.float32)
     try:
+        if not from_start:
+            settings = {**settings, "nb_parallel": min(16, cells), "batch_size": 1}
+            kind(estimator, verbose=False, **settings).generate(origin, y=label)
+            return
+        attack = kind(estimator, batch_size=4096, verbose=False, init_size=1, **settings)
+        assert walk.nearest is not None
+        begin = walk.to_unit(walk.nearest)[None].astype(np.float32)
         # Single precision may round the start back over the boundary; ART would then draw a start of its own,
         # from a generator that cannot be seeded.
         if walk.predict(begin)[0, 1] == 1.0:
-            origin = np.zeros_like(begin)
-            attack.generate(origin, y=np.array([[1.0, 0.0]], dtype=np.float32), x_adv_init=begin)
+            attack.generate(origin, y=label, x_adv_init=begin)
     except _BudgetSpent:
         walk.exhausted = True
 
@@ -140,6 +238,7 @@ class _Walk:
         self.high = np.where(np.isinf(high[0]), x + far, high[0])
         self.cells: BoolArray = np.asarray(space.mutable & (self.low < self.high))
         self.nearest: FloatArray | None = None
+        self.margin: FloatArray | None = None
         self.reach = np.inf
         self.spent = 0
         self.exhausted = False
@@ -153,11 +252,13 @@ class _Walk:
         return self.to_unit(self.low).astype(np.float32), self.to_unit(self.high).astype(np.float32)
 
     def predict(self, unit: Any) -> Any:
-        """``(m, 2)`` one-hot for ART: class 0 the clean decision, class 1 fooled."""
+        """``(m, 2)`` for ART, class 0 the clean decision, class 1 fooled: one-hot, or half the margin where scored."""
         points = np.repeat(self.x[None], len(unit), axis=0)
         points[:, self.cells] += np.asarray(unit, dtype=np.float64) * self.space.scale[self.cells]
         fooled = self.visit(points)
-        return np.stack([~fooled, fooled], axis=1).astype(np.float32)
+        if self.margin is None:
+            return np.stack([~fooled, fooled], axis=1).astype(np.float32)
+        return np.stack([-self.margin, self.margin], axis=1).astype(np.float32) / 2.0
 
     def visit(self, points: FloatArray) -> BoolArray:
         """Decide feasible versions of ``points``; keep the nearest that fools."""
@@ -166,7 +267,11 @@ class _Walk:
         self.left -= len(points)
         self.spent += len(points)
         feasible = self.space.project(np.repeat(self.x[None], len(points), axis=0), points, None)
-        fooled = np.asarray(self.decide(feasible) != self.y)
+        answer = self.decide(feasible)
+        if answer.ndim == 2:  # the decision, then the scores of the classes
+            self.margin = margin_loss(np.asarray(answer[:, 1:], dtype=np.float64), np.full(len(answer), self.y))
+            answer = answer[:, 0]
+        fooled = np.asarray(answer != self.y)
         if fooled.any():
             distance = self.space.distance(self.x[None], feasible[fooled])
             nearest = int(distance.argmin())
