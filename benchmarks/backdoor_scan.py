@@ -67,5 +67,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     print("| classes | networks | n | planted class found | with another class suspected | largest index | CPU s |")
     print("|---|---|---|---|---|---|---|")
-    for classes, share in ((10, None), (10, 0.1)):
+    for classes, share in ((10, None), (10, 0.1), (10, 0.05), (5, None)):
         row(classes, share, seeds)
