@@ -114,6 +114,13 @@ def test_triples_need_half_of_what_leverage_errs_at_equal_evaluations(kind):
     assert shapley_values(game, x, background, budget=300).method == "shapley.leverage"
 
 
+def test_triples_are_not_sought_among_very_many_players():
+    rng = np.random.default_rng(0)
+    for players, method in ((64, "shapley.triples"), (65, "shapley.leverage")):
+        x, background = rng.normal(size=(1, players)), rng.normal(size=(1, players))
+        assert shapley_values(lambda m: m[:, 0] * m[:, 1], x, background, budget=12 * players).method == method
+
+
 def test_triples_find_the_players_that_interact_and_invent_none():
     rng = np.random.default_rng(1)
     x, background = rng.normal(size=(2, 20)), rng.normal(size=(1, 20))

@@ -25,6 +25,7 @@ Estimator = Literal["auto", "exact", "permutation", "leverage", "triples", "line
 
 MAX_EXACT_PLAYERS = 12  # found by "auto"; asked for by name, up to 20
 _ASKED_EXACT_PLAYERS = 20
+_TRIPLES_PLAYERS = 64  # what triples cost an evaluation grows with the square of the players
 _ROUNDS = 5  # of spending, each twice the one before, where rows may stop early
 
 
@@ -47,7 +48,7 @@ def shapley_values(  # noqa: PLR0913 - each budget is named at the call
     triples of interacting players as well (up to three times less error, some 4 microseconds an evaluation);
     ``linear_adjusted`` and ``tree_adjusted`` fit a surrogate (a line; a line and boosted trees, near a second a row) to
     coalitions and correct it without bias. ``auto`` takes, row by row, ``exact`` for up to 12 players where the budget
-    pays for it; of one background row ``triples`` from ``12 * players`` evaluations on; ``leverage`` from
+    pays for it; of one background row and up to 64 players ``triples`` from ``12 * players`` on; ``leverage`` from
     ``4 * players * b`` on; else ``permutation``; ``benchmarks/explain_vs_shap.py`` measures why. With more background
     rows ``triples`` pays for models that take longer than it does. Players that equal all background rows are worth 0
     and left out.
@@ -194,7 +195,7 @@ def _plan(players: int, b: int, row: int, spending: _Spending, left: int) -> Pla
 
 def _by_measure(players: int, b: int, budget: int) -> Estimator:
     """The estimator that measures best at this size and budget."""
-    if b == 1 and budget >= triples_need(players, b):
+    if b == 1 and players <= _TRIPLES_PLAYERS and budget >= triples_need(players, b):
         return "triples"
     return "leverage" if budget >= leverage_needs(players, b) else "permutation"
 
