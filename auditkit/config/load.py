@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -13,11 +11,10 @@ from pydantic import BaseModel, ValidationError
 from auditkit.config.model import POLICY_KEYS, Config
 from auditkit.core.errors import PolicyError, UsageError
 from auditkit.core.registry import nearest
+from auditkit.core.toml_file import PYPROJECT, TomlFile, UnreadableTomlError, read_toml
 from auditkit.core.toml_lines import line_of
 
 NAMES = ("auditkit.toml", "audit.toml")
-PYPROJECT = "pyproject.toml"
-TABLE = ("tool", "auditkit")
 
 
 def load_config(path: str | Path | None = None, *, start: Path | None = None) -> Config:
@@ -31,8 +28,8 @@ def load_config(path: str | Path | None = None, *, start: Path | None = None) ->
         UsageError: AK130 there is none, AK131 not TOML, AK132 wrong keys or values (all of them, with lines).
     """
     file = find_config(start or Path.cwd()) if path is None else _given(Path(path))
-    text, document, prefix = _read(file)
-    return parse_config(document, text=text, path=file, prefix=prefix)
+    found = _read(file)
+    return parse_config(found, path=file)
 
 
 def find_config(start: Path) -> Path:
@@ -59,18 +56,13 @@ def find_config(start: Path) -> Path:
     )
 
 
-def parse_config(document: Mapping[str, Any], *, text: str, path: Path, prefix: tuple[str, ...] = ()) -> Config:
-    """A checked configuration from parsed TOML.
-
-    Args:
-        document: The configuration's own table.
-        text: The text of the whole file, for line numbers.
-        path: The file it came from.
-        prefix: Where the table stands in the file: ``("tool", "auditkit")`` in a pyproject.toml.
+def parse_config(file: TomlFile, *, path: Path) -> Config:
+    """A checked configuration from the file ``path`` as it was read.
 
     Raises:
         UsageError: AK132 with one line for each fault.
     """
+    document, text, prefix = file.document or {}, file.text, file.prefix
     faults: list[tuple[int | None, str]] = []
     config: Config | None = None
     try:
@@ -81,7 +73,7 @@ def parse_config(document: Mapping[str, Any], *, text: str, path: Path, prefix: 
     else:
         for names, message in _contradictions(config):
             faults.append((line_of(text, (*prefix, *names)), message))
-    policy_faults = _policy_faults(document, text, path.name, prefix)
+    policy_faults = _policy_faults(file, path.name)
     if faults or policy_faults or config is None:
         lines = [f"{path.name}:{line or 1}: {message}" for line, message in sorted(faults, key=lambda f: f[0] or 1)]
         raise UsageError(
@@ -125,56 +117,48 @@ def _config_in(folder: Path) -> Path | None:
         if (folder / name).is_file():
             return folder / name
     pyproject = folder / PYPROJECT
-    if pyproject.is_file():
-        try:
-            document = tomllib.loads(pyproject.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        if isinstance(document.get("tool"), dict) and "auditkit" in document["tool"]:
-            return pyproject
-    return None
+    try:
+        found = read_toml(pyproject)
+    except UnreadableTomlError:
+        return None
+    return pyproject if found.document is not None else None
 
 
-def _read(path: Path) -> tuple[str, dict[str, Any], tuple[str, ...]]:
+def _read(path: Path) -> TomlFile:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        found = read_toml(path)
+    except UnreadableTomlError as error:
+        if not error.syntax:
+            raise UsageError(
+                "AK131", f"cannot read {path.name!r}", why=error.why, fix="check the file and its encoding"
+            ) from None
         raise UsageError(
-            "AK131", f"cannot read {path.name!r}", why=why, fix="check the file and its encoding"
-        ) from None
-    try:
-        document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        line = re.search(r"line (\d+)", str(error))
-        where = f"{path.name}:{line.group(1)}" if line else path.name
-        raise UsageError(
-            "AK131", "the configuration is not valid TOML", where=where, why=str(error), fix="mend that line"
+            "AK131",
+            "the configuration is not valid TOML",
+            where=f"{path.name}:{error.line}" if error.line else path.name,
+            why=error.why,
+            fix="mend that line",
         ) from error
-    if path.name != PYPROJECT:
-        return text, document, ()
-    table = document.get("tool", {}).get("auditkit")
-    if not isinstance(table, dict):
+    if found.document is None:
         raise UsageError(
             "AK130",
             "pyproject.toml has no [tool.auditkit] table",
             where=path.name,
             fix="auditkit init, or --config FILE",
         )
-    return text, table, TABLE
+    return found
 
 
-def _policy_faults(document: Mapping[str, Any], text: str, name: str, prefix: tuple[str, ...]) -> list[str]:
+def _policy_faults(file: TomlFile, name: str) -> list[str]:
     """The policy's own faults, as the policy room words them."""
+    document = file.document or {}
     tables = {key: document[key] for key in POLICY_KEYS if key in document}
     if not tables:
         return []
     from auditkit.policy.model import parse_policy
 
-    if prefix:  # the policy room looks for [[rule]]; headers keep their lines when the prefix is cut away
-        text = re.sub(r"(?m)^(\s*\[\[?\s*)tool\.auditkit\.", r"\1", text)
     try:
-        parse_policy(tables, text=text, where=name)
+        parse_policy(tables, text=file.own_text, where=name)
     except PolicyError as error:
         return [line.strip() for line in (error.why or error.what).splitlines() if line.strip()]
     return []

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
-import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auditkit.core.errors import PolicyError
 from auditkit.core.evidence import Evidence
+from auditkit.core.toml_file import UnreadableTomlError, read_toml
 from auditkit.policy.model import POLICY_SECTIONS, Policy, parse_policy
 
 if TYPE_CHECKING:
     from auditkit.core.rows import RowsRecord
-
-_TABLE_PREFIX = re.compile(r"(?m)^(\s*\[\[?\s*)tool\s*\.\s*auditkit\s*\.\s*")
 
 
 def load_policy(path: Path, measured: Collection[str] = ()) -> Policy:
@@ -39,17 +36,17 @@ def read_policy_file(path: Path) -> tuple[Mapping[str, Any], str]:
         PolicyError: AK412 unreadable or not TOML, AK413 no policy in it.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-        document: Mapping[str, Any] = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        why = (error.strerror or "") if isinstance(error, OSError) else str(error)
+        found = read_toml(path)
+    except UnreadableTomlError as error:
         raise PolicyError(
-            "AK412", "the policy cannot be read as TOML", where=str(path), why=why, fix="mend the file, or its path"
+            "AK412",
+            "the policy cannot be read as TOML",
+            where=str(path),
+            why=error.why,
+            fix="mend the file, or its path",
         ) from error
-    tool = document.get("tool")
-    if isinstance(tool, Mapping) and isinstance(tool.get("auditkit"), Mapping):
-        document, text = tool["auditkit"], _TABLE_PREFIX.sub(r"\1", text)
-    elif path.name == "pyproject.toml":
+    document = found.document
+    if document is None:
         raise PolicyError(
             "AK413", "pyproject.toml has no [tool.auditkit]", where=str(path), fix="add [[tool.auditkit.rule]] tables"
         )
@@ -60,7 +57,7 @@ def read_policy_file(path: Path) -> tuple[Mapping[str, Any], str]:
             where=str(path),
             fix="add [[rule]] tables; `auditkit init` writes some to start from",
         )
-    return with_baselines(document, path.parent), text
+    return with_baselines(document, path.parent), found.own_text
 
 
 def with_baselines(document: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.counted import CountedRows
-from auditkit.core.errors import LoadError, UsageError
+from auditkit.core.errors import UsageError
 from auditkit.core.subject import Dataset, FloatArray, ScoreSpace, Subject
 from auditkit.subjects.alignment import MAX_GROUPS, sensitive_columns
-from auditkit.subjects.files import closed_database, existing_file, literal_path, without_rows
+from auditkit.subjects.files import existing_file, literal_path, opened_table
 from auditkit.subjects.labels import encode_labels, positive_code
 from auditkit.subjects.saved import check_pair, predicted_names
 from auditkit.subjects.tasks import positive_of
@@ -227,22 +227,11 @@ def _losses(cells: Any, positive: npt.NDArray[np.bool_]) -> dict[str, FloatArray
 
 
 def _ask(path: Path, query: str, *, frame: bool = False) -> Any:
-    import duckdb
-
-    target = str(existing_file(path).resolve())
-    settings = {"memory_limit": _MEMORY, "preserve_insertion_order": "false"}
-    try:
-        with closed_database(target, **settings) as connection:
-            answer = connection.execute(query, [literal_path(target)])
-            return answer.df() if frame else answer.fetchall()
-    except duckdb.Error as error:
-        raise LoadError(
-            "AK231",
-            f"{path.name!r} cannot be read as a table",
-            where=path.name,
-            why=without_rows(str(error).replace(target, path.name)),
-            fix="look at the file with another reader; it may be cut short",
-        ) from error
+    file = existing_file(path)
+    fix = "look at the file with another reader; it may be cut short"
+    with opened_table(file, fix, memory_limit=_MEMORY, preserve_insertion_order="false") as connection:
+        answer = connection.execute(query, [literal_path(str(file.resolve()))])
+        return answer.df() if frame else answer.fetchall()
 
 
 def _quoted(name: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".csv.zst", ".tsv.zst")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 MAX_ARRAY_BYTES = 8 * 2**30
+# What DuckDB calls Ctrl-C.
+_INTERRUPTED = "Query interrupted"
 _WRONG_TYPES = ("BLOB", "STRUCT", "MAP", "UNION", "TIME", "BIT", "VARIANT", "GEOMETRY")
 
 
@@ -126,22 +129,10 @@ def existing_file(path: str | Path) -> Path:
 
 
 def _query(path: Path, read: Any, columns: Sequence[str] | None, types: Mapping[str, str] | None) -> pd.DataFrame:
-    import duckdb
-    import pandas as pd  # noqa: F401 - an interrupt while DuckDB imports it would be told as a fault of the file
-
-    target = str(path.resolve())
-    try:
-        with closed_database(target) as connection, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # DuckDB's own conversion calls deprecated pandas options
-            frame, kinds = read(connection, literal_path(target), types or {}, path.name)
-    except duckdb.Error as error:
-        raise LoadError(
-            "AK231",
-            f"{path.name!r} cannot be read as a table",
-            where=path.name,
-            why=without_rows(str(error).replace(target, path.name)),
-            fix="look at the file: one header line, the same number of cells in each row",
-        ) from error
+    fix = "look at the file: one header line, the same number of cells in each row"
+    with opened_table(path, fix) as connection, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # DuckDB's own conversion calls deprecated pandas options
+        frame, kinds = read(connection, literal_path(str(path.resolve())), types or {}, path.name)
     if columns is not None:
         lacking = [column for column in columns if column not in frame.columns]
         if lacking:
@@ -162,6 +153,36 @@ def _query(path: Path, read: Any, columns: Sequence[str] | None, types: Mapping[
                 fix="leave it out with columns=, or flatten it",
             )
     return _plain_dtypes(frame)
+
+
+@contextlib.contextmanager
+def opened_table(path: Path, fix: str, **settings: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database that may read the file ``path`` alone; Ctrl-C is an interrupt in it, never a fault of the file.
+
+    DuckDB tells of an interrupt as a plain error, and would do so of one that comes while it imports pandas.
+
+    Raises:
+        LoadError: AK231 when the file cannot be read as a table; ``fix`` says what to do then.
+    """
+    import duckdb
+    import pandas as pd  # noqa: F401
+
+    target = str(path.resolve())
+    try:
+        with closed_database(target, **settings) as connection:
+            yield connection
+    except (duckdb.InterruptException, RuntimeError) as error:
+        if isinstance(error, duckdb.InterruptException) or str(error) == _INTERRUPTED:
+            raise KeyboardInterrupt from error
+        raise
+    except duckdb.Error as error:
+        raise LoadError(
+            "AK231",
+            f"{path.name!r} cannot be read as a table",
+            where=path.name,
+            why=without_rows(str(error).replace(target, path.name)),
+            fix=fix,
+        ) from error
 
 
 def closed_database(target: str, **settings: str) -> duckdb.DuckDBPyConnection:

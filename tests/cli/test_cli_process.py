@@ -307,13 +307,17 @@ def _heed_interrupts():
 
 
 def test_ctrl_c_says_that_the_run_can_go_on(tmp_path):
-    model_project(tmp_path, "import time\ndef build():\n    time.sleep(60)\n", numbers())
+    there = tmp_path / "building"
+    model_project(tmp_path, f"import pathlib, time\ndef build():\n    pathlib.Path({str(there)!r}).touch()\n"
+                            "    time.sleep(60)\n", numbers())  # fmt: skip
     words = [sys.executable, "-m", "auditkit.cli.main", "run", "--out", "out"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     # A test run that was started in the background ignores the signal, and would hand that on.
     process = subprocess.Popen(words, cwd=tmp_path, preexec_fn=_heed_interrupts, **pipes)
     assert process.stderr.readline().startswith("configuration audit.toml")
-    time.sleep(1.5)
+    limit = time.monotonic() + 120
+    while time.monotonic() < limit and not there.exists():  # inside the model, however slow the imports are
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, message = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -3,6 +3,8 @@ from __future__ import annotations
 import gzip
 import os
 import pickle
+import subprocess
+import sys
 
 import duckdb
 import numpy as np
@@ -158,3 +160,41 @@ def test_a_damaged_file_is_explained_without_quoting_its_rows(tmp_path):
         read_table(path)
     assert "Hopper" not in str(caught.value)
     assert "people.csv" in str(caught.value)
+
+
+# Ctrl-C --------------------------------------------------------------------------------------------------
+
+_INTERRUPTED = """
+import os, signal, sys, threading
+from pathlib import Path
+from auditkit.subjects import files
+signal.signal(signal.SIGINT, signal.default_int_handler)
+Path("t.csv").write_text("a\\n1\\n")
+threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+try:
+    with files.opened_table(Path("t.csv"), "") as connection:
+        while True:
+            connection.execute("SELECT sum(a.range * b.range) FROM range(9000) a, range(9000) b").fetchall()
+except KeyboardInterrupt as interrupt:
+    sys.exit(42)
+"""
+
+
+def test_ctrl_c_while_a_table_is_read_is_an_interrupt(tmp_path):
+    """DuckDB tells of it as a plain RuntimeError."""
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 42, done.stderr
+
+
+def test_other_errors_of_the_reader_stay_what_they_are(tmp_path):
+    from auditkit.subjects.files import opened_table
+
+    path = tmp_path / "t.csv"
+    path.write_text("a\n1\n")
+    with pytest.raises(RuntimeError, match="ours"), opened_table(path, "mend it"):
+        raise RuntimeError("ours")
+    with pytest.raises(LoadError, match="AK231") as found, opened_table(path, "mend it") as connection:
+        connection.execute("SELECT nothing FROM nowhere")
+    assert found.value.fix == "mend it"
