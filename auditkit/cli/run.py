@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for evidence.json and the card.")
 @click.option("--gate", "judge", is_flag=True, help="Judge by the rules of the configuration; exit with the verdict.")
 @output_option
-@click.option("--only", multiple=True, metavar="NAME", help="Run only this analyzer or family; may be repeated.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="NAME",
+    help="Run only this analyzer, or those of this family that run by default; may be repeated.",
+)
 @click.option(
     "--profile",
     "profiles",

@@ -50,7 +50,8 @@ def make_plan(
     """A checked plan.
 
     Args:
-        wanted: Analyzer names or families; ``None`` for all that run by default.
+        wanted: Analyzer names or families; ``None`` for all that run by default. A family stands for those of its
+            analyzers that run by default or have settings: those that are off by default are asked for by name.
         settings: Analyzer name -> its parameters, as in ``[analyzer."explain.shap"]``.
         seed: Seed of the run, ``>= 0``.
         deadline_seconds: Wall-clock budget of the run.
@@ -63,7 +64,8 @@ def make_plan(
         raise UsageError("AK124", f"the seed must be 0 or more, got {seed}", fix="set [run] seed = 0")
     settings = settings or {}
     points = discover()
-    names = tuple(points) if wanted is None else select(wanted, points)
+    words = None if wanted is None else tuple(wanted)
+    names = tuple(points) if words is None else select(words, points)
     unknown = [name for name in settings if name not in points]
     if unknown:
         hints = "; ".join(f"{name!r}: {nearest(name, points) or 'see `auditkit analyzers`'}" for name in unknown)
@@ -71,13 +73,13 @@ def make_plan(
     steps = []
     faults: list[str] = []
     for name in names:
-        asked = wanted is not None or name in settings
+        asked = words is not None or name in settings
         try:
             analyzer = load(name, points)
         except AuditkitError as error:
             steps.append(Step(name=name, fault=error, asked=asked))
             continue
-        if not asked and not analyzer.default:
+        if not (analyzer.default or name in settings or name in (words or ())):
             continue
         try:
             params = analyzer.params.model_validate(dict(settings.get(name, {})))

@@ -83,7 +83,7 @@ def not_measured(metric: str, evidence: Evidence, rule: Rule | None = None, over
         told = "; ".join(f"{o.analyzer} {o.status.replace('_', ' ')}: {o.reason}" for o in blocked)
         return f"{metric} was not measured: {told}"
     names = {*evidence.by_name} | {f"fairness.{name}" for name in METRICS}
-    hint = None if metric in names else nearest(metric, names)
     ran = any(o.family == family for o in evidence.outcomes)
+    hint = None if metric in names or not ran else nearest(metric, names)
     advice = "see `auditkit analyzers` for what is measured" if ran else f"run `auditkit run --only {family}`"
     return f"{metric} was not measured" + (f"; {hint}" if hint else "") + f" ({advice})"

@@ -153,3 +153,15 @@ def test_settings_are_explained_by_their_docstring():
 
     assert Explained.model_fields["rows"].description == "At most this many, and no more."
     assert Budget.model_fields["norm"].description is None
+
+
+def test_a_family_stands_for_what_runs_by_default_or_has_settings():
+    def names(wanted, settings=None):
+        return {step.name for step in make_plan(wanted, settings).steps}
+
+    family = names(["robustness"])
+    assert {"robustness.adversarial", "robustness.noise"} <= family
+    assert "robustness.training" not in family
+    assert names(["robustness"], {"robustness.training": {}}) == family | {"robustness.training"}
+    assert names(["robustness", "robustness.training"]) == family | {"robustness.training"}
+    assert names(["robustness.training"]) == {"robustness.training"}
