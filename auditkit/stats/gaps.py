@@ -27,7 +27,7 @@ Limits = tuple[float, float, float]
 
 
 def pair_limits(a: Limits, b: Limits) -> tuple[float, float]:
-    """Limits of ``a - b`` for independent estimates ``(value, low, high)`` (MOVER; with Wilson limits: Newcombe's).
+    """Limits of ``a - b`` for independent estimates ``(value, low, high)`` (MOVER; of Wilson limits: Newcombe's).
 
     >>> from auditkit.stats.intervals import wilson
     >>> one, two = wilson(0.8, 70), wilson(0.6, 80)

@@ -1,7 +1,9 @@
 """Confidence intervals for proportions, their differences and ratios, and means.
 
-Proportions are given as a point estimate and an *effective* number of rows, so that weighted and
-clustered rows use the same formulas: ``n_eff = p (1 - p) / var(p)`` (Korn and Graubard 1998).
+Every published share has exact limits (:func:`exact_share`): what the gate decides on is then wrong at most as often as
+it says, on either side, with few rows and near 0 or 1 too. Score limits (:func:`wilson`) are for planning, and for
+analyzers of third parties. Proportions are given as a point estimate and an *effective* number of rows, so that
+weighted and clustered rows use the same formulas: ``n_eff = p (1 - p) / var(p)`` (Korn and Graubard 1998).
 Normal quantiles come from the standard library; scipy is imported only where it is needed.
 """
 
@@ -36,6 +38,8 @@ def wilson(p: float, n: float, level: float = 0.95) -> Interval | None:
         n: Effective number of rows; ``None`` is returned for ``n <= 0``.
         level: Two-sided confidence level.
 
+    Their average coverage is nominal; near 0 and 1 one of the two limits misses more often than it says.
+
     Source: Wilson (1927); recommended by Brown, Cai and DasGupta (2001), section 3.
 
     >>> interval = wilson(0.5, 100)
@@ -52,19 +56,51 @@ def wilson(p: float, n: float, level: float = 0.95) -> Interval | None:
     return Interval(low=min(low, p), high=max(high, p), level=level, method="wilson")
 
 
-def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Interval | None:
-    """Exact (Clopper-Pearson) interval of a proportion of whole counts.
+def exact_share(p: float, n: float, level: float = 0.95, method: str = "clopper-pearson") -> Interval | None:
+    """Exact limits of a share: each of them misses at most as often as ``level`` says.
 
-    Source: Clopper and Pearson (1934).
+    Args:
+        p: Observed share in [0, 1].
+        n: (Effective) rows, not necessarily whole; ``None`` is returned for ``n <= 0``.
+        level: Two-sided confidence level.
+        method: What to call it; on effective rows ``korn-graubard``.
+
+    Source: Clopper and Pearson (1934); on effective rows: Korn and Graubard (1998), Survey Methodology 24.
+
+    >>> interval = exact_share(0.1, 20)
+    >>> round(interval.low, 4), round(interval.high, 4)
+    (0.0123, 0.317)
     """
     if n <= 0:
         return None
-    from scipy.special import betaincinv
+    from auditkit.stats.melded import exact_limits
 
-    alpha = 1.0 - level
-    low = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, alpha / 2))
-    high = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 1 - alpha / 2))
-    return Interval(low=low, high=high, level=level, method="clopper-pearson")
+    low, high = exact_limits(np.array([p], dtype=np.float64), np.array([n], dtype=np.float64), level)
+    return Interval(low=float(low[0]), high=float(high[0]), level=level, method=method)
+
+
+def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Interval | None:
+    """:func:`exact_share` of whole counts."""
+    return exact_share(successes / n, n, level) if n > 0 else None
+
+
+def share_difference(p1: float, n1: float, p2: float, n2: float, level: float = 0.95) -> Interval | None:
+    """Limits of ``p1 - p2`` for two independent shares, melded from their exact ones; ``None`` without rows.
+
+    Source: Fay, Proschan and Brittain (2015), Biometrics 71.
+
+    >>> interval = share_difference(56 / 70, 70, 48 / 80, 80)
+    >>> round(interval.low, 3), round(interval.high, 3)
+    (0.04, 0.349)
+    """
+    if n1 <= 0 or n2 <= 0:
+        return None
+    from auditkit.stats.melded import melded_limits
+
+    one, two = np.array([0]), np.array([1])
+    low, high = melded_limits(np.array([p1, p2]), np.array([n1, n2], dtype=np.float64), one, two, "difference", level)
+    gap = p1 - p2
+    return Interval(low=min(float(low[0]), gap), high=max(float(high[0]), gap), level=level, method="melded")
 
 
 def newcombe_difference(p1: float, n1: float, p2: float, n2: float, level: float = 0.95) -> Interval | None:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
 from auditkit.stats.estimate import Bounds, Estimate, undefined
-from auditkit.stats.intervals import kish_n, wilson, z_value
+from auditkit.stats.intervals import exact_share, kish_n, z_value
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -89,9 +89,9 @@ def t_value(level: float, freedom: int) -> float:
 def proportion(
     hits: npt.NDArray[np.bool_], weights: FloatArray | None = None, clusters: IntArray | None = None
 ) -> Estimate:
-    """Weighted share of ``hits (n,)`` with a Wilson interval on the effective number of rows.
+    """Weighted share of ``hits (n,)`` with exact limits on the effective number of rows.
 
-    Plain rows give the textbook Wilson interval. With weights or clusters the effective number is
+    Plain rows give Clopper and Pearson's interval. With weights or clusters the effective number is
     ``p (1 - p) / var(p)`` from the linearised variance, shrunk by ``(z / t)^2`` for its degrees of freedom.
     At a share of 0 or 1, where the variance says nothing, it is Kish's number over the clusters' weights
     (as if rows of a cluster always agreed).
@@ -106,7 +106,7 @@ def proportion(
         return undefined("no rows")
     if weights is None and clusters is None:
         share = float(hits.mean())
-        return Estimate(share, n, lambda level: wilson(share, n, level))
+        return Estimate(share, n, lambda level: exact_share(share, n, level))
     w = np.ones(n) if weights is None else weights
     total = float(w.sum())
     share = min(max(float(w[hits].sum()) / total, 0.0), 1.0)
@@ -120,30 +120,27 @@ def proportion(
 
 
 def share_bounds(value: float, variance: float, freedom: int, floor_n: float, clustered: bool = False) -> Bounds:
-    """Wilson limits for a quantity in [0, 1] from its linearised ``variance`` with ``freedom`` degrees of freedom.
+    """Exact limits for a quantity in [0, 1] from its linearised ``variance`` with ``freedom`` degrees of freedom.
 
     ``floor_n`` is the effective number used where the variance says nothing (no freedom, all hits, or none).
     """
     spread = value * (1.0 - value)
-    method = "wilson-clustered" if clustered else "wilson-linearised"
 
     def bounds(level: float) -> Interval | None:
         n = floor_n
         if variance > 1e-300 and spread > 0.0 and freedom >= 1:
             n = spread / variance * (z_value(level) / t_value(level, freedom)) ** 2
-        found = wilson(value, n, level)
-        return found and Interval(low=found.low, high=found.high, level=level, method=method)
+        return exact_share(value, n, level, "korn-graubard-clustered" if clustered else "korn-graubard")
 
     return bounds
 
 
 def logit_bounds(value: float, variance: float, units: int, floor_n: float, method: str) -> Bounds:
-    """Limits on the logit scale for a quantity in (0, 1); Wilson on ``floor_n`` rows at 0 or 1 or without variance."""
+    """Limits on the logit scale for a quantity in (0, 1); exact on ``floor_n`` rows at 0 or 1 or without variance."""
 
     def bounds(level: float) -> Interval | None:
         if not 0.0 < value < 1.0 or variance <= 1e-300:
-            found = wilson(value, floor_n, level)
-            return found and Interval(low=found.low, high=found.high, level=level, method="wilson-smaller-class")
+            return exact_share(value, floor_n, level, "exact-smaller-class")
         if units < 2:
             return None
         center = math.log(value / (1.0 - value))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
 from auditkit.stats.estimate import Estimate, undefined
-from auditkit.stats.intervals import wilson, z_value
+from auditkit.stats.intervals import exact_share, z_value
 from auditkit.stats.linearised import PLAIN, Design, logit_bounds, variance_of
 from auditkit.stats.ranking import auc_estimate, auc_parts, midranks
 
@@ -52,7 +52,7 @@ def folded_auc(values: FloatArray, target: BoolArray, design: Design = PLAIN) ->
 def constant_auc(target: BoolArray, design: Design = PLAIN) -> Estimate:
     """The AUC of a feature that never varied: 0.5, all ties.
 
-    It may vary on rows not seen: with share ``u`` of them at most (Wilson, in the smaller class), its AUC is at most
+    It may vary on rows not seen: with share ``u`` of them at most (exact, in the smaller class), its AUC is at most
     ``0.5 + u / 2``.
 
     >>> constant_auc(np.array([True] * 50 + [False] * 50)).value
@@ -64,7 +64,7 @@ def constant_auc(target: BoolArray, design: Design = PLAIN) -> Estimate:
     smaller = min(design.take(side).units(int(side.sum())) for side in (target, ~target))
 
     def bounds(level: float) -> Interval | None:
-        found = wilson(0.0, smaller, level)
+        found = exact_share(0.0, smaller, level)
         return found and Interval(low=0.5, high=0.5 + found.high / 2.0, level=level, method="constant-feature")
 
     return Estimate(0.5, n, bounds)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
 from auditkit.stats.estimate import Estimate, undefined
-from auditkit.stats.intervals import kish_n, wilson, z_value
+from auditkit.stats.intervals import exact_share, kish_n, z_value
 from auditkit.stats.linearised import cluster_sums, logit_bounds, variance_of
 
 FloatArray = npt.NDArray[np.float64]
@@ -98,9 +98,8 @@ def _delong(scores: FloatArray, positive: BoolArray, m: int, n: int) -> Estimate
 
     def bounds(level: float) -> Interval | None:
         if not (0.0 < area < 1.0 and variance > 0.0):
-            # Perfect separation or all ties: DeLong's variance is 0. Wilson on the smaller class stays honest.
-            found = wilson(area, float(min(m, n)), level)
-            return found and Interval(low=found.low, high=found.high, level=level, method="wilson-smaller-class")
+            # Perfect separation or all ties: DeLong's variance is 0. Exact limits on the smaller class stay honest.
+            return exact_share(area, float(min(m, n)), level, "exact-smaller-class")
         center = math.log(area / (1 - area))
         half = z_value(level) * math.sqrt(variance) / (area * (1 - area))
         low, high = (1 / (1 + math.exp(-min(max(center + s * half, -700.0), 700.0))) for s in (-1, 1))
@@ -147,11 +146,11 @@ def tpr_at_fpr(
     """Largest true positive rate whose false positive rate is at most ``fpr``.
 
     Returns:
-        The rate, the number of false positives behind it, and the Wilson interval of the rate at that
+        The rate, the number of false positives behind it, and the exact interval of the rate at that
         fixed threshold (the threshold's own uncertainty is not in it).
     """
     rates, hits, _ = roc_curve(scores, positive)
     index = int(np.flatnonzero(rates <= fpr + 1e-12)[-1])
     negatives = int((~positive).sum())
     value = float(hits[index])
-    return value, round(float(rates[index]) * negatives), wilson(value, float(positive.sum()), level)
+    return value, round(float(rates[index]) * negatives), exact_share(value, float(positive.sum()), level)

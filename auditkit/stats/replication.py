@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
-from auditkit.stats.intervals import kish_n, wilson, z_value
+from auditkit.stats.intervals import exact_share, kish_n, z_value
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -44,9 +44,9 @@ def replicated_rate(
     effective = rows
     if variance > 0.0 and spread > 0.0:
         effective = spread / variance * (z_value(level) / _t_quantile(freedom, level)) ** 2
-    bounds = wilson(min(max(mean, 0.0), 1.0), effective, level)
+    bounds = exact_share(min(max(mean, 0.0), 1.0), effective, level)
     assert bounds is not None
-    return mean, Interval(low=bounds.low, high=bounds.high, level=level, method=_method("wilson", len(outcomes)))
+    return mean, Interval(low=bounds.low, high=bounds.high, level=level, method=_method("korn-graubard", len(outcomes)))
 
 
 def replicated_difference(
@@ -66,7 +66,7 @@ def replicated_difference(
         rows = min(rows, float(len(np.unique(clusters))))
     half = _t_quantile(freedom, level) * math.sqrt(variance) if variance > 0.0 else 0.0
     if half == 0.0:
-        unseen = wilson(0.0, rows, level)
+        unseen = exact_share(0.0, rows, level)
         half = 0.0 if unseen is None else unseen.high
     low, high = max(-1.0, mean - half), min(1.0, mean + half)
     return mean, Interval(

@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
+<<<<<<< HEAD:tests/stats/test_replication.py
 from auditkit.stats.intervals import mean_interval, wilson
 from auditkit.stats.replication import replicated_difference, replicated_rate
+=======
+from auditkit.methods.privacy.replication import replicated_difference, replicated_rate
+from auditkit.stats.intervals import clopper_pearson, mean_interval
+>>>>>>> e842907 (Every share has exact limits in every family, and one table of intervals by kind of quantity):tests/privacy/test_replication.py
 
 
 def simulate(rng, trainings=3, n=200, rate=0.8, seed_sd=0.05, row_sd=0.25):
@@ -30,7 +35,7 @@ def test_ignoring_the_trainings_would_not_cover():
     hits = 0
     for _ in range(300):
         outcomes = simulate(rng, 3, 1000, seed_sd=0.1, row_sd=0.0)
-        interval = wilson(outcomes.mean(), outcomes.size)
+        interval = clopper_pearson(int(outcomes.sum()), outcomes.size)
         hits += interval.low <= 0.8 <= interval.high
     assert hits < 150
 
@@ -50,8 +55,8 @@ def test_a_single_training_is_over_rows_alone():
     outcomes = (np.arange(100) < 80).astype(float)[None, :]
     mean, interval = replicated_rate(outcomes)
     assert mean == 0.8
-    assert interval.method == "wilson over rows"
-    usual = wilson(0.8, 100)
+    assert interval.method == "korn-graubard over rows"
+    usual = clopper_pearson(80, 100)
     assert interval.low == pytest.approx(usual.low, abs=0.005)
     assert interval.high == pytest.approx(usual.high, abs=0.005)
 
@@ -70,7 +75,7 @@ def test_perfect_and_identical_arms_are_not_certain():
     ones = np.ones((3, 40))
     mean, interval = replicated_rate(ones)
     assert (mean, interval.high) == (1.0, 1.0)
-    assert interval.low == pytest.approx(wilson(1.0, 40).low)
+    assert interval.low == pytest.approx(clopper_pearson(40, 40).low)
     gap, around = replicated_difference(ones, ones)
     assert gap == 0.0
     assert -0.15 < around.low < -0.05

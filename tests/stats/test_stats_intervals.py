@@ -41,6 +41,44 @@ def test_wilson_and_exact_match_statsmodels(k, n, level):
     assert (exact.low, exact.high) == pytest.approx(proportion_confint(k, n, 1 - level, method="beta"), abs=1e-9)
 
 
+def worst_misses(limits, n):
+    """The largest chance that a limit of a share of ``n`` rows leaves out the truth, by listing every outcome."""
+    from scipy.stats import binom
+
+    truth = np.linspace(0.002, 0.998, 499)
+    chance = binom.pmf(np.arange(n + 1)[:, None], n, truth)
+    found = [limits(k) for k in range(n + 1)]
+    low, high = np.array([(i.low, i.high) for i in found]).T[:, :, None]
+    return max((chance * (low > truth)).sum(axis=0).max(), (chance * (high < truth)).sum(axis=0).max())
+
+
+@pytest.mark.parametrize("n", [5, 20, 60, 300])
+def test_exact_limits_miss_at_most_as_often_as_they_say_and_score_limits_do_not(n):
+    assert worst_misses(lambda k: intervals.exact_share(k / n, n), n) <= 0.025 + 1e-9
+    assert worst_misses(lambda k: intervals.wilson(k / n, n), n) > 0.04
+
+
+def test_exact_limits_of_effective_rows_are_quantiles_of_the_beta_distribution():
+    from scipy.stats import beta
+
+    found = intervals.exact_share(0.3, 33.4, 0.9, "korn-graubard")
+    assert found.low == pytest.approx(beta.ppf(0.05, 0.3 * 33.4, 0.7 * 33.4 + 1))
+    assert found.high == pytest.approx(beta.ppf(0.95, 0.3 * 33.4 + 1, 0.7 * 33.4))
+    assert found.method == "korn-graubard"
+    assert intervals.exact_share(0.3, 0.0) is None
+
+
+def test_differences_of_shares_are_those_of_the_gate():
+    from auditkit.methods.fairness.counts import count_groups
+    from auditkit.methods.fairness.table import disparity
+
+    decided = np.r_[np.arange(70) < 56, np.arange(80) < 48].astype(int)
+    counts = count_groups(decided, decided, {"g": np.repeat(["a", "b"], [70, 80])})
+    ours, usual = intervals.share_difference(56 / 70, 70, 48 / 80, 80), disparity(counts, "selection_rate").interval
+    assert ours.high == pytest.approx(usual.high)
+    assert intervals.share_difference(0.5, 0, 0.5, 3) is None
+
+
 @pytest.mark.parametrize(
     ("k", "n", "low", "high"),
     # Newcombe (1998) Statistics in Medicine 17:857-872, Table I, method 3 (score).
@@ -171,9 +209,9 @@ def test_t_quantiles_match_scipy():
         )
 
 
-def test_plain_proportion_is_wilson_and_doubled_clusters_change_nothing():
+def test_plain_proportion_is_exact_and_doubled_clusters_change_nothing():
     hits = np.array([True] * 30 + [False] * 70)
-    assert proportion(hits).interval(0.95) == intervals.wilson(0.3, 100)
+    assert proportion(hits).interval(0.95) == intervals.clopper_pearson(30, 100)
     # Every row twice, tied together by a cluster: the same information as the rows once.
     twice = proportion(np.repeat(hits, 2), clusters=np.repeat(np.arange(100), 2)).interval(0.95)
     once = proportion(hits, clusters=np.arange(100)).interval(0.95)
@@ -185,7 +223,7 @@ def test_plain_proportion_is_wilson_and_doubled_clusters_change_nothing():
 def test_extreme_shares_of_clusters_count_clusters_not_rows():
     all_hits = np.ones(100, dtype=bool)
     clustered = proportion(all_hits, clusters=np.repeat(np.arange(5), 20)).interval(0.95)
-    assert clustered.low < intervals.wilson(1.0, 5).low + 1e-9
+    assert clustered.low < intervals.clopper_pearson(5, 5).low + 1e-9
     assert clustered.high == 1.0
     assert proportion(np.zeros(0, dtype=bool)).reason == "no rows"
 
@@ -209,7 +247,7 @@ def test_estimates_keep_their_value_inside_and_map_limits():
 
 def test_logit_bounds_fall_back_to_rows_at_the_edge():
     edge = logit_bounds(1.0, 0.0, 50, 12.0, "logit")(0.95)
-    assert (edge.low, edge.method) == (pytest.approx(intervals.wilson(1.0, 12).low), "wilson-smaller-class")
+    assert (edge.low, edge.method) == (pytest.approx(intervals.clopper_pearson(12, 12).low), "exact-smaller-class")
     assert logit_bounds(0.5, 0.01, 1, 12.0, "logit")(0.95) is None
 
 

@@ -110,7 +110,7 @@ def test_clustered_auc_covers_where_the_plain_one_does_not():
 @pytest.mark.parametrize("scores", [np.array([1.0, 2, 3, 4]), np.array([5.0, 5, 5, 5])])
 def test_degenerate_scores_keep_an_honest_interval(scores):
     area, interval = auc(scores, np.array([False, False, True, True]))
-    assert interval.method == "wilson-smaller-class"
+    assert interval.method == "exact-smaller-class"
     assert interval.high - interval.low > 0.5
     assert interval.low <= area <= interval.high
 

@@ -12,7 +12,7 @@ from auditkit.core.analyzer import Note, Produced
 from auditkit.core.evidence import Interval, Measurement, Scalar
 from auditkit.core.subject import Dataset, FloatArray, IntArray
 from auditkit.methods.explain.agreement import top_overlap
-from auditkit.stats.intervals import mean_interval, wilson
+from auditkit.stats.intervals import exact_share, mean_interval
 
 TOP = 5
 
@@ -84,7 +84,7 @@ def _overlap(weights: Sequence[Sequence[FloatArray]], data: Dataset, rows: IntAr
     units: float = len(rows) if data.clusters is None else len(np.unique(data.clusters))
     if data.weights is not None:
         units = min(units, float(data.weights.sum()) ** 2 / float((data.weights**2).sum()))
-    return value, wilson(min(max(value, 0.0), 1.0), units)
+    return value, exact_share(min(max(value, 0.0), 1.0), units, method="korn-graubard")
 
 
 def _pairwise(weights: Sequence[FloatArray]) -> float:

@@ -79,7 +79,6 @@ def run(subject: Subject, context: Context, params: OutcomesParams) -> Iterator[
 def _shares(
     column: str, names: tuple[str, ...], codes: IntArray, taken: IntArray, design: Design, level: float
 ) -> Iterator[Measurement]:
-    from auditkit.stats.gaps import pair_limits
     from auditkit.stats.linearised import proportion
 
     sides = np.flatnonzero(taken), np.flatnonzero(~taken)
@@ -102,12 +101,8 @@ def _shares(
         if values[0] is not None and values[1] is not None:
             value, reason = values[1] - values[0], "too few rows or clusters for an interval"
             if found[0] is not None and found[1] is not None:
-                ends = pair_limits((values[1], found[1].low, found[1].high), (values[0], found[0].low, found[0].high))
-                interval = Interval(
-                    low=max(min(ends[0], value), -1.0),
-                    high=min(max(ends[1], value), 1.0),
-                    level=level,
-                    method="newcombe",
+                interval = _disparity_interval(
+                    (values[1], values[0]), (found[1], found[0]), (len(sides[1]), len(sides[0])), design, level
                 )
         yield Measurement(
             name="fairness.demographic_disparity",
@@ -118,6 +113,20 @@ def _shares(
             bounds=(-1.0, 1.0),
             reason=None if interval else reason,
         )
+
+
+def _disparity_interval(
+    shares: tuple[float, float], own: tuple[Interval, Interval], rows: tuple[int, int], design: Design, level: float
+) -> Interval | None:
+    """Of the first share less the second: melded from exact limits; not of plain rows, MOVER of their own."""
+    from auditkit.stats.gaps import pair_limits
+    from auditkit.stats.intervals import share_difference
+
+    if design.plain:
+        return share_difference(shares[0], float(rows[0]), shares[1], float(rows[1]), level)
+    gap = shares[0] - shares[1]
+    low, high = pair_limits((shares[0], own[0].low, own[0].high), (shares[1], own[1].low, own[1].high))
+    return Interval(low=max(min(low, gap), -1.0), high=min(max(high, gap), 1.0), level=level, method="mover")
 
 
 def _binary(part: Counts, column: str, level: float) -> Iterator[Measurement]:

@@ -219,7 +219,9 @@ def _held(
         skew = math.log(value / of_all)
         if interval is not None and interval.low > 0.0:
             ends = (math.log(interval.low / of_all), math.log(interval.high / of_all))
-            interval = Interval(low=min(ends[0], skew), high=max(ends[1], skew), level=level, method="wilson-log-ratio")
+            interval = Interval(
+                low=min(ends[0], skew), high=max(ends[1], skew), level=level, method="korn-graubard-log-ratio"
+            )
         else:
             interval, reason = None, "the share may be 0 within its interval, so the log ratio has no lower limit"
     yield Measurement(

@@ -188,7 +188,7 @@ def verdicts(claims: Sequence[Claim], measured: Sequence[Measurement], failed: s
 
 
 def _accuracy(found: Bounds, params: dict[str, Scalar], level: float) -> Measurement:
-    from auditkit.stats.intervals import wilson
+    from auditkit.stats.intervals import exact_share
 
     share = found.correct / found.made
     return Measurement(
@@ -196,7 +196,7 @@ def _accuracy(found: Bounds, params: dict[str, Scalar], level: float) -> Measure
         value=share,
         n=found.made,
         n_of="guesses",
-        interval=wilson(share, found.made, level),
+        interval=exact_share(share, found.made, level),
         params=params,
         direction="lower",
         bounds=(0.0, 1.0),

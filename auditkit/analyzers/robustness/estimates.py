@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
 from auditkit.core.subject import Dataset, FloatArray, IntArray
-from auditkit.stats.intervals import effective_n, kish_n, mean_interval, wilson, z_value
+from auditkit.stats.estimate import Estimate as LevelledEstimate
+from auditkit.stats.intervals import kish_n, mean_interval, z_value
+from auditkit.stats.linearised import proportion as share_of
 
 LEVEL = 0.95
 _MOSTLY_STANDING = "half of the attacked rows or more were never fooled"
@@ -51,28 +53,15 @@ class Estimate:
     reason: str | None = None
 
 
+def levelled_proportion(hits: npt.NDArray[np.bool_], rows: Rows) -> LevelledEstimate:
+    """Weighted share of ``hits`` with exact limits at any level (:func:`auditkit.stats.linearised.proportion`)."""
+    return share_of(hits, rows.weights, rows.clusters)
+
+
 def proportion(hits: npt.NDArray[np.bool_], rows: Rows, level: float = LEVEL) -> Estimate:
-    """Weighted share of ``hits`` with a Wilson interval on the effective number of rows."""
-    n = len(hits)
-    if n == 0:
-        return Estimate(value=None, interval=None, reason="no rows")
-    values = hits.astype(np.float64)
-    if rows.weights is None and rows.clusters is None:
-        share = float(values.mean())
-        return Estimate(value=share, interval=wilson(share, n, level))
-    weights = np.ones(n) if rows.weights is None else rows.weights
-    share = float((weights * values).sum() / weights.sum())
-    parts = weights * (values - share)
-    units = float(n)
-    if rows.clusters is not None:
-        codes = np.unique(rows.clusters, return_inverse=True)[1]
-        parts, units = np.bincount(codes, weights=parts).astype(np.float64), float(codes.max() + 1)
-    if units < 2:
-        return Estimate(value=share, interval=None, reason="one cluster only")
-    variance = units / (units - 1) * float((parts**2).sum()) / float(weights.sum()) ** 2
-    # At 0 or 1 the linearised variance is 0; the weights or the clusters alone then bound what is known.
-    size = effective_n(share, variance) or min(kish_n(weights), units)
-    return Estimate(value=share, interval=wilson(share, size, level))
+    """The same at one level."""
+    found = levelled_proportion(hits, rows)
+    return Estimate(value=found.value, interval=found.interval(level), reason=found.reason)
 
 
 def paired_drop(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_], rows: Rows) -> Estimate:

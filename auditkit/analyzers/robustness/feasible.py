@@ -10,13 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from auditkit.analyzers.robustness.estimates import LEVEL, Estimate, Rows, median, proportion
+from auditkit.analyzers.robustness.estimates import Estimate, Rows, levelled_proportion, median, proportion
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.evidence import Curve, Measurement, Series, Table
 from auditkit.core.subject import FloatArray, Subject, take_rows
-from auditkit.stats.estimate import Estimate as LevelledEstimate
 from auditkit.stats.gaps import largest_gap
-from auditkit.stats.intervals import wilson
 
 if TYPE_CHECKING:
     from auditkit.methods.robustness.checks import Check
@@ -175,7 +173,9 @@ def _accuracies(result: _Result, params: FeasibleParams) -> Iterator[Measurement
                 yield _accuracy(result, name, standing, member, budget, {column: group})
             if len(kept) < 2:
                 continue
-            gap = largest_gap({g: _levelled(standing[m], result.rows.where(m)) for g, m in kept.items()}, span=1.0)
+            gap = largest_gap(
+                {g: levelled_proportion(standing[m], result.rows.where(m)) for g, m in kept.items()}, span=1.0
+            )
             yield Measurement(
                 name=f"{name}.difference",
                 value=gap.value,
@@ -206,20 +206,6 @@ def _accuracy(
         reason=estimate.reason,
         unreliable=result.unreliable,
     )
-
-
-def _levelled(hits: BoolArray, rows: Rows) -> LevelledEstimate:
-    """A share at any level, on the number of rows that gives the interval of :func:`proportion`."""
-    found = proportion(hits, rows)
-    if found.value is None or found.interval is None:
-        return LevelledEstimate(found.value, len(hits), None, found.reason)
-    share, width = found.value, found.interval.high - found.interval.low
-    low, high = 0.5, 1e9
-    for _ in range(80):
-        middle = (low * high) ** 0.5
-        tried = wilson(share, middle, LEVEL)
-        low, high = (middle, high) if tried is not None and tried.high - tried.low > width else (low, middle)
-    return LevelledEstimate(share, len(hits), lambda level: wilson(share, high, level))
 
 
 def _curve(result: _Result, params: FeasibleParams) -> Curve:

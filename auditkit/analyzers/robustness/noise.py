@@ -17,7 +17,7 @@ from auditkit.core.evidence import Curve, Interval, Measurement, Series
 from auditkit.core.subject import Dataset, FloatArray, Subject
 from auditkit.stats.estimate import Estimate as LevelledEstimate
 from auditkit.stats.gaps import largest_gap
-from auditkit.stats.intervals import kish_n, mean_interval, wilson
+from auditkit.stats.intervals import exact_share, kish_n, mean_interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,10 +172,10 @@ def _change_estimate(change: FloatArray, rows: Rows, classification: bool) -> Le
             return None if found is None or (found.high == found.low and not classification) else found
         weights = np.ones(len(change)) if rows.weights is None else rows.weights
         size = kish_n(weights) if rows.clusters is None else float(len(np.unique(rows.clusters)))
-        # With no row changed, the share of rows changed is at most what Wilson allows; it bounds the drop both ways.
-        over = wilson(0.0, size, level)
+        # With no row changed, the share of rows changed is at most its exact limit; it bounds the drop both ways.
+        over = exact_share(0.0, size, level)
         reach = 0.0 if over is None else over.high
-        return Interval(low=mean - reach, high=mean + reach, level=level, method="wilson, no change seen")
+        return Interval(low=mean - reach, high=mean + reach, level=level, method="exact, no change seen")
 
     return LevelledEstimate(mean, len(change), bounds)
 

@@ -15,7 +15,7 @@ from auditkit.core.evidence import Curve, Interval, Measurement, Scalar, Series
 from auditkit.core.subject import Dataset, IntArray, StrArray, Subject
 from auditkit.stats.estimate import Estimate as LevelledEstimate
 from auditkit.stats.gaps import largest_gap
-from auditkit.stats.intervals import kish_n, mean_interval, wilson
+from auditkit.stats.intervals import exact_share, kish_n, mean_interval
 
 BoolArray = npt.NDArray[np.bool_]
 Make = Callable[[int], Any]
@@ -161,7 +161,7 @@ def share_estimate(values: npt.NDArray[np.float64], rows: Rows) -> Estimate:
 
 
 def _share_interval(values: npt.NDArray[np.float64], rows: Rows, level: float) -> Interval | None:
-    """Student's interval; where all values are alike, Wilson's, as values in [0, 1] vary at most like a yes or no."""
+    """Student's interval; where all values are alike, exact limits: values in [0, 1] vary at most as yes and no."""
     mean, found = mean_interval(values, rows.weights, rows.clusters, level)
     if found is not None and found.high - found.low > 1e-9:
         return clipped(found, 0.0, 1.0)
@@ -170,7 +170,7 @@ def _share_interval(values: npt.NDArray[np.float64], rows: Rows, level: float) -
         size = min(size, float(len(np.unique(rows.clusters))))
         if size < 2:
             return None
-    return wilson(min(max(mean, 0.0), 1.0), size, level)
+    return exact_share(min(max(mean, 0.0), 1.0), size, level)
 
 
 def clipped(interval: Interval | None, low: float, high: float) -> Interval | None:

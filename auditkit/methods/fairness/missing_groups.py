@@ -142,8 +142,7 @@ def disparity_region(
         low, high = min(max(ends[1], 0.0), best), max(min(ends[0], 1.0), worst)
     else:
         low, high = min(max(ends[0], 0.0), worst), max(min(ends[1], 1.0), best)
-    method = "partial-identification-newcombe" if kind == "difference" else "partial-identification-mover"
-    return Region(best, worst, Interval(low=low, high=high, level=level, method=method))
+    return Region(best, worst, Interval(low=low, high=high, level=level, method="partial-identification-mover"))
 
 
 def _level(hits: FloatArray, rows: FloatArray, free: float) -> float:

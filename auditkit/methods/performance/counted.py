@@ -11,7 +11,7 @@ import numpy.typing as npt
 from auditkit.core.evidence import Interval
 from auditkit.methods.performance.classification import Macro, class_parts
 from auditkit.stats.estimate import Estimate, mapped, undefined
-from auditkit.stats.intervals import wilson
+from auditkit.stats.intervals import exact_share
 from auditkit.stats.linearised import logit_bounds, share_bounds, t_value
 
 IntArray = npt.NDArray[np.int64]
@@ -19,7 +19,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def share(hits: int, n: int, lack: str) -> Estimate:
-    """``hits`` of ``n`` rows, with Wilson's interval; undefined with the sentence ``lack`` when there are none.
+    """``hits`` of ``n`` rows, with exact limits; undefined with the sentence ``lack`` when there are none.
 
     >>> share(3, 4, "no rows").value
     0.75
@@ -27,7 +27,7 @@ def share(hits: int, n: int, lack: str) -> Estimate:
     if n == 0:
         return undefined(lack)
     value = hits / n
-    return Estimate(value, n, lambda level: wilson(value, n, level))
+    return Estimate(value, n, lambda level: exact_share(value, n, level))
 
 
 def class_estimates(cells: IntArray, label: int) -> dict[str, Estimate]:
