@@ -85,6 +85,8 @@ def compared(evidence: Evidence) -> Iterator[Compared]:
     plain = not evidence.subject.test.weighted and evidence.subject.test.n_clusters is None
     for outcome in evidence.outcomes:
         counted = _counted(outcome, evidence)
+        # An earlier release gave shares score limits: its numbers and their gaps follow from those, not from counts.
+        earlier = any(m.interval is not None and m.interval.method == "wilson" for m in outcome.measurements)
         for m in outcome.measurements:
             if m.value is None:
                 yield Compared(key=m.key, state="left", why=WITHHELD if hides(m) else ABSENT)
@@ -92,7 +94,8 @@ def compared(evidence: Evidence) -> Iterator[Compared]:
                 yield Compared(key=m.key, state="left", why=WITHHELD)
             else:
                 alone = _off_center(m) or _alone(m) if plain else None
-                again = counted.get(m.key) or alone or _gap(m, outcome, plain)
+                direct, apart = counted.get(m.key), alone or _gap(m, outcome, plain)
+                again = apart or direct if earlier else direct or apart
                 hidden = evidence.redacted and bool(evidence.subject.classes) and _of_counts(m, outcome)
                 why = HIDDEN_COUNTS if hidden else _why(m, plain)
                 yield _judged(m, again, tolerance, why)

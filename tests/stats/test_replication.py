@@ -3,13 +3,8 @@
 import numpy as np
 import pytest
 
-<<<<<<< HEAD:tests/stats/test_replication.py
-from auditkit.stats.intervals import mean_interval, wilson
-from auditkit.stats.replication import replicated_difference, replicated_rate
-=======
-from auditkit.methods.privacy.replication import replicated_difference, replicated_rate
 from auditkit.stats.intervals import clopper_pearson, mean_interval
->>>>>>> e842907 (Every share has exact limits in every family, and one table of intervals by kind of quantity):tests/privacy/test_replication.py
+from auditkit.stats.replication import replicated_difference, replicated_rate
 
 
 def simulate(rng, trainings=3, n=200, rate=0.8, seed_sd=0.05, row_sd=0.25):
