@@ -284,12 +284,12 @@ def overfitted(own: Tensor | np.ndarray[Any, Any], strong: Tensor | np.ndarray[A
     >>> overfitted(np.ones(50, dtype=bool), np.zeros(50, dtype=bool)), overfitted(np.ones(50, bool), np.ones(50, bool))
     (True, False)
     """
-    from auditkit.stats.intervals import wilson
+    from auditkit.stats.intervals import exact_share
 
     stood, stands = np.asarray(own, dtype=bool), np.asarray(strong, dtype=bool)
     if not stood.any():
         return False
-    found = wilson(float((~stands[stood]).mean()), int(stood.sum()), 0.95)
+    found = exact_share(float((~stands[stood]).mean()), int(stood.sum()), 0.95)
     return found is not None and found.low > 1.0 / 3.0
 
 
