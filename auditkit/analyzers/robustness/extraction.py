@@ -229,7 +229,11 @@ def _measured(made: _Round, scene: _Scene, params: ExtractionParams) -> Iterator
     )
 
 
-_LINES = (("copy", "fidelity"), ("taught by true labels", "label_fidelity"), ("commonest class", "majority_fidelity"))
+_LINES = (
+    ("copy", "fidelity"),
+    ("a copy taught by true labels", "label_fidelity"),
+    ("commonest class", "majority_fidelity"),
+)
 
 
 def _of(found: Sequence[Measurement], name: str) -> dict[int, Measurement]:

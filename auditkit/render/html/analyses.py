@@ -21,8 +21,12 @@ def analyses_section(evidence: Evidence) -> Section:
         outcomes = [outcome for outcome in evidence.outcomes if outcome.family == family]
         sizes = [len(m.slice) or len(m.over) for outcome in outcomes for m in outcome.measurements]
         states = [outcome.status for outcome in outcomes]
-        told = ", ".join(f"{states.count(status)} {word}" for status, word in STATUSES.items() if status in states)
+        told = ", ".join(_told(states.count(status), word) for status, word in STATUSES.items() if status in states)
         cells = [sum(size == 0 for size in sizes), sum(size == 1 for size in sizes), sum(size > 1 for size in sizes)]
         rows.append((clean(family_title(family)), *(count(n) if n else MISSING for n in cells), told))
     table = table_markup("what was measured in each family", _HEADS, rows)
     return Section(anchor="analyses", title="Quantitative analyses", more=(("", table),) if rows else ())
+
+
+def _told(times: int, word: str) -> str:
+    return f"{times} {word if times == 1 else word.replace('does not', 'do not')}"
