@@ -87,7 +87,7 @@ def page(rows: list[tuple[str, str, float, float, float]], seeds: int, epochs: i
         "The toolbox (1.20.1) takes each batch through numpy and takes weight gradients in the attack; its TRADES "
         "trains against the cross-entropy, not the divergence, and its fast trainer sets its own learning rate and "
         'clips gradients. Ours is the default; `engine = "art"` keeps the toolbox\'s to choose. Accuracies of so few '
-        "seeds and rows differ by chance: nothing here says that the faster loop is weaker.",
+        "seeds and rows differ by chance.",
     ]
     return "\n".join(lines) + "\n"
 
