@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from math import inf, isfinite
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Discriminator
 
@@ -139,6 +139,20 @@ class Table:
                     _finite(cell, f"table {self.name} cell")
 
 
+class Estimated(Protocol):
+    """What has a value and perhaps its interval: a measurement, or an estimate that becomes one."""
+
+    @property
+    def value(self) -> float | None:
+        """The point estimate."""
+        ...
+
+    @property
+    def interval(self) -> Interval | None:
+        """Its interval, if there is one."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
     """One line of a :class:`Curve`; ``low`` and ``high`` are its pointwise interval, if any."""
@@ -155,6 +169,17 @@ class Series:
                 _finite(value, f"series {self.name} value")
         if len(self.x) != len(self.y) or any(len(v) not in (0, len(self.x)) for v in (self.low, self.high)):
             raise ValueError(f"series {self.name}: x, y, low and high differ in length")
+
+    @classmethod
+    def of(cls, name: str, x: tuple[float, ...], found: Sequence[Estimated]) -> Series:
+        """The line through ``found`` at ``x``, with their intervals as its band."""
+        return cls(
+            name=name,
+            x=x,
+            y=tuple(each.value for each in found),
+            low=tuple(each.interval.low if each.interval else None for each in found),
+            high=tuple(each.interval.high if each.interval else None for each in found),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,15 +182,7 @@ def _lines(measured: Sequence[Measurement], label: str) -> list[Series]:
     if not private:
         return []
     x = tuple(float(m.params["epsilon"] or 0) for m in private)
-    lines = [
-        Series(
-            name=label,
-            x=x,
-            y=tuple(m.value for m in private),
-            low=tuple(m.interval.low if m.interval else None for m in private),
-            high=tuple(m.interval.high if m.interval else None for m in private),
-        )
-    ]
+    lines = [Series.of(label, x, private)]
     plain = next((m.value for m in measured if m.params["arm"] == NON_PRIVATE), None)
     if plain is not None and len(x) > 1:
         lines.append(Series(name=f"{label}, without privacy", x=(x[0], x[-1]), y=(plain, plain)))

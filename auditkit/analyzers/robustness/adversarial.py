@@ -203,15 +203,7 @@ def _curve(result: Attacked, eps_list: tuple[float, ...], grid: Grid) -> Curve:
             proportion((result.right if eps == 0.0 else result.standing(eps))[member], result.rows.where(member))
             for eps in radii
         ]
-        series.append(
-            Series(
-                name=name,
-                x=radii,
-                y=tuple(e.value for e in found),
-                low=tuple(e.interval.low if e.interval else None for e in found),
-                high=tuple(e.interval.high if e.interval else None for e in found),
-            )
-        )
+        series.append(Series.of(name, radii, found))
     return Curve(
         name="robustness.accuracy_by_eps",
         title="Accuracy under attack",

@@ -247,15 +247,7 @@ def _curve(rounds: Sequence[_Round], found: Sequence[Measurement]) -> Curve:
     for label, name in _LINES:
         mine = [_of(found, name)[made.queries] for made in rounds]
         if any(m.value is not None for m in mine):
-            series.append(
-                Series(
-                    name=label,
-                    x=x,
-                    y=tuple(m.value for m in mine),
-                    low=tuple(m.interval.low if m.interval else None for m in mine),
-                    high=tuple(m.interval.high if m.interval else None for m in mine),
-                )
-            )
+            series.append(Series.of(label, x, mine))
     return Curve(
         name="robustness.extraction_by_queries",
         title="How well an outsider copies the model",

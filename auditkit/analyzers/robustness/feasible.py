@@ -216,15 +216,7 @@ def _curve(result: _Result, params: FeasibleParams) -> Curve:
         title="Accuracy under the cheapest feasible changes",
         x_label="cost (standard deviations, or changes of category)",
         y_label="accuracy",
-        series=(
-            Series(
-                name="all rows",
-                x=budgets,
-                y=tuple(e.value for e in found),
-                low=tuple(e.interval.low if e.interval else None for e in found),
-                high=tuple(e.interval.high if e.interval else None for e in found),
-            ),
-        ),
+        series=(Series.of("all rows", budgets, found),),
         note=result.unreliable or "",
     )
 

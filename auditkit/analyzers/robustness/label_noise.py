@@ -298,15 +298,7 @@ def _curve(arms: Sequence[_Arm], parts: Sequence[_Part], found: Sequence[Measure
     series = []
     for part in parts:
         mine = [m for m in rates if m.slice == part.slice]
-        series.append(
-            Series(
-                name=part.label,
-                x=tuple(arm.share for arm in arms),
-                y=tuple(m.value for m in mine),
-                low=tuple(m.interval.low if m.interval else None for m in mine),
-                high=tuple(m.interval.high if m.interval else None for m in mine),
-            )
-        )
+        series.append(Series.of(part.label, tuple(arm.share for arm in arms), mine))
     return Curve(
         name="robustness.accuracy_by_label_noise",
         title="Accuracy by share of wrong training labels",

@@ -200,15 +200,7 @@ def _curve(corruption: Corruption, line: list[tuple[float, Estimate]], classific
         title=f"{label.capitalize()} under {corruption.name.replace('_', ' ')}",
         x_label=corruption.unit,
         y_label=label,
-        series=(
-            Series(
-                name="all rows",
-                x=tuple(float(severity) for severity, _ in ordered),
-                y=tuple(estimate.value for _, estimate in ordered),
-                low=tuple(e.interval.low if e.interval else None for _, e in ordered),
-                high=tuple(e.interval.high if e.interval else None for _, e in ordered),
-            ),
-        ),
+        series=(Series.of("all rows", tuple(float(severity) for severity, _ in ordered), [e for _, e in ordered]),),
     )
 
 
