@@ -3,7 +3,7 @@
 The lower tail is a Gauss-Legendre integral of the density, and the quantile Newton's method on the log of the tail
 against the log of the quantile. That function is concave (the density of the log of a beta variable is log-concave), so
 after one step the iterates rise to the root. The cost does not depend on the parameters, and so not on the number of
-rows.
+rows. Parameters below 1, which only weighted or clustered rows bring, bend the density into a pole: those go to scipy.
 
 Source: Olver et al. (2010), NIST Handbook of Mathematical Functions, section 8.17; Abramowitz and Stegun (1964),
 26.5.22.
@@ -26,6 +26,8 @@ _TOLERANCE = 1e-11
 # The density has fallen by e^-35 or more after this many of its own e-folds and standard deviations.
 _DECAY = 35.0
 _REACH = 9.0
+# More effective rows than these come of a variance that is nothing but rounding.
+MOST_ROWS = 1e12
 
 
 def beta_quantile(a: FloatArray, b: FloatArray, tail: FloatArray) -> FloatArray:
@@ -48,11 +50,31 @@ def beta_logit_quantile(a: FloatArray, b: FloatArray, tail: FloatArray) -> Float
     a, b, tail, scale = (np.asarray(part, dtype=np.float64) for part in np.broadcast_arrays(a, b, tail, scale))
     shape = a.shape
     a, b, tail = a.ravel(), b.ravel(), tail.ravel()
+    poles = np.minimum(a, b) < 1.0
+    if poles.any():
+        found = np.empty(len(a))
+        found[poles] = _pole_logit(a[poles], b[poles], tail[poles])
+        found[~poles] = _smooth_logit(a[~poles], b[~poles], tail[~poles], scale.ravel()[~poles])
+    else:
+        found = _smooth_logit(a, b, tail, scale.ravel())
+    return np.asarray(found.reshape(shape))
+
+
+def _pole_logit(a: FloatArray, b: FloatArray, tail: FloatArray) -> FloatArray:
+    """The logit by scipy, imported only where it is needed; each end from the tail on its own side."""
+    from scipy.special import betainccinv, betaincinv
+
+    least = np.finfo(np.float64).tiny
+    below, above = betaincinv(a, b, tail), betainccinv(b, a, tail)
+    return np.asarray(np.log(np.maximum(below, least)) - np.log(np.maximum(above, least)), dtype=np.float64)
+
+
+def _smooth_logit(a: FloatArray, b: FloatArray, tail: FloatArray, scale: FloatArray) -> FloatArray:
     flip = tail > 0.5
     one, two = np.where(flip, b, a), np.where(flip, a, b)
-    y = _log_quantile(one, two, np.where(flip, 1.0 - tail, tail), scale.ravel())
+    y = _log_quantile(one, two, np.where(flip, 1.0 - tail, tail), scale)
     logit = y - np.log(-np.expm1(y))
-    return np.asarray(np.where(flip, -logit, logit).reshape(shape))
+    return np.asarray(np.where(flip, -logit, logit))
 
 
 def log_beta(a: FloatArray, b: FloatArray) -> FloatArray:

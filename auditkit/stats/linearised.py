@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
+from auditkit.stats.beta import MOST_ROWS
 from auditkit.stats.estimate import Bounds, Estimate, undefined
 from auditkit.stats.intervals import exact_share, kish_n, z_value
 
@@ -128,7 +129,7 @@ def share_bounds(value: float, variance: float, freedom: int, floor_n: float, cl
 
     def bounds(level: float) -> Interval | None:
         n = floor_n
-        if variance > 1e-300 and spread > 0.0 and freedom >= 1:
+        if spread > 0.0 and variance > spread / MOST_ROWS and freedom >= 1:
             n = spread / variance * (z_value(level) / t_value(level, freedom)) ** 2
         return exact_share(value, n, level, "korn-graubard-clustered" if clustered else "korn-graubard")
 
@@ -139,7 +140,7 @@ def logit_bounds(value: float, variance: float, units: int, floor_n: float, meth
     """Limits on the logit scale for a quantity in (0, 1); exact on ``floor_n`` rows at 0 or 1 or without variance."""
 
     def bounds(level: float) -> Interval | None:
-        if not 0.0 < value < 1.0 or variance <= 1e-300:
+        if not 0.0 < value < 1.0 or variance <= value * (1.0 - value) / MOST_ROWS:
             return exact_share(value, floor_n, level, "exact-smaller-class")
         if units < 2:
             return None

@@ -324,7 +324,8 @@ def by_solver(objective, constraint, box, start):
         method="SLSQP",
         options={"maxiter": 500, "ftol": 1e-12},
     )
-    assert found.success, found.message
+    # Status 8 is a line search that finds nothing lower at the precision asked for: what it holds is as good.
+    assert found.success or found.status == 8, found.message
     return found.x
 
 
@@ -354,7 +355,9 @@ def test_steps_to_a_hyperplane_inside_a_box_match_a_solver(norm):
         batch = threat.batch(torch.tensor(x)[None], torch.zeros(1, dtype=torch.int64), torch.arange(1))
         unit = np.clip(x + unit, 0, 1) - x
         rise = rng.normal() * 0.7
-        step = to_boundary(batch, *(torch.tensor(v)[None] for v in (unit, slope)), torch.tensor([rise]))[0].numpy()
+        step = to_boundary(
+            batch, *(torch.tensor(v)[None] for v in (unit, slope)), torch.tensor([rise], dtype=torch.float64)
+        )[0].numpy()
         room = [(-(x + unit)[i], 1 - (x + unit)[i]) for i in range(5)]
         most = sum(max(slope[i] * np.sign(rise) * side for side in room[i]) for i in range(5))
         if most < abs(rise):
@@ -365,11 +368,11 @@ def test_steps_to_a_hyperplane_inside_a_box_match_a_solver(norm):
         def exact(v, slope=slope, rise=rise):
             return slope @ v - rise
 
-        assert slope @ step == pytest.approx(rise, abs=1e-6)
+        assert slope @ step == pytest.approx(rise, abs=1e-12)
         assert all(low - 1e-9 <= s <= high + 1e-9 for s, (low, high) in zip(step, room, strict=True))
         if norm == "l2":
             best = by_solver(lambda v: (v**2).sum(), {"type": "eq", "fun": exact}, room, np.zeros(5))
-            np.testing.assert_allclose(step, best, atol=1e-5)
+            assert (step**2).sum() <= (best**2).sum() + 1e-7
         else:
             ones, wide = np.ones((5, 1)), np.eye(5)
             best = linprog(

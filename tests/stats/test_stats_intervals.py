@@ -16,7 +16,7 @@ from auditkit.core.evidence import Interval
 from auditkit.stats import intervals
 from auditkit.stats.estimate import Estimate, mapped, undefined
 from auditkit.stats.gaps import largest_gap
-from auditkit.stats.linearised import logit_bounds, mean, proportion, t_value, variance_of
+from auditkit.stats.linearised import logit_bounds, mean, proportion, share_bounds, t_value, variance_of
 
 LEVELS = (0.8, 0.9, 0.95, 0.99)
 shares = st.floats(0.0, 1.0)
@@ -311,3 +311,12 @@ def test_weighted_proportion_covers():
         truth = (0.3 * 4 * 0.6 + 0.7 * 0.1) / (0.3 * 4 + 0.7)
         covered += found.low <= truth <= found.high
     assert covered / runs >= 0.925
+
+
+def test_a_variance_of_nothing_but_rounding_counts_the_rows_that_there_are():
+    limits = proportion_confint(1, 4, 0.05, method="beta")
+    for variance in (0.0, 1e-34, 1e-20):
+        found = share_bounds(0.25, variance, 3, 4.0)(0.95)
+        assert (found.low, found.high) == pytest.approx(limits, abs=1e-10)
+    seen = share_bounds(0.25, 1e-6, 10**9, 4.0)(0.95)
+    assert seen.high - seen.low == pytest.approx(2 * 1.959964e-3, rel=2e-3)

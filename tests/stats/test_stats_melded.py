@@ -28,6 +28,9 @@ def test_beta_quantiles_match_scipy_from_one_row_to_ten_millions():
     b = np.exp(rng.uniform(0.0, np.log(1e7), 2000))
     tail = np.exp(rng.uniform(np.log(1e-9), np.log(0.99), 2000))
     assert np.allclose(stats.beta.cdf(beta_quantile(a, b, tail), a, b) / tail, 1.0, rtol=1e-4)
+    few = np.exp(rng.uniform(np.log(1e-4), 0.0, 300))  # what weights make of a hit, or of a miss
+    for one, two in ((few, b[:300]), (b[:300], few)):
+        assert np.allclose(beta_quantile(one, two, tail[:300]), stats.beta.ppf(tail[:300], one, two), rtol=1e-9)
     n = rng.integers(2, 3000, 300)
     x = rng.integers(1, n)
     ours = beta_quantile(x, n - x + 1.0, np.full(300, 0.025))

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Counts, Interval
+from auditkit.stats.beta import MOST_ROWS
 from auditkit.stats.intervals import z_value
 from auditkit.stats.melded import exact_limits, melded_limits
 
@@ -258,7 +259,7 @@ def group_rates(counts: Counts, metric: str, class_code: int | None = None) -> R
     freedom = _freedom(counts, quadratic, mass)
     variance = variance * (1.0 + 1.0 / np.maximum(freedom, 1e-12))[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
-        effective = np.where(variance > 0, parts * (1 - parts) / variance, spread)
+        effective = np.where(variance * MOST_ROWS > parts * (1 - parts), parts * (1 - parts) / variance, spread)
     # A rate of exactly 0 or 1 has no observed variance: Kish's rows of its denominator stand in.
     effective = np.where((parts > 0) & (parts < 1), effective, spread)
     if bool(np.isin(below, (0.0, 1.0)).all()):  # a proportion: never more effective rows than rows

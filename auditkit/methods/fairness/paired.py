@@ -17,6 +17,7 @@ import numpy.typing as npt
 from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Counts
 from auditkit.methods.fairness.metrics import Rates, metric_vectors, t_correction
+from auditkit.stats.beta import MOST_ROWS
 from auditkit.stats.intervals import z_value
 from auditkit.stats.matched import matched_limits
 
@@ -369,6 +370,6 @@ def _shares(
             variance = second(linear, linear) * (1.0 + 1.0 / np.maximum(freedom, 1e-12))
             kish = total**2 / base
             one_row = shares[:, plus] + shares[:, minus] - gap**2
-            size = np.where((variance > 0) & (one_row > 1e-12), one_row / variance, kish)
+            size = np.where((variance * MOST_ROWS > one_row) & (one_row > 1e-12), one_row / variance, kish)
         effective.append(np.minimum(size, rows))
     return shares, np.nan_to_num(np.stack(effective, axis=1))
