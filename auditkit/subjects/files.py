@@ -152,7 +152,7 @@ def _query(path: Path, read: Any, columns: Sequence[str] | None, types: Mapping[
                 where=path.name,
                 fix="leave it out with columns=, or flatten it",
             )
-    return _plain_dtypes(frame)
+    return _plain_dtypes(frame, kinds)
 
 
 @contextlib.contextmanager
@@ -313,7 +313,7 @@ def _frame(cursor: Any, header: list[str]) -> tuple[pd.DataFrame, dict[str, str]
     return frame, kinds
 
 
-def _plain_dtypes(frame: pd.DataFrame) -> pd.DataFrame:
+def _plain_dtypes(frame: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
     """Nullable integers and empty columns as floats with NaN, as pandas itself reads them; UUIDs as strings."""
     import pandas as pd
 
@@ -323,6 +323,6 @@ def _plain_dtypes(frame: pd.DataFrame) -> pd.DataFrame:
         integers = pd.api.types.is_extension_array_dtype(dtype) and pd.api.types.is_integer_dtype(dtype)
         if integers or (objects and len(frame) and frame[name].isna().all()):
             changed[name] = frame[name].astype("float64")
-        elif objects and frame[name].map(lambda value: type(value).__name__ == "UUID").any():
+        elif kinds[name] == "UUID":
             changed[name] = frame[name].map(str, na_action="ignore")
     return frame.assign(**changed) if changed else frame

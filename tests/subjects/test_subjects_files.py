@@ -94,6 +94,10 @@ def test_parquet_round_trip_and_refusals(tmp_path) -> None:
     frame = read_table(path)
     assert frame.columns.tolist() == ["a", "B b", "c", "d", "e"]
     assert frame.iloc[0].tolist() == [1, "x", True, pd.Timestamp("2020-01-01"), 1.5]
+    keyed = str(tmp_path / "k.parquet")
+    duckdb.sql(f"COPY (SELECT 'c0ffee00-0000-4000-8000-000000000001'::UUID u UNION ALL SELECT NULL) TO '{keyed}'")
+    keys = read_table(keyed)["u"]
+    assert (keys[0], keys.isna().tolist()) == ("c0ffee00-0000-4000-8000-000000000001", [False, True])
     nested = str(tmp_path / "n.parquet")
     duckdb.sql(f"COPY (SELECT 1 a, [1, 2] l, {{'p': 1}} s) TO '{nested}'")
     with pytest.raises(LoadError, match=r"AK233 column 'l' is of type INTEGER\[\]"):

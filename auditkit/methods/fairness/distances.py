@@ -47,13 +47,13 @@ class Distance:
 
 @dataclass(frozen=True, slots=True)
 class Roc:
-    """A ROC curve as the threshold falls: rising false positive rates ``knots (k,)``, and at each the heights where
-    the curve arrives and where it leaves, ``foot`` and ``top``.
+    """A ROC curve as the threshold falls: rising false positive rates ``knots (k,)``; on each of the ``k - 1`` pieces
+    between two of them its ``height`` at the left end and its ``slope``. Steps straight up lie between the pieces.
     """
 
     knots: FloatArray
-    foot: FloatArray
-    top: FloatArray
+    height: FloatArray
+    slope: FloatArray
 
 
 def score_levels(scores: FloatArray) -> Levels:
@@ -94,9 +94,21 @@ def curve_distance(kind: Kind, one: FloatArray, two: FloatArray, at: FloatArray)
 
     Source: Massey (1951) for Kolmogorov-Smirnov; Vallender (1974) for the first Wasserstein distance.
     """
+    return _apart(kind, _curve(kind, one), _curve(kind, two), at)
+
+
+def _curve(kind: Kind, mass: FloatArray) -> Roc | FloatArray:
+    """The curve of a group with ``mass (2, l)``: ROC, or the cumulative share of its rows at each level."""
     if kind == "abroca":
-        return abroca((one[1], two[1]), (one[0], two[0]))
-    gap = _cumulated(one) - _cumulated(two)
+        return _roc(mass[1], mass[0])
+    total = np.cumsum(mass.sum(axis=0))
+    return np.asarray(total / total[-1])
+
+
+def _apart(kind: Kind, one: Roc | FloatArray, two: Roc | FloatArray, at: FloatArray) -> float:
+    if isinstance(one, Roc) and isinstance(two, Roc):
+        return _between(one, two)
+    gap = np.asarray(one) - np.asarray(two)
     if kind == "ks":
         return float(np.abs(gap).max())
     return float((np.abs(gap[:-1]) * np.diff(at)).sum())
@@ -132,8 +144,9 @@ def worst_distance(
     lacking = sum(not defined(kind, mass) for mass in masses)
     if lacking:
         return Distance(None, reason=f"undefined in {lacking} of {len(masses)} groups: both labels are needed")
+    curves = [_curve(kind, mass) for mass in masses]
     found = {
-        (a, b): curve_distance(kind, masses[a], masses[b], at)
+        (a, b): _apart(kind, curves[a], curves[b], at)
         for a in range(len(masses))
         for b in range(a + 1, len(masses))
     }
@@ -173,10 +186,11 @@ def curve_errors(
     found: dict[Kind, list[float]] = {kind: [] for kind in kinds}
     units = [_units(rows, design) for rows in (positive, ~positive)]
     usable = [kind for kind in kinds if (min(units) >= 2 if kind == "abroca" else sum(units) >= 2)]
+    observed = {kind: _curve(kind, whole) for kind in usable}
     for mass in _resampled(flat, size, n, rng, design, resamples) if usable else ():
         for kind in usable:
             if defined(kind, mass):
-                found[kind].append(curve_distance(kind, mass, whole, levels.at))
+                found[kind].append(_apart(kind, _curve(kind, mass), observed[kind], levels.at))
     return {kind: np.array(values) for kind, values in found.items()}
 
 
@@ -191,17 +205,15 @@ def abroca_p_value(
     Source: Phipson and Smyth (2010).
     """
 
-    def statistic(masses: IntArray) -> float:
+    def areas(masses: IntArray) -> Iterator[float]:
         curves = [_roc(mass[1], mass[0]) for mass in masses]
-        return max(_between(curves[a], curves[b]) for a in range(count) for b in range(a + 1, count))
+        return (_between(curves[a], curves[b]) for a in range(count) for b in range(a + 1, count))
 
     masses = group_masses(levels, positive, groups, count, PLAIN).astype(np.int64)
-    observed = statistic(masses)
+    observed = max(areas(masses)) - 1e-12
     labels = [_shuffled(masses[:, label], rng, permutations) for label in (0, 1)]
-    extreme = sum(
-        statistic(np.stack([labels[0][turn], labels[1][turn]], axis=1)) >= observed - 1e-12
-        for turn in range(permutations)
-    )
+    shuffled = (np.stack([labels[0][turn], labels[1][turn]], axis=1) for turn in range(permutations))
+    extreme = sum(any(area >= observed for area in areas(masses)) for masses in shuffled)
     return (extreme + 1) / (permutations + 1)
 
 
@@ -250,25 +262,26 @@ def _roc(positive: FloatArray, negative: FloatArray) -> Roc:
     np.divide(fp, fp[-1], out=x[1:])
     np.divide(tp, tp[-1], out=y[1:])
     first = np.flatnonzero(np.concatenate(([True], x[1:] > x[:-1])))
-    return Roc(x[first], y[first], y[np.append(first[1:] - 1, len(x) - 1)])
+    knots, height = x[first], y[first[1:] - 1]  # the top of the step at a knot is the last height before the next one
+    return Roc(knots, height, (y[first[1:]] - height) / (knots[1:] - knots[:-1]))
 
 
 def _between(one: Roc, two: Roc) -> float:
     """Area between two curves."""
-    grid = np.sort(np.concatenate([one.knots, two.knots]), kind="stable")
+    grid = np.concatenate([one.knots, two.knots])
+    grid.sort(kind="stable")
+    left, width = grid[:-1], grid[1:] - grid[:-1]
     # Vertical steps have two heights at one place: the curve just right of a knot, and just left of the next.
-    first, second = _sides(grid, one), _sides(grid, two)
-    return _area(np.diff(grid), first[0] - second[0], first[1] - second[1])
+    first, second = _at(left, one), _at(left, two)
+    gap = first[0] - second[0]
+    return _area(width, gap, gap + width * (first[1] - second[1]))
 
 
-def _sides(grid: FloatArray, curve: Roc) -> tuple[FloatArray, FloatArray]:
-    """Heights of a curve at the left and at the right end of each interval of ``grid``."""
-    knots = curve.knots
-    piece = np.minimum(np.searchsorted(knots, grid[:-1], side="right") - 1, len(knots) - 2)
-    # Between two knots the curve runs from the top of the first one's step to the foot of the next one's.
-    start, slope = curve.top[:-1], (curve.foot[1:] - curve.top[:-1]) / np.diff(knots)
-    height, base, rise = start[piece], knots[piece], slope[piece]
-    return height + (grid[:-1] - base) * rise, height + (grid[1:] - base) * rise
+def _at(left: FloatArray, curve: Roc) -> tuple[FloatArray, FloatArray]:
+    """Height of a curve just right of each place, and its slope there."""
+    piece = np.minimum(curve.knots.searchsorted(left, side="right") - 1, len(curve.slope) - 1)
+    slope = curve.slope[piece]
+    return curve.height[piece] + (left - curve.knots[piece]) * slope, slope
 
 
 def _area(width: FloatArray, left: FloatArray, right: FloatArray) -> float:
@@ -277,11 +290,6 @@ def _area(width: FloatArray, left: FloatArray, right: FloatArray) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         crossed = np.where(size > 0, (left**2 + right**2) / (2 * size), 0.0)
     return float((width * np.where(left * right < 0, crossed, size / 2)).sum())
-
-
-def _cumulated(mass: FloatArray) -> FloatArray:
-    total = np.cumsum(mass.sum(axis=0))
-    return np.asarray(total / total[-1])
 
 
 @dataclass(frozen=True, slots=True)
