@@ -146,9 +146,7 @@ def worst_distance(
         return Distance(None, reason=f"undefined in {lacking} of {len(masses)} groups: both labels are needed")
     curves = [_curve(kind, mass) for mass in masses]
     found = {
-        (a, b): _apart(kind, curves[a], curves[b], at)
-        for a in range(len(masses))
-        for b in range(a + 1, len(masses))
+        (a, b): _apart(kind, curves[a], curves[b], at) for a in range(len(masses)) for b in range(a + 1, len(masses))
     }
     pair = max(found, key=lambda key: found[key])
     value = found[pair]
