@@ -53,20 +53,27 @@ def beta_logit_quantile(a: FloatArray, b: FloatArray, tail: FloatArray) -> Float
     poles = np.minimum(a, b) < 1.0
     if poles.any():
         found = np.empty(len(a))
-        found[poles] = _pole_logit(a[poles], b[poles], tail[poles])
+        found[poles] = _pole_logit(a[poles], b[poles], tail[poles], scale.ravel()[poles])
         found[~poles] = _smooth_logit(a[~poles], b[~poles], tail[~poles], scale.ravel()[~poles])
     else:
         found = _smooth_logit(a, b, tail, scale.ravel())
     return np.asarray(found.reshape(shape))
 
 
-def _pole_logit(a: FloatArray, b: FloatArray, tail: FloatArray) -> FloatArray:
-    """The logit by scipy, imported only where it is needed; each end from the tail on its own side."""
+def _pole_logit(a: FloatArray, b: FloatArray, tail: FloatArray, scale: FloatArray) -> FloatArray:
+    """The logit by scipy, imported only where it is needed; the log of each end from the tail on its own side."""
     from scipy.special import betainccinv, betaincinv
 
-    least = np.finfo(np.float64).tiny
-    below, above = betaincinv(a, b, tail), betainccinv(b, a, tail)
-    return np.asarray(np.log(np.maximum(below, least)) - np.log(np.maximum(above, least)), dtype=np.float64)
+    below = _log_or_power(betaincinv(a, b, tail), a, np.log(tail) + scale)
+    above = _log_or_power(betainccinv(b, a, tail), b, np.log1p(-tail) + scale)
+    return below - above
+
+
+def _log_or_power(x: FloatArray, a: FloatArray, mass: FloatArray) -> FloatArray:
+    """Log of the quantile ``x``; where that is all but 0 the tail is ``x^a / (a B(a, b))``, and ``mass`` the log of the
+    tail times ``B(a, b)``."""
+    tiny = x < 1e-200
+    return np.where(tiny, (mass + np.log(a)) / a, np.log(np.where(tiny, 1.0, x)))
 
 
 def _smooth_logit(a: FloatArray, b: FloatArray, tail: FloatArray, scale: FloatArray) -> FloatArray:

@@ -72,7 +72,8 @@ def run(subject: Subject, context: Context, params: OutcomesParams) -> Iterator[
             yield from _shares(column, names, groups, taken, design, params.level)
             yield from _binary(part, column, params.level)
             yield _effect(column, groups, len(names), taken, design, params.level)
-        yield from _distances(part, column, context, params)
+        if subject.positive is None or len(part.classes) > 2:
+            yield from _distances(part, column, context, params)
         context.progress(done + 1, len(test.sensitive))
 
 
@@ -197,11 +198,9 @@ def _effect(column: str, codes: IntArray, count: int, taken: IntArray, design: D
 
 
 def _distances(part: Counts, column: str, context: Context, params: OutcomesParams) -> Iterator[Measurement]:
-    """Distances of whole distributions; for two classes they are gaps that ``fairness.groups`` already has."""
+    """Distances of whole distributions; for a positive class and another they are gaps of ``fairness.groups``."""
     from auditkit.methods.fairness import outcomes as o
 
-    if len(part.classes) < 3:
-        return
     plain = part.weight is None and part.moment is None
     for name, tables in (
         ("decision_distance", o.decision_distributions(part)),
