@@ -32,6 +32,15 @@ def labels():
     return CallableModel(lambda x: np.where(x["income"] > 30, "yes", "no"), classes=("no", "yes"), output="label")
 def saved():
     return table().assign(decision="yes")
+def pipeline():
+    from sklearn.compose import make_column_transformer
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+    coder = make_column_transformer((OneHotEncoder(), ["home"]), remainder="passthrough")
+    x = train()
+    forest = RandomForestClassifier(10, max_depth=4, random_state=0)
+    return make_pipeline(coder, forest).fit(x.drop(columns="label"), x["label"])
 def images():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 40)
@@ -101,6 +110,14 @@ def test_a_table_row_adds_up_to_the_users_own_model(project, tmp_path):
     amounts = re.search(r"^income +([+−][\d.]+) +(\S.*)$", done.stderr, re.MULTILINE)
     assert (amounts[1][0] == "+") == (parts["income"] > 0)
     sys.path.remove(str(tmp_path))
+
+
+def test_a_pipeline_that_names_its_columns_is_read_and_exact(project):
+    done = project("--row", 3, factory="pipeline")
+    assert done.exit_code == 0, done.output
+    assert "Proof: exact" in done.stderr
+    assert "Engine: shapley.trees; all 100 background rows" in done.stderr
+    assert "Dropped" not in done.stderr
 
 
 def test_no_value_of_the_row_is_shown_unless_its_column_is_shared(project, tmp_path):

@@ -31,6 +31,8 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTre
 
 from auditkit.core.errors import AuditkitError
 from auditkit.methods.explain import shapley_values
+from auditkit.methods.explain.additivity import checked
+from auditkit.methods.explain.column_owners import column_owners
 from auditkit.methods.explain.game import make_game
 from auditkit.methods.explain.shap_engine import explain_scores
 from auditkit.methods.explain.structure_engine import explain_structure
@@ -158,6 +160,86 @@ def test_a_pipeline_with_one_hot_columns_gives_values_of_the_original_features(l
     end = RandomForestClassifier(6, random_state=0) if last == "forest" else LogisticRegression()
     model = make_pipeline(coder, end).fit(table, y)
     agrees_table(model, model.predict_proba if last == "forest" else model.decision_function, table)
+
+
+@pytest.mark.parametrize("place", ["a row explained", "a background row"])
+def test_a_category_of_one_single_row_is_counted_for_its_own_feature(place):
+    """Its one-hot column is constant in all the other rows; nothing but that row tells which feature it comes from."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"a": rng.normal(size=400), "b": rng.normal(size=400), "c": rng.choice(list("xyz"), 400)})
+    table.loc[[399, 150 if place == "a row explained" else 250], "c"] = "rare"
+    y = table["a"] + 0.5 * table["b"] + 5.0 * (table["c"] == "rare")
+    coder = make_column_transformer((OneHotEncoder(), ["c"]), remainder="passthrough")
+    model = make_pipeline(coder, LinearRegression()).fit(table, y)
+    rows, background = table[:200].reset_index(drop=True), table[200:300].reset_index(drop=True)
+    found = explain_structure(make_game(model.predict, rows, background), model)
+    slope = dict(zip(coder.get_feature_names_out(), model[-1].coef_, strict=True))
+    for j, feature in enumerate("ab"):
+        truth = slope[f"remainder__{feature}"] * (rows[feature] - background[feature].mean())
+        np.testing.assert_allclose(found.values[:, j, 0], truth, atol=1e-9)
+    worth = {name[-1]: value for name, value in slope.items() if "_c_" in name} | {
+        "rare": slope["onehotencoder__c_rare"]
+    }
+    own = rows["c"].map(worth) - background["c"].map(worth).mean()
+    np.testing.assert_allclose(found.values[:, 2, 0], own, atol=1e-9)
+
+
+def test_columns_are_placed_among_many_features_and_those_of_two_features_are_not():
+    rng = np.random.default_rng(0)
+    game = make_game(lambda x: x[:, 0], rng.normal(size=(5, 300)), rng.normal(size=(3, 300)))
+    order = rng.permutation(300)
+
+    def shuffled(x):
+        return np.column_stack([x[:, order], np.ones(len(x)), x[:, :7] > 0])
+
+    owners = column_owners(game, shuffled, shuffled(game.rows), shuffled(game.background))
+    np.testing.assert_array_equal(owners[:300], order)
+    np.testing.assert_array_equal(owners[301:], np.arange(7))
+    for mix in (lambda x: x[:, 3] + x[:, 77], lambda x: np.maximum(x[:, 0], x[:, 299]), lambda x: x[:, 1] * x[:, 2]):
+
+        def mixed(x, mix=mix):
+            return np.column_stack([x, mix(x)])
+
+        with pytest.raises(ValueError, match="a step before the model mixes features"):
+            column_owners(game, mixed, mixed(game.rows), mixed(game.background))
+
+
+def test_outputs_on_other_scales_have_limits_of_their_own():
+    """A large output must not hide that a small one is not explained; tiny outputs are held to their own size."""
+    x, y = data(2)
+    forest = RandomForestRegressor(5, random_state=0).fit(
+        x, np.column_stack([1e9 * x[:, 0], 1e-6 * x[:, 1], 1e-13 * y])
+    )
+    rows, background = x[:6], x[200:230]
+    found = explain_structure(make_game(forest.predict, rows, background), forest)
+    truth = shapley_values(forest.predict, rows, background, estimator="exact", budget=1)
+    for output in range(3):
+        size = np.abs(truth.values[:, :, output]).max()
+        np.testing.assert_allclose(found.values[:, :, output], truth.values[:, :, output], atol=1e-9 * size)
+
+    def bent(x):
+        return forest.predict(x) + np.array([0.0, 0.0, 1e-14]) * np.sin(x[:, [2]])
+
+    with pytest.raises(ValueError, match="not a sum over the trees"):
+        explain_structure(make_game(bent, rows, background), forest)
+    short = replace(truth, values=truth.values * np.array([1.0, 1.0, 0.9]))
+    assert checked(truth).status == "exact"
+    assert checked(short).status == "failed"
+
+
+def test_sentences_of_other_libraries_never_reach_a_note():
+    """scikit-learn names the category that it does not know: a value of a row."""
+    table = pd.DataFrame({"a": np.arange(60.0), "c": ["x", "y"] * 30})
+    model = make_pipeline(
+        make_column_transformer((OneHotEncoder(), ["c"]), remainder="passthrough"), LinearRegression()
+    )
+    model.fit(table, table["a"])
+    strange = table.assign(c="secret-town")
+    game = make_game(lambda t: t["a"].to_numpy(), strange[:3], strange[30:40])
+    found = explain_scores(game, model=model, space="value", column=None, budget=100)
+    assert found.status == "exact"
+    assert "secret-town" not in found.params["tried"]
+    assert "structure: refused (ValueError)" in found.params["tried"]
 
 
 def test_grouped_columns_move_together():

@@ -44,7 +44,7 @@ def table_parts(subject: Subject, alone: Subject, context: Context, methods: tup
     notes = [sentence]
     found: dict[str, tuple[Attribution, FloatArray]] = {}
     engines: dict[str, Callable[[], tuple[Attribution, FloatArray]]] = {
-        "shap": lambda: _shapley(alone, context, explained, matrix, background, (column, asked.budget)),
+        "shap": lambda: _shapley(alone, context, explained, codec, (matrix, background), (column, asked.budget)),
         "lime": lambda: _lime_table(context, explained, matrix, background, codec, column),
     }
     for method in methods:
@@ -70,8 +70,8 @@ def _shapley(
     alone: Subject,
     context: Context,
     explained: Explained,
-    matrix: FloatArray,
-    background: FloatArray,
+    codec: Any,
+    tables: tuple[FloatArray, FloatArray],
     asked: tuple[int, int],
 ) -> tuple[Attribution, FloatArray]:
     from auditkit.methods.explain.additivity import checked
@@ -79,7 +79,9 @@ def _shapley(
     from auditkit.methods.explain.shap_engine import explain_scores
 
     column, budget = asked
-    game = make_game(explained.predict, matrix, background, [(j,) for j in range(matrix.shape[1])])
+    matrix, background = tables
+    players = [(j,) for j in range(matrix.shape[1])]
+    game = make_game(explained.predict, matrix, background, players, inputs=codec.decode)
     attribution = explain_scores(
         game,
         model=getattr(alone.model, "estimator", None),

@@ -22,7 +22,7 @@ MEASURES = {
     "explain.relative_standard_error": "Mean standard error of the attributions as a share of their mean size.",
 }
 
-NOTHING_MOVES = "every attribution is zero: no feature moves the model's score on these rows"
+NOTHING_MOVES = "no feature moves the model's score on these rows by more than a millionth of it, which may be rounding"
 _STRIPS = 15
 
 

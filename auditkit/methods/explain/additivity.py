@@ -14,16 +14,20 @@ RELATIVE_TO_OUTPUT = 1e-6
 RELATIVE_TO_CHANGE = 1e-5
 
 
-def additivity_limit(prediction: FloatArray, base_values: FloatArray) -> float:
-    """Largest residual that counts as rounding, in output units.
+def additivity_limits(prediction: FloatArray, base_values: FloatArray) -> FloatArray:
+    """``(k,)`` largest residual of each output that counts as rounding, in output units.
 
     ``1e-6`` of the largest output (single precision) plus ``1e-5`` of the largest change explained.
 
-    >>> float(additivity_limit(np.array([[2.0]]), np.array([[1.0]]))) < 2e-5
+    >>> bool(additivity_limits(np.array([[2.0, 2e-12]]), np.array([[1.0, 1e-12]]))[1] < 2e-17)
     True
     """
-    change = float(np.abs(prediction - base_values).max(initial=0.0))
-    return rounding_of(prediction) + RELATIVE_TO_CHANGE * change + 1e-12
+    change = np.abs(prediction - base_values).max(axis=0, initial=0.0)
+    return np.asarray(
+        RELATIVE_TO_OUTPUT * np.abs(prediction).max(axis=0, initial=0.0)
+        + RELATIVE_TO_CHANGE * change
+        + np.finfo(np.float64).tiny
+    )
 
 
 def rounding_of(prediction: FloatArray) -> float:
@@ -31,8 +35,8 @@ def rounding_of(prediction: FloatArray) -> float:
     return RELATIVE_TO_OUTPUT * float(np.abs(prediction).max(initial=0.0))
 
 
-def additivity_residual(values: FloatArray, base_values: FloatArray, prediction: FloatArray) -> float:
-    """Largest ``|base + sum of values - prediction|`` over rows and outputs.
+def additivity_residuals(values: FloatArray, base_values: FloatArray, prediction: FloatArray) -> FloatArray:
+    """``(k,)`` largest ``|base + sum of values - prediction|`` over the rows, for each output.
 
     Args:
         values: ``(n, f, k)``.
@@ -40,7 +44,7 @@ def additivity_residual(values: FloatArray, base_values: FloatArray, prediction:
         prediction: ``(n, k)`` of the user's model on the same rows.
     """
     total = base_values + values.sum(axis=1)
-    return float(np.abs(total - prediction).max(initial=0.0))
+    return np.asarray(np.abs(total - prediction).max(axis=0, initial=0.0))
 
 
 def checked(attribution: Attribution, background_mean: FloatArray | None = None) -> Attribution:
@@ -57,17 +61,26 @@ def checked(attribution: Attribution, background_mean: FloatArray | None = None)
         return dataclasses.replace(
             attribution, status="failed", reason="the attributions hold values that are not finite"
         )
-    residual = additivity_residual(attribution.values, base, attribution.prediction)
-    limit = additivity_limit(attribution.prediction, base)
-    diagnostics = {**attribution.diagnostics, "additivity_residual": residual, "additivity_limit": limit}
+    limits = additivity_limits(attribution.prediction, base)
+    residuals = additivity_residuals(attribution.values, base, attribution.prediction)
+    widest = int(residuals.argmax())
+    diagnostics = {
+        **attribution.diagnostics,
+        "additivity_residual": float(residuals[widest]),
+        "additivity_limit": float(limits[widest]),
+    }
     status, reason = attribution.status, attribution.reason
-    if residual > limit:
+    worst = int((residuals / limits).argmax())
+    if residuals[worst] > limits[worst]:
         status = "failed"
-        reason = f"base value and attributions miss the model's own output by {residual:.3g} (limit {limit:.3g})"
+        gap, limit = residuals[worst], limits[worst]
+        reason = f"base value and attributions miss the model's own output by {gap:.3g} (limit {limit:.3g})"
     if background_mean is not None:
-        shift = float(np.abs(base - background_mean[None, :]).max(initial=0.0))
-        diagnostics["base_value_shift"] = shift
-        if shift > limit and status != "failed":
+        shifts = np.abs(base - background_mean[None, :]).max(axis=0, initial=0.0)
+        diagnostics["base_value_shift"] = float(shifts.max(initial=0.0))
+        worst = int((shifts / limits).argmax())
+        if shifts[worst] > limits[worst] and status != "failed":
             status = "failed"
-            reason = f"the base value is {shift:.3g} off the model's mean over the background (limit {limit:.3g})"
+            off, limit = shifts[worst], limits[worst]
+            reason = f"the base value is {off:.3g} off the model's mean over the background (limit {limit:.3g})"
     return dataclasses.replace(attribution, status=status, reason=reason, diagnostics=diagnostics)

@@ -16,12 +16,13 @@ import numpy as np
 from auditkit.core.attribution import Attribution
 from auditkit.core.errors import AuditkitError
 from auditkit.core.subject import FloatArray
-from auditkit.methods.explain.additivity import additivity_limit, checked
+from auditkit.methods.explain.additivity import additivity_limits, checked
 from auditkit.methods.explain.game import Game, background_hash, make_game
 from auditkit.methods.explain.quiet import quiet
 from auditkit.methods.explain.shapley import explain_game
 from auditkit.methods.explain.structure_engine import explain_structure, structure_of
 from auditkit.methods.explain.tree_cells import cell_centres
+from auditkit.methods.explain.tree_table import UnreadError
 
 Engine = Literal["auto", "shap", "shapley", "structure"]
 Space = Literal["probability", "logit", "margin", "value"]
@@ -72,7 +73,7 @@ def explain_scores(
         except AuditkitError:
             raise
         except Exception as error:
-            why = str(error) if isinstance(error, ValueError) and name == _STRUCTURE else type(error).__name__
+            why = str(error) if isinstance(error, UnreadError) else type(error).__name__
             tried.append(f"{name}: refused ({why})")
             continue
         if attribution.status != "failed" or engine == "shap":
@@ -220,7 +221,9 @@ def _verified(game: Game, attribution: Attribution, seed: int) -> Attribution:
     ours = attribution.values[:_SPOT_ROWS]
     assert sampled.std_error is not None
     assert attribution.base_values is not None
-    slack = additivity_limit(attribution.prediction, attribution.base_values) + _SPOT_SLACK * float(np.abs(ours).max())
+    slack = additivity_limits(attribution.prediction, attribution.base_values) + _SPOT_SLACK * np.abs(ours).max(
+        axis=(0, 1)
+    )
     excess = np.abs(ours - sampled.values) - _SPOT_SIGMA * sampled.std_error - slack
     gap = float(excess.max())
     diagnostics = {**attribution.diagnostics, "spot_check_excess": max(gap, 0.0)}

@@ -2,7 +2,7 @@
 
 The structure is read from the fitted model and believed only after it has given the model's own outputs, to rounding,
 on the rows, on the background and on mixtures of both. Pipelines are followed through steps that keep features apart
-(scalers, encoders, imputers); which column came from which feature is found by changing one feature at a time.
+(scalers, encoders, imputers); which column came from which feature is found by exchanging features between rows.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import numpy as np
 from auditkit.core.attribution import Attribution
 from auditkit.core.subject import FloatArray, IntArray
 from auditkit.methods.explain.additivity import checked
+from auditkit.methods.explain.column_owners import column_owners
 from auditkit.methods.explain.game import BoolArray, Game, background_hash
 from auditkit.methods.explain.tree_models import read_trees
 from auditkit.methods.explain.tree_shap import tree_shapley
-from auditkit.methods.explain.tree_table import Ensemble
+from auditkit.methods.explain.tree_table import Ensemble, UnreadError
 
 DOUBLE, SINGLE = 1e-9, 1e-6  # of the largest output
+_SUMS = 1e-12  # rounding of sums in double precision, of the largest output
 _MIXTURES = 256
-_PROBES = 64
 
 
 class Structure(Protocol):
@@ -112,25 +113,27 @@ def explain_structure(game: Game, model: Any, seed: int = 0) -> Attribution:
         (1e-6), and ``diagnostics["structure_gap"]`` the largest gap to the model found.
 
     Raises:
-        ValueError: The structure is unknown, features are mixed before it, or it does not give the model's outputs.
+        UnreadError: The structure is unknown, features are mixed before it, or it does not give the model's outputs.
     """
     found = structure_of(model)
     if found is None:
-        raise ValueError("the model is neither made of trees that can be read nor linear")
+        raise UnreadError("the model is neither made of trees that can be read nor linear")
     name, structure, encode = found
     rows, background = encode(game.to_model(game.rows)), encode(game.to_model(game.background))
     if len(rows) != len(game.rows) or rows.ndim != 2 or rows.shape[1] != background.shape[1]:
-        raise ValueError("the steps before the model change the rows")
-    player_of = _owners(game, encode, rows, background, seed)
+        raise UnreadError("the steps before the model change the rows")
+    player_of = column_owners(game, encode, rows, background, seed)
     base, prediction = game.outputs(game.background), game.outputs(game.rows)
     masks, ours, theirs = _drawn(game, seed)
     mixed = np.where(masks[:, player_of], rows[ours], background[theirs])
     raw = structure.evaluate(np.concatenate([background, rows, mixed]))
     asked = np.concatenate([base, prediction, game.mixtures(masks, ours, theirs)])
-    link, gap = _link(raw, asked)
-    limit = (SINGLE if structure.single else DOUBLE) * max(float(np.abs(asked).max()), 1e-300)
-    if not gap <= limit:
-        raise ValueError(f"the output is not a sum over the {name}: it is off by {gap:.3g} (limit {limit:.3g})")
+    link, gaps = _link(raw, asked)
+    limits = _limits(asked, structure.single)
+    if not (gaps <= limits).all():
+        worst = int(np.argmax(gaps / np.maximum(limits, np.finfo(np.float64).tiny)))
+        gap, limit = gaps[worst], limits[worst]
+        raise UnreadError(f"the output is not a sum over the {name}: it is off by {gap:.3g} (limit {limit:.3g})")
     values = structure.shapley(rows, background, player_of, len(game.groups)) @ link
     return checked(
         Attribution(
@@ -150,55 +153,38 @@ def explain_structure(game: Game, model: Any, seed: int = 0) -> Attribution:
             n_evals=len(asked),
             masker="background rows (interventional)",
             background_hash=background_hash(game.background),
-            diagnostics={"structure_gap": gap},
+            diagnostics={"structure_gap": float(gaps.max())},
         ),
         base.mean(axis=0),
     )
 
 
 def _drawn(game: Game, seed: int) -> tuple[BoolArray, IntArray, IntArray]:
+    """Random mixtures in which every row and every background row takes part."""
     rng = np.random.default_rng(seed)
-    masks = rng.random((_MIXTURES, len(game.groups))) < rng.random((_MIXTURES, 1))
-    ours = rng.integers(len(game.rows), size=_MIXTURES)
-    return np.asarray(masks), ours, rng.integers(len(game.background), size=_MIXTURES)
+    n, b = len(game.rows), len(game.background)
+    size = max(_MIXTURES, n, b)
+    masks = rng.random((size, len(game.groups))) < rng.random((size, 1))
+    ours, theirs = rng.permutation(np.arange(size) % n), rng.permutation(np.arange(size) % b)
+    return np.asarray(masks), ours.astype(np.int64), theirs.astype(np.int64)
 
 
-def _link(raw: FloatArray, asked: FloatArray) -> tuple[FloatArray, float]:
-    """The matrix ``(k of the structure, k asked)`` of the affine map between two outputs, and the largest gap left."""
+def _limits(asked: FloatArray, single: bool) -> FloatArray:
+    """``(k,)`` what may be rounding: of the largest output, or, where it carries more, of how far outputs lie apart."""
+    size = np.abs(asked).max(axis=0)
+    if single:
+        return SINGLE * size
+    return np.minimum(DOUBLE * size, DOUBLE * np.ptp(asked, axis=0) + _SUMS * size)
+
+
+def _link(raw: FloatArray, asked: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Matrix ``(k of the structure, k asked)`` of the affine map between outputs; its largest gaps ``(k asked,)``."""
     from scipy import linalg
 
     centre = raw.mean(axis=0)
-    scale = float(np.abs(raw - centre).max()) or 1.0
+    scale = np.abs(raw - centre).max(axis=0)
+    scale[scale <= 1e-13 * np.abs(raw).max(axis=0)] = np.inf  # the same for all rows: nothing but rounding
     wanted = asked - asked.mean(axis=0)
-    link = linalg.lstsq((raw - centre) / scale, wanted, cond=1e-10)[0] / scale
-    gap = float(np.abs((raw - centre) @ link - wanted).max())
-    return np.asarray(link), gap
-
-
-def _owners(
-    game: Game, encode: Callable[[Any], FloatArray], rows: FloatArray, background: FloatArray, seed: int
-) -> IntArray:
-    """The player of each encoded column.
-
-    Raises:
-        ValueError: A column depends on several players.
-    """
-    plain = game.player_of
-    same = not hasattr(game.rows, "columns") and rows.shape == game.rows.shape
-    if same and np.array_equal(rows, game.rows, equal_nan=True) and np.array_equal(background, game.background, True):
-        return plain
-    rng = np.random.default_rng(seed)
-    size = max(_PROBES, len(game.rows) if len(game.rows) < _PROBES else 0)
-    ours = np.arange(size) % len(game.rows)
-    owner = np.full(rows.shape[1], -1, dtype=np.int64)
-    for player in range(len(game.groups)):
-        masks = np.ones((size, len(game.groups)), dtype=np.bool_)
-        masks[:, player] = False
-        sources = rng.integers(len(game.background), size=size)
-        changed = encode(game.to_model(game.mixed(masks, ours, sources)))
-        kept = (changed == rows[ours]) | (np.isnan(changed) & np.isnan(rows[ours]))
-        moved = ~kept.all(axis=0)
-        if (moved & (owner >= 0)).any():
-            raise ValueError("a step before the model mixes features")
-        owner[moved] = player
-    return np.where(owner < 0, 0, owner)  # columns that nothing moves count for nobody
+    link = linalg.lstsq((raw - centre) / scale, wanted, cond=1e-10)[0] / scale[:, None]
+    gaps = np.abs((raw - centre) @ link - wanted).max(axis=0)
+    return np.asarray(link), np.asarray(gaps)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from auditkit.core.subject import FloatArray
-from auditkit.methods.explain.tree_table import Ensemble, Tree
+from auditkit.methods.explain.tree_table import Ensemble, Tree, UnreadError
 
 _OTHER_CODES = 1024  # beyond the largest that a split names; a code further out counts as missing, which the check sees
 
@@ -20,7 +20,7 @@ def read_xgboost(model: Any) -> tuple[Ensemble, Callable[[Any], FloatArray]]:
     A categorical split sends the categories that it names to ``Yes`` and all others to ``No``.
 
     Raises:
-        ValueError: A tree whose nodes are not numbered in a row.
+        UnreadError: A tree whose nodes are not numbered in a row.
     """
     table = model.get_booster().trees_to_dataframe()
     width = _width(model)
@@ -33,7 +33,7 @@ def read_xgboost(model: Any) -> tuple[Ensemble, Callable[[Any], FloatArray]]:
             break
         part = part.sort_values("Node")
         if not np.array_equal(part["Node"], np.arange(len(part))):
-            raise ValueError("the nodes of a tree are not numbered in a row")
+            raise UnreadError("the nodes of a tree are not numbered in a row")
         leaf = (part["Feature"] == "Leaf").to_numpy()
         value = np.zeros((len(part), width))
         value[leaf, int(number) // parallel % width] = part["Gain"].to_numpy()[leaf]
@@ -61,12 +61,12 @@ def read_lightgbm(model: Any) -> tuple[Ensemble, Callable[[Any], FloatArray]]:
     A categorical split sends the categories that it names left, all others and missing ones right.
 
     Raises:
-        ValueError: Zeros that count as missing, which are not read.
+        UnreadError: Zeros that count as missing, which are not read.
     """
     table = model.booster_.trees_to_dataframe()
     split = table["split_feature"].notna()
     if (table.loc[split, "missing_type"] == "Zero").any():
-        raise ValueError("missing zeros of LightGBM are not read")
+        raise UnreadError("missing zeros of LightGBM are not read")
     width = _width(model)
     names = list(model.booster_.feature_name())
     best = int(getattr(model, "best_iteration_", 0) or 0)

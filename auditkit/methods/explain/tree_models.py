@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from auditkit.core.subject import FloatArray
-from auditkit.methods.explain.tree_table import Ensemble, Tree
+from auditkit.methods.explain.tree_table import Ensemble, Tree, UnreadError
 
 
 def read_trees(model: Any) -> tuple[Ensemble, Callable[[Any], FloatArray]] | None:
@@ -102,7 +102,7 @@ def _leaf_values(member: Any) -> FloatArray:
     value = np.asarray(member.tree_.value, dtype=np.float64)
     if hasattr(member, "classes_"):
         if value.shape[1] != 1:
-            raise ValueError("trees of several labels at once")
+            raise UnreadError("trees of several labels at once")
         shares = value[:, 0, :]
         return np.asarray(shares / shares.sum(axis=1, keepdims=True))
     return value[:, :, 0]

@@ -15,7 +15,7 @@ from math import factorial
 import numpy as np
 
 from auditkit.core.subject import FloatArray, IntArray
-from auditkit.methods.explain.tree_table import Ensemble, Tree
+from auditkit.methods.explain.tree_table import Ensemble, Tree, UnreadError
 
 _TABLED_PLAYERS = 16  # beyond, a leaf's table of patterns would not fit a cache, whatever the background
 _PAIR_COST = 2.0  # of comparing two patterns, beside one addition in a table of patterns
@@ -87,7 +87,7 @@ def _leaves(tree: Tree, both: FloatArray, player_of: IntArray) -> list[_Leaf]:
         goes = left[node]
         for child, met in ((tree.left[node], goes), (tree.right[node], ~goes)):
             if player not in path and len(path) == _MOST_PLAYERS:
-                raise ValueError(f"a path of a tree asks more than {_MOST_PLAYERS} features")
+                raise UnreadError(f"a path of a tree asks more than {_MOST_PLAYERS} features")
             if player in path:
                 bit = pattern.dtype.type(1 << path.index(player))
                 stack.append((int(child), path, np.where(met, pattern, pattern & ~bit)))

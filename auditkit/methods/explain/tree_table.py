@@ -11,6 +11,10 @@ from auditkit.core.subject import FloatArray, IntArray
 from auditkit.methods.explain.game import BoolArray
 
 
+class UnreadError(ValueError):
+    """A structure that is not read, or is no sum: its sentence is ours, and holds no value of any row."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tree:
     """One tree.
