@@ -87,6 +87,22 @@ def test_effects_show_no_value_of_a_row_and_follow_the_model(clean):
     assert not np.isin(income["partial dependence"].x, values).any()
 
 
+def test_whole_numbers_are_asked_about_as_whole_numbers():
+    """A column of counts cannot hold 3.4: asked about there it would be told of 3, and a line would have bends."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"age": rng.integers(18, 40, 400), "z": rng.normal(size=400)})
+    y = 2.0 * table["age"] + table["z"]
+    model = LinearRegression().fit(table, y)
+    outcome = outcome_of(make_subject(model, table[:200], y[:200], train=(table[200:], y[200:]), task="regression"))
+    slopes = {"age": 2.0, "z": 1.0}
+    curves = [a for a in outcome.artifacts if hasattr(a, "series")]
+    assert {curve.x_label for curve in curves} == set(slopes)
+    for curve in curves:
+        for line in curve.series:
+            steps = np.diff(line.y) / np.diff(line.x)
+            np.testing.assert_allclose(steps, slopes[curve.x_label], atol=1e-9, err_msg=f"{curve.name} {line.name}")
+
+
 def test_signed_means_add_up_to_the_mean_move(clean):
     signed = found(clean, "mean_signed_attribution")
     assert len(signed) == 5

@@ -78,6 +78,14 @@ class _View:
             clusters=None if data.clusters is None else data.clusters[:limit],
         )
 
+    def held(self, column: int, grid: FloatArray) -> FloatArray:
+        """The values nearest to ``grid`` that the column can hold: a count is asked about as 3 or 4, never as 3.4."""
+        if len(grid) == 0:
+            return grid
+        some = np.repeat(self.found.matrix[:1], len(grid), axis=0)
+        some[:, column] = grid
+        return np.unique(np.asarray(self.codec.encode(self.codec.decode(some)), dtype=np.float64)[:, column])
+
     @property
     def name(self) -> str:
         """The output in words."""
@@ -229,7 +237,7 @@ def _effects(context: Context, params: GlobalParams, view: _View) -> Iterator[Pr
             break
         context.check_deadline()
         known = rows.known(j)
-        grid = bin_means(known.matrix[:, j], params.grid)
+        grid = view.held(j, bin_means(known.matrix[:, j], params.grid))
         if len(grid) < 2:
             continue
         drawn += 1
@@ -297,7 +305,7 @@ def _category(view: _View, columns: tuple[int, ...], point: FloatArray) -> str:
 
 def _category_table(name: str, labels: list[str], effects: dict[str, Effect], view: _View) -> Table:
     rows: list[tuple[Scalar, ...]] = [
-        (labels[int(x)], word, float(y), *(float(end) if np.isfinite(end) else None for end in (low, high)))
+        (labels[round(float(x))], word, float(y), *(float(end) if np.isfinite(end) else None for end in (low, high)))
         for word, effect in effects.items()
         for x, y, low, high in zip(effect.x, effect.y, effect.low, effect.high, strict=True)
     ]

@@ -194,8 +194,8 @@ def category_means(values: FloatArray, codes: FloatArray, points: FloatArray, ro
 
 
 def binned_means(values: FloatArray, feature: FloatArray, grid: FloatArray, rows: Rows) -> Effect:
-    """Mean of ``values (n,)`` over the rows whose feature is nearest to each point of ``grid``: a dependence plot
-    without points. Bins of fewer than ten rows are left out.
+    """Mean of ``values (n,)`` over the rows whose feature is nearest to each point of ``grid``, at those rows' mean
+    feature: a dependence plot without points. Bins of fewer than ten rows, or without weight, are left out.
 
     >>> some = Rows(matrix=np.zeros((20, 1)))
     >>> x = np.repeat([0.0, 1.0], 10)
@@ -203,18 +203,18 @@ def binned_means(values: FloatArray, feature: FloatArray, grid: FloatArray, rows
     [0.0, 2.0]
     """
     known = np.isfinite(feature)
-    nearest = np.abs(np.nan_to_num(feature)[:, None] - grid[None, :]).argmin(axis=1)
+    nearest, masses = np.abs(np.nan_to_num(feature)[:, None] - grid[None, :]).argmin(axis=1), rows.masses()
     x, y, low, high = [], [], [], []
-    for place, point in enumerate(grid):
+    for place in range(len(grid)):
         inside = known & (nearest == place)
-        if inside.sum() < LEAST_ROWS:
+        if inside.sum() < LEAST_ROWS or not masses[inside].sum() > 0.0:
             continue
         mean, interval = mean_interval(
             values[inside],
             None if rows.weights is None else rows.weights[inside],
             None if rows.clusters is None else rows.clusters[inside],
         )
-        x.append(float(point))
+        x.append(float(np.average(feature[inside], weights=masses[inside])))
         y.append(mean)
         low.append(interval.low if interval else np.nan)
         high.append(interval.high if interval else np.nan)
