@@ -314,6 +314,37 @@ def test_integrated_gradients_of_a_table(mlp_subject):
     assert not any("survive" in note for note in outcome.notes)
 
 
+@pytest.mark.parametrize("fixed", [False, True])
+def test_layers_that_never_run_are_no_sanity_check(fixed):
+    """Redrawing a layer that the model does not call leaves every explanation as it was, and says nothing about it."""
+
+    class Spare(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.last, self.spare = nn.Linear(12, 8), nn.Linear(8, 2), nn.Linear(3, 3)
+            self.first.requires_grad_(False)
+
+        def forward(self, x):
+            if fixed:
+                return torch.cat([-(x[:, :1] ** 2), x[:, 1:2] * x[:, 2:3]], dim=1)
+            return self.last(torch.tanh(self.first(x)))
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 12)).astype(np.float32)
+    subject = make_subject(Spare(), x, (x[:, 3] > 0).astype(int), task="binary", positive=1)
+    outcome = outcome_of("explain.saliency", subject, methods=["integrated_gradients", "saliency"])
+    similar = found(outcome, "explain.randomisation_similarity")
+    assert len(similar) == 4
+    for m in similar:
+        if fixed:
+            assert m.value is None
+            assert "random weights move no output" in m.reason
+        else:
+            assert m.interval.high < 0.99
+    assert not any("survive" in note for note in outcome.notes)
+
+
 def test_an_incomplete_path_is_unreliable(mlp_subject):
     outcome = outcome_of("explain.saliency", mlp_subject, max_steps=2, tolerance=1e-6, draws=0)
     delta = found(outcome, "explain.completeness_delta")[0]

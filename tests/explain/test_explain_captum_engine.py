@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from auditkit.core.errors import NotApplicable, UsageError
+from auditkit.methods.explain import hooked
 from auditkit.methods.explain.captum_engine import gradient_attribution, integrated_gradients
 from auditkit.methods.explain.differentiable import Differentiated, find_embedding
 from auditkit.methods.explain.randomisation import randomise_parameters
@@ -218,3 +219,42 @@ def test_randomised_parameters_are_new_and_the_scope_is_kept(mlp):
     assert not torch.equal(own[0], next(everything.parameters()))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(a, b) for a, b in zip(own, mlp.parameters(), strict=True))
+
+
+class Odd(nn.Module):
+    """Registers its head first, a layer that it never calls last, and a parameter of its own (a ViT's class token)."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.body, self.unused = nn.Linear(6, 2), nn.Linear(4, 6), nn.BatchNorm1d(6)
+        self.token = nn.Parameter(torch.zeros(6))
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.body(x)) + self.token)
+
+
+def test_the_last_layer_is_the_one_that_runs_last():
+    module = Odd()
+    own = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+    generator = torch.Generator().manual_seed(0)
+    randomise_parameters(module, generator, "last_layer", lambda: module(torch.zeros(2, 4)))
+    changed = {name for name, parameter in module.named_parameters() if not torch.equal(own[name], parameter)}
+    assert changed == {"head.weight", "head.bias"}
+    assert not any(part._forward_pre_hooks for part in module.modules())
+
+
+@pytest.mark.parametrize("size", [1e-12, 1.0, 1e12])
+def test_a_method_that_is_not_complete_fails_at_any_size_of_the_outputs(size):
+    class Sized(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.last, self.bend = nn.Linear(4, 6), nn.Linear(6, 2), nn.GELU()
+
+        def forward(self, x):
+            return self.last(self.bend(3.0 * self.first(x))) * size
+
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
+    subject = differentiated(Sized(), 5)
+    assert hooked.deep_lift(subject, x, torch.zeros(1, 4), tolerance=0.01).status == "failed"
+    assert integrated_gradients(subject, x, torch.zeros(1, 4), tolerance=0.01).status in ("exact", "estimated")

@@ -6,6 +6,7 @@ import base64
 import copy
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -196,6 +197,7 @@ def randomisation_similarities(
     the weights); the others by absolute value.
     """
     from auditkit.methods.explain.agreement import rank_correlations
+    from auditkit.methods.explain.differentiable import all_outputs, untouched
     from auditkit.methods.explain.randomisation import randomise_parameters
 
     few = dataclasses.replace(
@@ -209,6 +211,11 @@ def randomisation_similarities(
         found, _ = attribute_all(of, silent, few, methods, 1.0, 32)
         return {method: _ranked(attribution, few, method) for method, attribution in found.items()}
 
+    def answers(of: Any) -> FloatArray:
+        shown = differentiated(of, few)
+        with untouched(shown.module):
+            return all_outputs(shown, few.tensor, len(few.tensor))
+
     silent = dataclasses.replace(context, progress=lambda done, total: None)
     own = explained(model)
     found: dict[tuple[str, str], list[float]] = {}
@@ -217,7 +224,11 @@ def randomisation_similarities(
         for scope in ("all_layers", "last_layer"):
             context.check_deadline()
             twin = copy.deepcopy(model)
-            randomise_parameters(twin.module, generator, scope)
+            before = answers(twin)
+            randomise_parameters(twin.module, generator, scope, partial(answers, twin))
+            if np.array_equal(before, answers(twin), equal_nan=True):
+                found |= {(method, scope): [] for method in own if (method, scope) not in found}
+                continue  # nothing was randomised that the model uses
             for method, theirs in explained(twin).items():
                 values = found.setdefault((method, scope), [])
                 if method in own and own[method].shape[1] >= _FEWEST_RANKED and np.isfinite(theirs).all():

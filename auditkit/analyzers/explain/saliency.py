@@ -31,6 +31,7 @@ MEASURES = {
 }
 
 _NOTHING = "every attribution is zero: the output does not depend on the inputs here"
+_NOTHING_TO_COMPARE = "attributions are constant or have fewer than four inputs, or random weights move no output"
 
 
 class SaliencyParams(Params):
@@ -211,7 +212,7 @@ def _sanity(
         if interval is not None:
             interval = dataclasses.replace(interval, low=max(interval.low, -1.0), high=min(interval.high, 1.0))
         lacking = "an interval needs two randomised copies or more"
-        reason = "attributions are constant, or have fewer than four inputs" if value is None else lacking
+        reason = _NOTHING_TO_COMPARE if value is None else lacking
         yield Measurement(
             name="explain.randomisation_similarity",
             value=value,

@@ -114,7 +114,7 @@ def integrated_gradients(
         base = baseline_outputs(subject, inputs, baseline, batch_size)
         change = prediction - base
         size = float(np.abs(prediction).max(initial=0.0))
-        limit = tolerance * float(np.abs(change).mean()) + ROUNDING * size + 1e-9
+        limit = tolerance * float(np.abs(change).mean()) + ROUNDING * size
         values = _integrate(subject, inputs, baseline, steps, batch_size)
         evaluations = len(inputs) * steps
         gap = np.abs(values.reshape(len(values), -1).sum(axis=1) - change)

@@ -72,7 +72,7 @@ def expected_gradients(
         base = _base(subject, background, batch_size)
         change = prediction - base
         size = float(np.abs(prediction).max(initial=0.0))
-        limit = tolerance * float(np.abs(change).mean()) + ROUNDING * size + 1e-9
+        limit = tolerance * float(np.abs(change).mean()) + ROUNDING * size
         values = np.zeros(tuple(inputs.shape))
         rough, steps, evaluations = np.arange(len(inputs)), min(_FEWEST_STEPS, max_steps), 0
         while True:

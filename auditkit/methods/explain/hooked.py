@@ -169,7 +169,7 @@ def deep_lift(
     change = prediction - base
     delta = float(np.abs(values.reshape(len(values), -1).sum(axis=1) - change).max(initial=0.0))
     size = float(np.abs(prediction).max(initial=0.0))
-    limit = tolerance * float(np.abs(change).mean()) + ROUNDING * size + 1e-9
+    limit = tolerance * float(np.abs(change).mean()) + ROUNDING * size
     status, reason = completeness_status(delta, limit, size)
     if status == "failed":
         reason = f"{reason}: DeepLift does not know every layer of this model"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 import torch  # noqa: TID253 - this module redraws the parameters of torch modules
@@ -12,26 +13,43 @@ from auditkit.core.subject import FloatArray
 Scope = Literal["last_layer", "all_layers"]
 
 
-def randomise_parameters(module: torch.nn.Module, generator: torch.Generator, scope: Scope) -> None:
+def randomise_parameters(
+    module: torch.nn.Module, generator: torch.Generator, scope: Scope, run: Callable[[], Any] | None = None
+) -> None:
     """Redraw parameters in place (of a copy!): normal with each tensor's own mean and standard deviation.
 
     Args:
         module: A deep copy of the user's module.
         generator: CPU generator; the global one is left alone.
-        scope: ``all_layers``, or only the ``last_layer``: the last sub-module that holds parameters.
+        scope: ``all_layers``, or only the ``last_layer``: the sub-module with parameters that starts last.
+        run: A forward pass of ``module``, which tells the order of the layers and which are used at all; without it,
+            and where none shows itself, the order is that of registration.
 
     Source: Adebayo et al. (2018), section 3.1 (independent randomisation).
     """
     parameters = list(module.parameters())
     if scope == "last_layer":
         holders = [part for part in module.modules() if list(part.parameters(recurse=False))]
-        parameters = list(holders[-1].parameters(recurse=False)) if holders else []
+        started = holders if run is None else _started(holders, run) or holders
+        parameters = list(started[-1].parameters(recurse=False)) if started else []
     with torch.no_grad():
         for parameter in parameters:
             values = parameter.detach().to("cpu", torch.float64)
             spread = float(values.std(unbiased=False)) if values.numel() > 1 else float(values.abs().mean())
             noise = torch.randn(values.shape, generator=generator, dtype=torch.float64)
             parameter.copy_((float(values.mean()) + spread * noise).to(parameter.dtype))
+
+
+def _started(holders: list[torch.nn.Module], run: Callable[[], Any]) -> list[torch.nn.Module]:
+    """Those of ``holders`` that a forward pass calls, in the order in which they start."""
+    started: list[torch.nn.Module] = []
+    handles = [part.register_forward_pre_hook(lambda part, _args: started.append(part)) for part in holders]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return started
 
 
 def concentration(magnitude: FloatArray, share: float = 0.1) -> FloatArray:
