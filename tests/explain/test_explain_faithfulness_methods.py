@@ -97,6 +97,21 @@ def test_a_random_explanation_gains_nothing_and_the_true_one_gains(seed):
     assert wrong.raw.mean() > wrong.null.mean()
 
 
+def test_an_explanation_of_zeros_gains_nothing_where_the_features_stand_in_order():
+    """Ties in the order of the columns would follow the model here, and nothing but the columns' order."""
+    slopes = np.arange(P, 0.0, -1.0)
+    x = np.ones((800, P))
+    found = remove_in_order(asker(x, lambda m: m @ slopes), {"none": np.zeros((800, P))}, np.random.default_rng(3))
+    for gained in gains(found, "none"):
+        mean, interval = mean_interval(gained)
+        assert interval.low < 0.0 < interval.high
+        assert abs(mean) < 0.2
+    ordered = gains(
+        remove_in_order(asker(x, lambda m: m @ slopes), {"own": x * slopes}, np.random.default_rng(4)), "own"
+    )
+    assert min(gained.mean() for gained in ordered) > 2.0
+
+
 def test_gains_of_an_additive_model_have_a_closed_form():
     """Under a random order the expected output falls in a straight line, so its area is the mean of both ends."""
     x = np.abs(RNG.normal(size=(3, P)))

@@ -227,6 +227,25 @@ def test_outputs_on_other_scales_have_limits_of_their_own():
     assert checked(short).status == "failed"
 
 
+def test_values_that_cancel_to_nothing_are_not_failed_for_their_rounding():
+    """A class that neither the rows nor the background get, though mixtures of them do."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 3, size=(300, 4)).astype(float)
+    y = np.where((x[:, 0] == x[:, 1]) & (x[:, 2] != x[:, 3]), "rare", "common")
+    model = RandomForestClassifier(7, random_state=0).fit(x, y)
+    common = x[model.predict_proba(x)[:, 1] == 0.0]
+    found = explain_scores(
+        make_game(model.predict_proba, common[:5], common[50:52]),
+        model=model,
+        space="probability",
+        column=None,
+        budget=99,
+    )
+    assert np.abs(found.values).max() > 0.05
+    assert found.params["engine"] == "shapley.trees"
+    assert found.status == "exact"
+
+
 def test_sentences_of_other_libraries_never_reach_a_note():
     """scikit-learn names the category that it does not know: a value of a row."""
     table = pd.DataFrame({"a": np.arange(60.0), "c": ["x", "y"] * 30})

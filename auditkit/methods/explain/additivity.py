@@ -12,20 +12,24 @@ from auditkit.core.subject import FloatArray
 # Single precision carries about 1e-7 of the output's size through a forward pass.
 RELATIVE_TO_OUTPUT = 1e-6
 RELATIVE_TO_CHANGE = 1e-5
+RELATIVE_TO_SUM = 1e-12
 
 
-def additivity_limits(prediction: FloatArray, base_values: FloatArray) -> FloatArray:
+def additivity_limits(values: FloatArray, base_values: FloatArray, prediction: FloatArray) -> FloatArray:
     """``(k,)`` largest residual of each output that counts as rounding, in output units.
 
-    ``1e-6`` of the largest output (single precision) plus ``1e-5`` of the largest change explained.
+    ``1e-6`` of the largest output (single precision) plus ``1e-5`` of the largest change explained; where values cancel
+    and nothing is left of either, ``1e-12`` of what was summed. Arguments as in :func:`additivity_residuals`.
 
-    >>> bool(additivity_limits(np.array([[2.0, 2e-12]]), np.array([[1.0, 1e-12]]))[1] < 2e-17)
-    True
+    >>> ends = np.array([[1.0, 1e-12]]), np.array([[2.0, 2e-12]])
+    >>> additivity_limits(np.array([[[1.0, 1e-12]]]), *ends).round(20).tolist()
+    [1.2000001e-05, 1.2e-17]
     """
     change = np.abs(prediction - base_values).max(axis=0, initial=0.0)
     return np.asarray(
         RELATIVE_TO_OUTPUT * np.abs(prediction).max(axis=0, initial=0.0)
         + RELATIVE_TO_CHANGE * change
+        + RELATIVE_TO_SUM * np.abs(values).sum(axis=1).max(axis=0, initial=0.0)
         + np.finfo(np.float64).tiny
     )
 
@@ -61,7 +65,7 @@ def checked(attribution: Attribution, background_mean: FloatArray | None = None)
         return dataclasses.replace(
             attribution, status="failed", reason="the attributions hold values that are not finite"
         )
-    limits = additivity_limits(attribution.prediction, base)
+    limits = additivity_limits(attribution.values, base, attribution.prediction)
     residuals = additivity_residuals(attribution.values, base, attribution.prediction)
     widest = int(residuals.argmax())
     diagnostics = {

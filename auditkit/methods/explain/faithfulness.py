@@ -56,7 +56,7 @@ def remove_in_order(
 
     Args:
         ask: Positions of rows ``(m,)`` and parts removed ``(m, p)`` -> output ``(m,)`` of each.
-        attributions: Method -> ``(n, p)`` signed attributions to that output; ties go by position.
+        attributions: Method -> ``(n, p)`` signed attributions to that output; ties are broken at random.
         rng: Source of the random orders, one for each row.
         present: ``(n, p)`` which parts a row has; the others are never removed.
         steps: Steps of a curve, at least 2; as many as there are parts where these are fewer.
@@ -81,7 +81,9 @@ def remove_in_order(
     counts = present.sum(axis=1)
     shares = np.linspace(0.0, 1.0, min(steps, int(counts.max())) + 1)
     removed_at = np.rint(shares[None, :] * counts[:, None]).astype(np.int64)
-    orders = {name: _ranks(-values, present) for name, values in attributions.items()}
+    # By position an explanation of zeros would be as faithful as the features happen to be sorted.
+    ties = rng.spawn(1)[0].random((n, parts))
+    orders = {name: _ranks(-values, present, ties) for name, values in attributions.items()}
     drawn = [_ranks(rng.random((n, parts)), present) for _ in range(random_orders)]
     masks = [rank for one in (*orders.values(), *drawn) for rank in _curves(one, removed_at, present)]
     ends = _answers(ask, np.stack([np.zeros_like(present), present], axis=1))
@@ -182,9 +184,10 @@ def max_sensitivity(attributions: FloatArray, perturbed: FloatArray) -> FloatArr
     return np.asarray(found, dtype=np.float64)
 
 
-def _ranks(keys: FloatArray, present: BoolArray) -> IntArray:
+def _ranks(keys: FloatArray, present: BoolArray, ties: FloatArray | None = None) -> IntArray:
     """Place of each part when ``keys`` are put in ascending order; parts that a row lacks come last."""
-    order = np.argsort(np.where(present, keys, np.inf), axis=1, kind="stable")
+    shown = np.where(present, keys, np.inf)
+    order = np.argsort(shown, axis=1, kind="stable") if ties is None else np.lexsort((ties, shown), axis=1)
     ranks = np.empty_like(order)
     np.put_along_axis(ranks, order, np.arange(keys.shape[1])[None, :], axis=1)
     return ranks

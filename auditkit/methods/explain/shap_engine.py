@@ -221,9 +221,9 @@ def _verified(game: Game, attribution: Attribution, seed: int) -> Attribution:
     ours = attribution.values[:_SPOT_ROWS]
     assert sampled.std_error is not None
     assert attribution.base_values is not None
-    slack = additivity_limits(attribution.prediction, attribution.base_values) + _SPOT_SLACK * np.abs(ours).max(
-        axis=(0, 1)
-    )
+    slack = additivity_limits(
+        attribution.values, attribution.base_values, attribution.prediction
+    ) + _SPOT_SLACK * np.abs(ours).max(axis=(0, 1))
     excess = np.abs(ours - sampled.values) - _SPOT_SIGMA * sampled.std_error - slack
     gap = float(excess.max())
     diagnostics = {**attribution.diagnostics, "spot_check_excess": max(gap, 0.0)}

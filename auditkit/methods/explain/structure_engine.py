@@ -173,8 +173,8 @@ def _limits(asked: FloatArray, single: bool) -> FloatArray:
     """``(k,)`` what may be rounding: of the largest output, or, where it carries more, of how far outputs lie apart."""
     size = np.abs(asked).max(axis=0)
     if single:
-        return SINGLE * size
-    return np.minimum(DOUBLE * size, DOUBLE * np.ptp(asked, axis=0) + _SUMS * size)
+        return np.asarray(SINGLE * size)
+    return np.asarray(np.minimum(DOUBLE * size, DOUBLE * np.ptp(asked, axis=0) + _SUMS * size))
 
 
 def _link(raw: FloatArray, asked: FloatArray) -> tuple[FloatArray, FloatArray]:
