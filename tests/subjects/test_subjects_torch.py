@@ -13,7 +13,9 @@ from torch import nn
 
 from auditkit.core.errors import AuditkitError, UsageError
 from auditkit.core.subject import DecidesFromScores, Differentiable, Model
+from auditkit.subjects import device
 from auditkit.subjects.build import make_subject
+from auditkit.subjects.device import has_driver, resolve_device
 from auditkit.subjects.torch import TorchModel
 
 RNG = np.random.default_rng(0)
@@ -353,6 +355,15 @@ def test_devices() -> None:
 
 
 @pytest.mark.gpu
+def test_a_machine_without_a_driver_is_not_asked_for_a_device_through_torch(monkeypatch) -> None:
+    assert has_driver() or not torch.cuda.is_available()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(device, "has_driver", lambda: False)
+    assert resolve_device("auto") == "cpu"
+    monkeypatch.setattr(device, "has_driver", lambda: True)
+    assert resolve_device("auto") == "cuda"
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_recurrent_module_on_cuda_gives_gradients_in_eval_mode() -> None:
     module = seeded(Texts)
