@@ -69,6 +69,7 @@ BUDGETS = {
     "robustness.scanner": {"max_rows": 40, "severities": [1, 5]},
     "robustness.extraction": {"queries": [60], "seeds": 1, "steps": 60},
     "robustness.label_noise": {"shares": [0.2], "seeds": 2},
+    "robustness.certificates": {"max_rows": 20, "draws": 100, "clever_rows": 2},
     "robustness.backdoor": {"max_rows": 40, "steps": 10},
     "privacy.dp_training": {"epsilons": [8.0], "seeds": 2},
     "privacy.memorisation": {"candidates": 15, "secrets": 2, "repeats": [1]},

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from auditkit.methods.robustness.ensemble import autoattack
     from auditkit.methods.robustness.oracle import AttackResult
     from auditkit.methods.robustness.projected_gradient import pgd
+    from auditkit.methods.robustness.smoothing import certify
     from auditkit.methods.robustness.window_search import square
 
 _HOMES = {
     "AttackResult": "oracle",
     "apgd": "auto_pgd",
     "autoattack": "ensemble",
+    "certify": "smoothing",
     "clever_scores": "art_torch",
     "cross_examine": "cross_examination",
     "fab": "boundary_walk",
@@ -31,6 +33,7 @@ __all__ = [
     "AttackResult",
     "apgd",
     "autoattack",
+    "certify",
     "clever_scores",
     "cross_examine",
     "fab",

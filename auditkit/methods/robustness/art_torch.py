@@ -16,7 +16,7 @@ import torch  # noqa: TID253 - this module drives torch
 
 from auditkit.core.errors import UsageError
 from auditkit.methods.art import load, quiet
-from auditkit.methods.robustness.oracle import Oracle, clean_score, oracle_of, score_all
+from auditkit.methods.robustness.oracle import Oracle, clean_score, input_gradient, margin, oracle_of, score_all
 from auditkit.methods.robustness.threat import Norm, check_inputs, make_threat
 
 Tensor = torch.Tensor
@@ -219,11 +219,11 @@ def smoothed_radius(
     with oracle_of(model, x) as oracle, quiet(seed):
         with torch.no_grad():
             oracle.logits(x[:1])
-        estimator = smoothing.PyTorchRandomizedSmoothing(
-            **_shape_of(oracle, x, None), sample_size=min(draws, 100), scale=sigma, alpha=alpha
-        )
+        shape = _shape_of(oracle, x, None, _Decided(oracle)) | {"nb_classes": oracle.n_classes + 1}
+        estimator = smoothing.PyTorchRandomizedSmoothing(**shape, sample_size=min(draws, 100), scale=sigma, alpha=alpha)
         classes, radii = estimator.certify(_array(x), n=draws, batch_size=_BATCH)
     decided = torch.as_tensor(np.asarray(classes, dtype=np.int64))
+    decided = torch.where(decided == oracle.n_classes, -1, decided)
     size = torch.as_tensor(np.asarray(radii, dtype=np.float64))
     return decided, torch.where(decided < 0, 0.0, size)
 
@@ -236,23 +236,27 @@ def clever_scores(  # noqa: PLR0913 - an estimate's settings, each named at the 
     norm: Literal["linf", "l2", "l1"] = "l2",
     n_batches: int = 10,
     batch_size: int = 64,
-    bounds: tuple[float, float] = (0.0, 1.0),
+    bounds: tuple[float | Tensor, float | Tensor] = (0.0, 1.0),
+    scale: float | Tensor = 1.0,
     seed: int = 0,
+    tick: Callable[[int], None] | None = None,
 ) -> Tensor:
     """CLEVER: an estimate of the smallest perturbation that changes each decision, up to ``radius``. No certificate.
 
     Args:
         model: ``(n, *features)`` tensor -> ``(n, k)`` logits.
         x: Inputs.
-        radius: Ball in which gradients are sampled; the score is never larger.
+        radius: Ball in which gradients are sampled, in units of scale; the score is never larger.
         norm: Norm of the perturbation.
         n_batches: Samples of the largest gradient norm.
         batch_size: Points of each.
         bounds: Smallest and largest value.
+        scale: Size of one unit in each feature, 0 where it stays as it is; broadcasts to ``x``.
         seed: Of the points.
+        tick: Called after every row with the number done; may raise to stop.
 
     Returns:
-        ``(n,)`` float64 scores.
+        ``(n,)`` float64 scores; NaN where the gradient is zero, which tells no distance.
 
     Raises:
         UsageError: AK516 settings out of range.
@@ -266,12 +270,38 @@ def clever_scores(  # noqa: PLR0913 - an estimate's settings, each named at the 
         return torch.zeros(0, dtype=torch.float64)
     clever = load("art.metrics.metrics").clever_u
     order = {"linf": np.inf, "l2": 2, "l1": 1}[norm]
+    threat = make_threat(x, radius, norm, bounds, scale)
+    found = []
     with oracle_of(model, x) as oracle:
-        with torch.no_grad():
-            oracle.logits(x[:1])
-        with _estimator(oracle, x, bounds, seed) as estimator:
-            found = [clever(estimator, row, n_batches, batch_size, radius, order, verbose=False) for row in _array(x)]
+        for row in range(len(x)):
+            place = torch.tensor([row], device=x.device)
+            batch = threat.batch(x, torch.zeros(len(x), dtype=torch.int64, device=x.device), place)
+            offsets = _Offsets(oracle, batch.x, batch.scale)
+            if _flat_at(offsets, batch.x):
+                found.append(float("nan"))
+            else:
+                still = torch.zeros_like(batch.x)
+                with _estimator(oracle, still, _room(batch.lower, batch.upper), seed, offsets) as estimator:
+                    start = _array(still)[0]
+                    found.append(float(clever(estimator, start, n_batches, batch_size, radius, order, verbose=False)))
+            if tick is not None:
+                tick(row + 1)
     return torch.as_tensor(np.array(found, dtype=np.float64))
+
+
+def _room(lower: Tensor, upper: Tensor) -> tuple[Any, Any]:
+    """How far each feature may go; ART wants room in every one, and where there is none the scale is 0."""
+    none = upper <= lower
+    return _array(torch.where(none, -1.0, lower))[0], _array(torch.where(none, 1.0, upper))[0]
+
+
+def _flat_at(offsets: _Offsets, x: Tensor) -> bool:
+    """Whether the margin of the decision has no slope at the row."""
+    here = torch.zeros_like(x).requires_grad_(True)
+    with torch.enable_grad():
+        logits = offsets(here)
+        decided = logits.detach().argmax(dim=1)
+        return not bool(input_gradient(margin(logits, decided, decided), here).any())
 
 
 class _Asked(torch.nn.Module):
@@ -286,16 +316,47 @@ class _Asked(torch.nn.Module):
         return self.ask(points).float()
 
 
+class _Decided(torch.nn.Module):
+    """The oracle's decisions, one-hot, with a class more for logits that are not finite, which ART reads as a class."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        super().__init__()
+        self.ask = oracle.logits
+
+    def forward(self, points: Tensor) -> Tensor:
+        """``(m, k + 1)``."""
+        logits = self.ask(points)
+        none = ~torch.isfinite(logits).all(dim=1)
+        codes = torch.where(none, logits.shape[1], logits.argmax(dim=1))
+        return torch.nn.functional.one_hot(codes, logits.shape[1] + 1).float()
+
+
+class _Offsets(torch.nn.Module):
+    """The oracle around one row: logits of the row moved by offsets in units of scale."""
+
+    def __init__(self, oracle: Oracle, x: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        self.ask, self.x, self.scale = oracle.logits, x, scale
+
+    def forward(self, offsets: Tensor) -> Tensor:
+        """Logits in single precision."""
+        return self.ask(self.x + self.scale * offsets).float()
+
+
 @contextmanager
-def _estimator(oracle: Oracle, x: Tensor, bounds: tuple[float, float], seed: int) -> Iterator[Any]:
-    module = load("art.estimators.classification.pytorch")
+def _estimator(
+    oracle: Oracle, x: Tensor, bounds: tuple[Any, Any], seed: int, module: torch.nn.Module | None = None
+) -> Iterator[Any]:
+    toolbox = load("art.estimators.classification.pytorch")
     with quiet(seed):
-        yield module.PyTorchClassifier(**_shape_of(oracle, x, bounds))
+        yield toolbox.PyTorchClassifier(**_shape_of(oracle, x, bounds, module))
 
 
-def _shape_of(oracle: Oracle, x: Tensor, bounds: tuple[float, float] | None) -> dict[str, Any]:
+def _shape_of(
+    oracle: Oracle, x: Tensor, bounds: tuple[Any, Any] | None, module: torch.nn.Module | None = None
+) -> dict[str, Any]:
     return {
-        "model": _Asked(oracle),
+        "model": _Asked(oracle) if module is None else module,
         "loss": torch.nn.CrossEntropyLoss(),
         "input_shape": tuple(x.shape[1:]),
         "nb_classes": oracle.n_classes,
