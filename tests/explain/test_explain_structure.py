@@ -38,6 +38,7 @@ from auditkit.methods.explain.shap_engine import explain_scores
 from auditkit.methods.explain.structure_engine import explain_structure
 from auditkit.methods.explain.tree_models import read_trees
 from auditkit.methods.explain.tree_shap import tree_shapley
+from auditkit.methods.explain.tree_table import Columns, Tree
 
 F = 6
 
@@ -297,6 +298,38 @@ def test_a_path_of_more_features_than_a_pattern_has_bits_is_left_to_evaluation()
     )
     assert "a path of a tree asks more than 62 features" in found.params["tried"]
     assert found.diagnostics["additivity_residual"] < 1e-9
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_rows_at_and_beside_thresholds_take_the_side_that_double_precision_gives(strict):
+    """Single-precision columns are compared with double thresholds; the engine compares in single precision."""
+    rng = np.random.default_rng(0)
+    cuts = np.concatenate([rng.normal(size=40), rng.normal(size=20).astype(np.float32), [0.0, 1e30, -1e-40, 1e300]])
+    with np.errstate(over="ignore"):
+        near = cuts.astype(np.float32)
+    beside = np.concatenate(
+        [near, np.nextafter(near, np.float32(np.inf)), np.nextafter(near, np.float32(-np.inf)), cuts]
+    )
+    rows = np.concatenate([beside, [np.nan]])[:, None]
+    inner = len(cuts)
+    tree = Tree(
+        feature=np.r_[np.zeros(inner, dtype=np.int64), -1],
+        threshold=np.r_[cuts, 0.0],
+        left=np.zeros(inner + 1, dtype=np.int64),
+        right=np.zeros(inner + 1, dtype=np.int64),
+        value=np.zeros((inner + 1, 1)),
+        missing_left=np.arange(inner + 1) % 2 == 0,
+        strict=strict,
+        single=True,
+    )
+    goes = tree.goes_left(Columns(rows))
+    for place, cut in enumerate(cuts):
+        for row, value in enumerate(beside):
+            with np.errstate(over="ignore"):
+                seen = float(np.float32(value))
+            assert goes[place, row] == (seen < cut if strict else seen <= cut), (value, cut)
+        assert goes[place, -1] == (place % 2 == 0)
+    assert not goes[-1].any()
 
 
 def test_the_whole_background_counts_and_repeats_count_twice():

@@ -15,12 +15,12 @@ from math import factorial
 import numpy as np
 
 from auditkit.core.subject import FloatArray, IntArray
-from auditkit.methods.explain.tree_table import Ensemble, Tree, UnreadError
+from auditkit.methods.explain.tree_table import Columns, Ensemble, Tree, UnreadError
 
 _TABLED_PLAYERS = 16  # beyond, a leaf's table of patterns would not fit a cache, whatever the background
-_PAIR_COST = 2.0  # of comparing two patterns, beside one addition in a table of patterns
+_PAIR_COST = 1.6  # of comparing two patterns, beside one addition in a table of patterns
 _MOST_PLAYERS = 62  # bits of a pattern
-_SHORT = 16  # bits of a pattern that fit two bytes: what a background row costs is mostly reading them
+_WIDENED = {8: np.uint16, 16: np.uint64}  # from so many players on; what a background row costs is reading patterns
 _CELLS = 2_000_000
 
 
@@ -40,7 +40,7 @@ def tree_shapley(
     values of a leaf's game after Laberge and Pequignot (2022), lemma 3.
     """
     n = len(rows)
-    both = np.concatenate([rows, background])
+    both = Columns(np.concatenate([rows, background]))
     values = np.zeros((players * ensemble.outputs, n))
     waiting: dict[int, list[_Leaf]] = {}
     for tree in ensemble.trees:
@@ -64,36 +64,44 @@ class _Leaf:
 
 
 def _tabled_is_cheaper(depth: int, n: int, b: int) -> bool:
-    """Whether sums over all patterns of ``depth`` players cost less than comparing every row with every other."""
+    """Whether sums over all patterns of ``depth`` players cost less than comparing every row with every other.
+
+    What they cost does not depend on the background, so that beyond some size of it only reading its patterns grows.
+    """
     return depth <= _TABLED_PLAYERS and (depth + 1) * depth * 2.0 ** (depth - 1) <= _PAIR_COST * n * b
 
 
 def _cells(depth: int, n: int, b: int) -> int:
-    return (depth + 1) << depth if _tabled_is_cheaper(depth, n, b) else max(n * depth, b * depth)
+    return (depth + 1) // 2 << depth if _tabled_is_cheaper(depth, n, b) else max(n * depth, b * depth)
 
 
-def _leaves(tree: Tree, both: FloatArray, player_of: IntArray) -> list[_Leaf]:
+def _leaves(tree: Tree, both: Columns, player_of: IntArray) -> list[_Leaf]:
     """Every leaf with its path's players and each row's pattern: bit ``i`` = player ``i``'s conditions met."""
-    left = tree.goes_left(both)
+    left = tree.goes_left(both).view(np.uint8)
     found: list[_Leaf] = []
-    stack: list[tuple[int, tuple[int, ...], IntArray]] = [(0, (), np.zeros(len(both), dtype=np.uint16))]
+    worth = tree.value.any(axis=1)
+    stack: list[tuple[int, tuple[int, ...], IntArray]] = [(0, (), np.zeros(left.shape[1], dtype=np.uint8))]
     while stack:
         node, path, pattern = stack.pop()
         if tree.feature[node] < 0:
-            if tree.value[node].any():
+            if worth[node]:
                 found.append(_Leaf(path, pattern, tree.value[node]))
             continue
         player = int(player_of[tree.feature[node]])
-        goes = left[node]
-        for child, met in ((tree.left[node], goes), (tree.right[node], ~goes)):
-            if player not in path and len(path) == _MOST_PLAYERS:
-                raise UnreadError(f"a path of a tree asks more than {_MOST_PLAYERS} features")
-            if player in path:
-                bit = pattern.dtype.type(1 << path.index(player))
-                stack.append((int(child), path, np.where(met, pattern, pattern & ~bit)))
-            else:
-                wide = pattern if len(path) < _SHORT else pattern.astype(np.int64)
-                stack.append((int(child), (*path, player), wide | (met.astype(wide.dtype) << len(path))))
+        known = player in path
+        place = path.index(player) if known else len(path)
+        if place == _MOST_PLAYERS:
+            raise UnreadError(f"a path of a tree asks more than {_MOST_PLAYERS} features")
+        if place in _WIDENED:
+            pattern = pattern.astype(_WIDENED[place])
+        bit = pattern.dtype.type(1 << place)
+        met = np.left_shift(left[node], place, dtype=pattern.dtype)
+        if known:
+            sides = pattern & (met | ~bit), pattern & ~met
+        else:
+            first = pattern | met
+            sides, path = (first, first ^ bit), (*path, player)
+        stack += [(int(tree.left[node]), path, sides[0]), (int(tree.right[node]), path, sides[1])]
     return found
 
 
@@ -119,43 +127,63 @@ def _tabled(ours: IntArray, theirs: IntArray, depth: int) -> FloatArray:
     """Gains ``(leaves, depth, n)`` of each player of leaves worth 1.
 
     With ``N`` the players whose conditions ``x`` does not meet, a background row counts only if it meets all of ``N``;
-    with ``p`` players that it does not meet itself, a player of ``N`` loses ``p! (|N|-1)! / (p+|N|)!`` and one of
-    the ``p`` gains ``(p-1)! |N|! / (p+|N|)!``.
+    with ``p`` players that it does not meet itself, one of the ``p`` gains ``(p-1)! |N|! / (p+|N|)!``, the integral of
+    ``t^|N| (1-t)^(p-1)`` from 0 to 1, and a player of ``N`` loses that of ``t^(|N|-1) (1-t)^p``. Gauss and Legendre's
+    points make these sums over points ``t``, so that sums over supersets are taken once for all ``p``.
     """
     leaves, n = ours.shape
     size = 2**depth
     offset = np.arange(leaves)[:, None] * size
-    counts = np.bincount((theirs + offset).ravel(), minlength=leaves * size).reshape(leaves, size)
-    above = _superset_sums(counts / theirs.shape[1], depth)
+    share, (points, weights) = _shares(theirs, size), _points(depth)
+    bits = _popcounts(depth)
+    unmet_too = np.where(bits < depth, 1.0, 0.0)[:, None] * (1.0 - points) ** np.maximum(depth - bits - 1, 0)[:, None]
+    above = _superset_sums(share[:, :, None] * unmet_too, depth)
+    power = weights * points ** np.arange(depth + 1)[:, None]
+    # For every set that may be N, and for N with the player itself in it.
+    gain = np.einsum("lsq,sq->ls", above, power[bits])
+    less = np.einsum("lsq,sq->ls", above, power[np.maximum(bits - 1, 0)])
+    loss = (gain - less - share[:, -1:] / np.maximum(bits, 1)).ravel()
     asked = np.broadcast_to(np.arange(size), (leaves, size)) if size <= n else ours
     unmet = ((size - 1) & ~asked) + offset
-    gained, lost = _weights(depth)
-    bits = _popcounts(depth)
-    # Summed over p for every set that may be N, and for N with the player itself in it.
-    gain = np.einsum("lsp,sp->ls", above, gained[bits]).ravel()
-    less = np.einsum("lsp,sp->ls", above, gained[bits - 1]).ravel()
-    loss = -np.einsum("lsp,sp->ls", above, lost[bits]).ravel()[unmet]
+    gain, less, loss_here = gain.ravel(), less.ravel(), loss[unmet]
     gain_here = gain[unmet]
     table = np.empty((leaves, depth, asked.shape[1]))
     for player in range(depth):
         bit = 1 << player
         met = (asked & bit).astype(np.bool_)
-        table[:, player] = np.where(met, gain_here - less[np.where(met, unmet + bit, 0)], loss)
+        table[:, player] = np.where(met, gain_here - less[unmet | bit], loss_here)
     if size > n:
         return table
     return np.take_along_axis(table, ours[:, None, :], axis=2)
 
 
-def _superset_sums(share: FloatArray, depth: int) -> FloatArray:
-    """``(leaves, set, p)``: share of background rows that meet a superset of the set, and all but ``p`` players."""
-    leaves, size = share.shape
-    unmet = depth - _popcounts(depth)
-    ranked = np.zeros((leaves, size, depth + 1))
-    ranked[:, np.arange(size), unmet] = share
+def _shares(patterns: IntArray, size: int) -> FloatArray:
+    """``(leaves, set)``: share of the background rows with each pattern; counted in blocks that stay in the cache."""
+    leaves, b = patterns.shape
+    share = np.empty((leaves, size))
+    block = max(1, _CELLS // (16 * b))
+    offset = np.arange(min(block, leaves))[:, None] * size
+    for start in range(0, leaves, block):
+        some = patterns[start : start + block]
+        counts = np.bincount((some + offset[: len(some)]).ravel(), minlength=len(some) * size)
+        share[start : start + block] = counts.reshape(len(some), size)
+    return np.divide(share, b, out=share)
+
+
+def _superset_sums(terms: FloatArray, depth: int) -> FloatArray:
+    """``(leaves, set, q)``: terms of all sets summed over the supersets of each, in place."""
+    leaves, _, q = terms.shape
     for player in range(depth):
-        pairs = ranked.reshape(leaves, size >> (player + 1), 2, 1 << player, depth + 1)
+        pairs = terms.reshape(leaves, -1, 2, 1 << player, q)
         pairs[:, :, 0] += pairs[:, :, 1]
-    return ranked
+    return terms
+
+
+@cache
+def _points(depth: int) -> tuple[FloatArray, FloatArray]:
+    """Gauss and Legendre's points and weights on [0, 1] that integrate polynomials below degree ``depth`` exactly."""
+    points, weights = np.polynomial.legendre.leggauss((depth + 1) // 2)
+    return (points + 1.0) / 2.0, weights / 2.0
 
 
 @cache

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from auditkit.core.subject import FloatArray, IntArray
 from auditkit.methods.explain.game import BoolArray
@@ -13,6 +15,33 @@ from auditkit.methods.explain.game import BoolArray
 
 class UnreadError(ValueError):
     """A structure that is not read, or is no sum: its sentence is ours, and holds no value of any row."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Rows ``(m, f)`` laid out by column, once for all trees.
+
+    Attributes:
+        matrix: The rows.
+    """
+
+    matrix: FloatArray
+
+    @cached_property
+    def double(self) -> FloatArray:
+        """``(f, m)`` as they are."""
+        return np.ascontiguousarray(self.matrix.T)
+
+    @cached_property
+    def single(self) -> npt.NDArray[np.float32]:
+        """``(f, m)`` rounded to single precision."""
+        with np.errstate(over="ignore"):
+            return self.double.astype(np.float32)
+
+    @cached_property
+    def missing(self) -> BoolArray:
+        """``(f,)`` which columns hold a missing value."""
+        return np.asarray(np.isnan(self.double).any(axis=1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,32 +70,47 @@ class Tree:
     strict: bool = False
     single: bool = False
 
-    def goes_left(self, matrix: FloatArray) -> BoolArray:
+    def goes_left(self, columns: Columns) -> BoolArray:
         """``(nodes, m)``: which rows go left at which node (leaves: False)."""
         inner = np.flatnonzero(self.feature >= 0)
-        seen = matrix.astype(np.float32).astype(np.float64) if self.single else matrix
-        asked = seen[:, self.feature[inner]].T
-        limit = self.threshold[inner, None]
+        feature = self.feature[inner]
+        asked = (columns.single if self.single else columns.double)[feature]
+        limit = self._limits(inner)[:, None]
         answer = asked < limit if self.strict else asked <= limit
-        lost = np.isnan(asked)
+        for place in np.flatnonzero(columns.missing[feature]):
+            lost = np.isnan(asked[place])
+            answer[place, lost] = self.missing_left[inner[place]]
         for place in np.flatnonzero(np.isin(inner, list(self.categories))) if self.categories else ():
-            table = self.categories[int(inner[place])]
-            known = ~lost[place] & (asked[place] >= 0) & (asked[place] < len(table))
-            side = np.full(len(matrix), -1, dtype=np.int64)
-            side[known] = table[asked[place, known].astype(np.int64)]
-            answer[place] = side == 1
-            lost[place] = side < 0
-        if lost.any():
-            answer = np.where(lost, self.missing_left[inner, None], answer)
-        whole = np.zeros((len(self.feature), len(matrix)), dtype=np.bool_)
+            answer[place] = self._by_category(int(inner[place]), asked[place])
+        whole = np.zeros((len(self.feature), columns.double.shape[1]), dtype=np.bool_)
         whole[inner] = answer
         return whole
 
-    def outputs(self, matrix: FloatArray) -> FloatArray:
+    def _limits(self, inner: IntArray) -> npt.NDArray[np.floating]:
+        """Thresholds in the precision of what is compared; single ones next to the double one, on the side that gives
+        the same answers."""
+        limit = self.threshold[inner]
+        if not self.single:
+            return limit
+        with np.errstate(over="ignore"):
+            near = limit.astype(np.float32)
+        if self.strict:
+            return np.where(near < limit, np.nextafter(near, np.float32(np.inf)), near)
+        return np.where(near > limit, np.nextafter(near, np.float32(-np.inf)), near)
+
+    def _by_category(self, node: int, codes: npt.NDArray[np.floating]) -> BoolArray:
+        table = self.categories[node]
+        with np.errstate(invalid="ignore"):
+            known = (codes >= 0) & (codes < len(table))
+        side = np.full(len(codes), -1, dtype=np.int64)
+        side[known] = table[codes[known].astype(np.int64)]
+        return np.where(side < 0, self.missing_left[node], side == 1)
+
+    def outputs(self, columns: Columns) -> FloatArray:
         """``(m, k)`` what the tree adds for each row."""
-        left = self.goes_left(matrix)
-        node = np.zeros(len(matrix), dtype=np.int64)
-        rows = np.arange(len(matrix))
+        left = self.goes_left(columns)
+        rows = np.arange(left.shape[1])
+        node = np.zeros(len(rows), dtype=np.int64)
         while (self.feature[node] >= 0).any():
             child = np.where(left[node, rows], self.left[node], self.right[node])
             node = np.where(self.feature[node] >= 0, child, node)
@@ -90,6 +134,7 @@ class Ensemble:
     def evaluate(self, matrix: FloatArray) -> FloatArray:
         """``(m, k)`` sums over the trees."""
         total = np.zeros((len(matrix), self.outputs))
+        columns = Columns(matrix)
         for tree in self.trees:
-            total += tree.outputs(matrix)
+            total += tree.outputs(columns)
         return total
