@@ -12,6 +12,7 @@ from pydantic import Field
 
 from auditkit.analyzers.explain.attributions import AttributedRows, AttributionParams, attributed_rows
 from auditkit.analyzers.explain.explained import stand_in_columns
+from auditkit.analyzers.explain.shap import NOTHING_MOVES
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.errors import MissingExtra
 from auditkit.core.evidence import MISSING_GROUP, Interval, Measurement, Scalar, Table
@@ -30,7 +31,6 @@ MEASURES = {
     REASONS: "How well the attributions of a row tell its group: 0.5 where the groups have the same reasons "
     "(equal treatment).",
 }
-_UNUSED = "every attribution is zero: no feature moves the model's score on these rows"
 _ROUNDING = 1e-9  # a smaller part of the attributions is none
 _TOO_FEW = "an interval needs two rows (or clusters) or more"
 
@@ -174,7 +174,7 @@ def _products(
         share = None if use.share is None else float(use.share[place])
         share = 0.0 if share is not None and share < _ROUNDING else share
         value, interval = _product(estimate, share, use.intervals[place], params.level)
-        reason = _UNUSED if share is None else estimate.reason
+        reason = NOTHING_MOVES if share is None else estimate.reason
         measurement = Measurement(
             name=USE,
             value=value,

@@ -43,7 +43,7 @@ def image_rows(
         raw=True,
         across=1 + len(usable),
         note="Vermilion speaks for the class explained, blue against it; saliency, SmoothGrad and GradCAM have no "
-        "sign. Each map is scaled to its own largest value.",
+        "sign. Each map is scaled to its own largest values (the 99th percentile).",
     )
 
 
