@@ -79,7 +79,7 @@ def _leaves(tree: Tree, both: Columns, player_of: IntArray) -> list[_Leaf]:
     """Every leaf with its path's players and each row's pattern: bit ``i`` = player ``i``'s conditions met."""
     left = tree.goes_left(both).view(np.uint8)
     found: list[_Leaf] = []
-    worth = tree.value.any(axis=1)
+    worth = np.asarray(tree.value.any(axis=1))
     stack: list[tuple[int, tuple[int, ...], IntArray]] = [(0, (), np.zeros(left.shape[1], dtype=np.uint8))]
     while stack:
         node, path, pattern = stack.pop()

@@ -104,7 +104,7 @@ class Tree:
             known = (codes >= 0) & (codes < len(table))
         side = np.full(len(codes), -1, dtype=np.int64)
         side[known] = table[codes[known].astype(np.int64)]
-        return np.where(side < 0, self.missing_left[node], side == 1)
+        return np.asarray(np.where(side < 0, self.missing_left[node], side == 1), dtype=np.bool_)
 
     def outputs(self, columns: Columns) -> FloatArray:
         """``(m, k)`` what the tree adds for each row."""
