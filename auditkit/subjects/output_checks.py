@@ -105,7 +105,7 @@ def decided_codes(raw: Any, n: int, lookup: dict[str, int], *, where: str) -> In
 
 
 def model_raised(error: Exception | SystemExit, inputs: Any, *, where: str) -> NoReturn:
-    """Turn whatever the user's model raised into AK210, naming the columns with missing values, if any.
+    """Turn whatever the user's model raised into AK210, naming the columns that are the likely cause, if any.
 
     ``sys.exit`` in a model counts as raising: otherwise its exit code would be taken for the audit's own.
     """
@@ -113,16 +113,41 @@ def model_raised(error: Exception | SystemExit, inputs: Any, *, where: str) -> N
         raise error
     text = " ".join(str(error).split())
     text = text if len(text) <= 300 else text[:300] + " ..."
-    columns = missing_columns(inputs)
-    fix = None
-    why = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    if columns:
-        why = f"there are missing values in {_listed(columns)}; {why}"
-        fix = "impute them inside the model's pipeline, or drop those rows"
-    elif "could not convert" in text and (wordy := text_columns(inputs)):
-        why += f"; these columns hold text: {_listed(wordy)}"
-        fix = "give the types that the model was fitted on, or encode text inside its pipeline"
+    cause, fix = _likely_cause(inputs, text)
+    why = cause + (f"{type(error).__name__}: {text}" if text else type(error).__name__)
     raise AuditkitError("AK210", "the model raised an error", where=where, why=why, fix=fix) from error
+
+
+def _likely_cause(inputs: Any, text: str) -> tuple[str, str]:
+    """What in the inputs a model commonly fails on, ending in ``"; "``, and how that is mended."""
+    for columns, told, fix in (
+        (repeated_columns(inputs), "two columns have the same name: ", "rename one of them, here and in training"),
+        (
+            missing_columns(inputs),
+            "there are missing values in ",
+            "impute them in the model's pipeline, or drop the rows",
+        ),
+        (
+            infinite_columns(inputs),
+            "there are infinite values in ",
+            "clip them in the model's pipeline, or drop the rows",
+        ),
+        (
+            text_columns(inputs) if "could not convert" in text else [],
+            "these columns hold text: ",
+            "give the types that the model was fitted on, or encode text inside its pipeline",
+        ),
+        (date_columns(inputs), "these columns hold dates: ", "turn dates into numbers in the model's pipeline"),
+    ):
+        if columns:
+            return f"{told}{_listed(columns)}; ", fix
+    return "", "call the model on these inputs by hand: they must look as they did in training"
+
+
+def repeated_columns(inputs: Any) -> list[str]:
+    """Names that more than one column of a DataFrame has."""
+    names = getattr(inputs, "columns", None)
+    return [] if names is None else sorted({str(name) for name in names[names.duplicated()]})
 
 
 def missing_columns(inputs: Any) -> list[str]:
@@ -135,12 +160,32 @@ def missing_columns(inputs: Any) -> list[str]:
     return []
 
 
+def infinite_columns(inputs: Any) -> list[str]:
+    """Names of the columns of a DataFrame or 2-D array that hold infinite values."""
+    if hasattr(inputs, "select_dtypes"):
+        numbers = inputs.select_dtypes("number")
+        mask = np.isinf(numbers.to_numpy(dtype=np.float64, na_value=np.nan)).any(axis=0)
+        return [str(name) for name, bad in zip(numbers.columns, mask, strict=True) if bad]
+    if isinstance(inputs, np.ndarray) and inputs.ndim == 2 and inputs.dtype.kind == "f":
+        return [f"column {place}" for place in np.flatnonzero(np.isinf(inputs).any(axis=0))]
+    return []
+
+
 def text_columns(inputs: Any) -> list[str]:
     """Names of the columns of a DataFrame that hold neither numbers, truth values nor times."""
+    return _columns_of_kind(inputs, "OSU")
+
+
+def date_columns(inputs: Any) -> list[str]:
+    """Names of the columns of a DataFrame that hold dates or durations."""
+    return _columns_of_kind(inputs, "Mm")
+
+
+def _columns_of_kind(inputs: Any, wanted: str) -> list[str]:
     if not (hasattr(inputs, "dtypes") and hasattr(inputs, "columns")):
         return []
     kinds = [getattr(kind, "kind", "O") for kind in inputs.dtypes]
-    return [str(name) for name, kind in zip(inputs.columns, kinds, strict=True) if kind in "OSU"]
+    return [str(name) for name, kind in zip(inputs.columns, kinds, strict=True) if kind in wanted]
 
 
 def _listed(columns: list[str]) -> str:

@@ -218,8 +218,23 @@ def test_a_model_that_raises_on_nan_names_the_columns_and_one_that_imputes_does_
 
 def test_a_model_that_cannot_take_text_names_the_columns_that_hold_it() -> None:
     data = pd.DataFrame(X, columns=["a", "b", "c"])
-    with pytest.raises(AuditkitError, match=r"AK210(.|\n)*these columns hold text: b\n"):
+    with pytest.raises(AuditkitError, match=r"AK210(.|\n)*these columns hold text: b; ValueError"):
         make_subject(LogisticRegression().fit(data, Y), data.assign(b="x"), Y)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "told"),
+    [
+        (lambda data: data.assign(b=np.inf), "infinite values in b; ValueError(.|\n)*fix: clip them"),
+        (lambda data: data.assign(b=pd.Timestamp("2020-01-01")), "these columns hold dates: b; (.|\n)*fix: turn dates"),
+        (lambda data: data[["a", "b", "c", "a"]], "the same name: a; (.|\n)*fix: rename one"),
+        (lambda data: data.to_numpy()[:, :2], "ValueError(.|\n)*fix: call the model on these inputs by hand"),
+    ],
+)
+def test_a_model_that_raises_comes_with_the_likely_cause_and_the_mend(spoilt, told) -> None:
+    data = pd.DataFrame(X, columns=["a", "b", "c"])
+    with pytest.raises(AuditkitError, match=f"AK210(.|\n)*{told}"):
+        make_subject(LogisticRegression().fit(data, Y), spoilt(data), Y)
 
 
 def test_texts_go_through_a_vectoriser() -> None:
