@@ -160,12 +160,10 @@ def explain_structure(game: Game, model: Any, seed: int = 0) -> Attribution:
 
 
 def _drawn(game: Game, seed: int) -> tuple[BoolArray, IntArray, IntArray]:
-    """Random mixtures in which every row and every background row takes part."""
+    """Random mixtures, of as many different rows and background rows as they have room for."""
     rng = np.random.default_rng(seed)
-    n, b = len(game.rows), len(game.background)
-    size = max(_MIXTURES, n, b)
-    masks = rng.random((size, len(game.groups))) < rng.random((size, 1))
-    ours, theirs = rng.permutation(np.arange(size) % n), rng.permutation(np.arange(size) % b)
+    masks = rng.random((_MIXTURES, len(game.groups))) < rng.random((_MIXTURES, 1))
+    ours, theirs = (np.resize(rng.permutation(len(rows)), _MIXTURES) for rows in (game.rows, game.background))
     return np.asarray(masks), ours.astype(np.int64), theirs.astype(np.int64)
 
 

@@ -108,13 +108,25 @@ class Tree:
 
     def outputs(self, columns: Columns) -> FloatArray:
         """``(m, k)`` what the tree adds for each row."""
-        left = self.goes_left(columns)
-        rows = np.arange(left.shape[1])
+        left = self.goes_left(columns).view(np.uint8).ravel()
+        rows = np.arange(columns.double.shape[1])
+        here = np.arange(len(self.feature))
+        ends = self.feature < 0
+        # A leaf leads to itself, so all rows take as many steps as the longest path has.
+        sides = np.stack([np.where(ends, here, self.right), np.where(ends, here, self.left)], axis=1).ravel()
         node = np.zeros(len(rows), dtype=np.int64)
-        while (self.feature[node] >= 0).any():
-            child = np.where(left[node, rows], self.left[node], self.right[node])
-            node = np.where(self.feature[node] >= 0, child, node)
+        for _ in range(_depth(self)):
+            node = sides.take(2 * node + left.take(node * len(rows) + rows))
         return self.value[node]
+
+
+def _depth(tree: Tree) -> int:
+    """Splits on the longest path."""
+    level, depth = np.flatnonzero(tree.feature[:1] >= 0), 0
+    while len(level):
+        below = np.concatenate([tree.left[level], tree.right[level]])
+        level, depth = below[tree.feature[below] >= 0], depth + 1
+    return depth
 
 
 @dataclass(frozen=True, kw_only=True)
