@@ -26,7 +26,7 @@ ROWS, FEATURES = 100, 20
 
 
 def data(classes=2, features=FEATURES):
-    return make_classification(4000, features, n_informative=min(10, features), n_classes=classes, random_state=0)
+    return make_classification(4000, features, n_informative=min(10, features - 2), n_classes=classes, random_state=0)
 
 
 def with_categories():
