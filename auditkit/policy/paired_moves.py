@@ -21,6 +21,7 @@ from auditkit.policy.resolve_change import changes_between
 
 _KINDS: Mapping[str, Compare] = {".difference": "difference", ".ratio": "ratio"}
 _SAME = 1e-9
+_ANY_LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,13 @@ class PairedMoves:
         return self._pairs.rows
 
     def has(self, base: Measurement, head: Measurement) -> bool:
-        """Whether the pairs give both values of a measurement."""
+        """Whether the pairs give both values of a measurement, and limits of its change: one row in a group does not."""
         if not self._pairs.known:
             return False
         if base.key not in self._found:
             self._found[base.key] = self._find(base)
         found = self._found[base.key]
-        return found is not None and found.is_of(base, head)
+        return found is not None and found.is_of(base, head) and all(map(math.isfinite, self.limits(base, _ANY_LEVEL)))
 
     def comparisons(self, m: Measurement) -> int:
         """How many comparisons ``m`` is the worst of."""

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 from test_policy_pairs import harmed, people, record
 
+from auditkit.api import audit_predictions
 from auditkit.core.errors import EvidenceError, PolicyError
 from auditkit.core.evidence import Interval, Measurement
 from auditkit.core.rows import ROWS_FILE, RowsRecord, read_rows, rows_bytes
-from auditkit.core.schema import dumps
+from auditkit.core.schema import dumps, loads
 from auditkit.policy.baseline import make_baseline
 from auditkit.policy.evaluate import evaluate
 from auditkit.policy.model import parse_policy
 from auditkit.policy.moves import moves, remarks
 from auditkit.policy.paired_moves import PairedMoves
-from auditkit.policy.pairs import Pairs, pair_up, pairs_document, read_pairs
+from auditkit.policy.pairs import Pairs, pair_files, pair_up, pairs_document, read_pairs
 from auditkit.stats.linearised import mean
 from auditkit.stats.ranking import auc
 
@@ -186,6 +187,22 @@ def decided(kit, y, then, now, groups, extra=None, metrics=("selection_rate", "t
         sides.append((kit.replace(evidence, outcomes=(outcome,)), record(y, decisions, groups, **extra)))
     (base, one), (head, other) = sides
     return base, head, PairedMoves(base, head, pair_up(base, one, head, other))
+
+
+def test_a_group_of_one_row_has_no_limits_on_pairs_and_stops_nothing(tmp_path):
+    rng = np.random.default_rng(0)
+    y, groups = rng.normal(size=40), np.array(["many"] * 20 + ["more"] * 19 + ["one"])
+    audits = []
+    for name, noise in (("base", 0.0), ("head", 0.5)):
+        predicted = y + noise * rng.normal(size=40)
+        settings = {"analyzers": ["performance", "fairness.regression"], "keep_rows": True, "progress": False}
+        audit_predictions(y, predicted, sensitive={"g": groups}, task="regression", out=tmp_path / name, **settings)
+        audits.append(loads((tmp_path / name / "evidence.json").read_bytes()))
+    base, head = audits
+    pairs = pair_files(base, tmp_path / "base" / ROWS_FILE, head, tmp_path / "head" / ROWS_FILE)
+    found = {move.key: move for move in moves(base, head, pairs=PairedMoves(base, head, pairs))}
+    (gap,) = (move for key, move in found.items() if key.startswith("performance.mean_absolute_error.difference"))
+    assert (gap.interval, gap.paired) == (None, False)
 
 
 def test_compare_finds_on_pairs_what_two_samples_miss_and_says_which(kit):
