@@ -71,7 +71,7 @@ class PairedMoves:
         return self._pairs.rows
 
     def has(self, base: Measurement, head: Measurement) -> bool:
-        """Whether the pairs give both values of a measurement, and limits of its change: a group of one row has none."""
+        """Whether the pairs give both values of a measurement, and limits of its change: one row alone has none."""
         if not self._pairs.known:
             return False
         if base.key not in self._found:
