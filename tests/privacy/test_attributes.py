@@ -156,6 +156,10 @@ def test_what_cannot_be_inferred_is_told(splits):
     many = run(model, train, test, columns=("a",))
     assert many.status == "not_applicable"
     assert "AK624 there is no column to infer" in many.reason
+    rare = (train[0].assign(ill=np.arange(len(train[0])) % 2), train[1])
+    alike = run(model, rare, (test[0].assign(ill=0), test[1]))
+    assert alike.status == "not_applicable"
+    assert any("the attacker learns from all have one value" in note for note in alike.notes)
     few = run(model, people(60, 0), people(60, 1))
     assert few.status == "not_applicable"
     assert "AK625 60 training rows and 60 test rows are too few" in few.reason

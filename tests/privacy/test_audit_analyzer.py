@@ -164,6 +164,42 @@ def test_claim_of_a_users_own_private_training():
     assert excess(run(private(clip=5.0), **claim))[spent].value > 0
 
 
+def test_a_claim_by_whole_batches_only_is_not_refuted_by_the_rows_left_out():
+    """1,000 rows in batches of 600: one step a pass, at the rate 0.6; not 1.67 steps."""
+    from auditkit.methods.privacy.accounting import epsilon
+
+    spent = epsilon(2.0, 0.6, 10, 1e-5)
+    claim = {"claimed_epsilon": spent, "noise_multiplier": 2.0, "audits": ("gradients",), "probe_canaries": 1000}
+    assert excess(run(private(batch_size=600), **claim))[spent].value < 0
+    assert excess(run(private(batch_size=600, noise=0.5), **claim))[spent].value > 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Idle(TorchRecipe):
+    """A training that learns nothing, or ends in numbers that are none."""
+
+    factor: float = 1.0
+
+    def fit(self, inputs, y, seed):
+        from auditkit.subjects.torch import TorchModel
+
+        module = self.build(2).eval()
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.mul_(self.factor)
+        return TorchModel(module, classes=(0, 1), output="logit")
+
+
+def test_a_training_that_releases_nothing_spends_nothing_and_one_without_numbers_has_no_verdict():
+    settings = {"name": "idle", "build": mlp, "epochs": 1, "batch_size": 100, "learning_rate": 0.5}
+    idle = subject(Idle(**settings))
+    asked = {"claimed_epsilon": 1.0, "audits": ("weights", "gradients"), "probe_canaries": 40}
+    assert excess(run(idle, **asked))[1.0].value == -1.0
+    broken = excess(run(subject(Idle(**settings, factor=float("nan"))), **asked))[1.0]
+    assert broken.value is None
+    assert "scores that are no numbers" in broken.reason
+
+
 def test_any_model_as_a_black_box():
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(600, 10))).rename(columns=str)
     y = np.arange(600) % 2

@@ -125,6 +125,15 @@ def test_gaussian_delta_is_the_integral_of_the_hockey_stick(mu, epsilon):
     assert gaussian_delta(mu, epsilon) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize(("mu", "delta"), [(1.0, 1e-20), (3.0, 1e-40), (0.2, 1e-100)])
+def test_gaussian_epsilon_of_a_tiny_delta_is_that_of_many_digits(mu, delta):
+    mpmath = pytest.importorskip("mpmath")
+    with mpmath.workdps(150):
+        eps, m = mpmath.mpf(gaussian_epsilon(mu, delta)), mpmath.mpf(mu)
+        exact = mpmath.ncdf(m / 2 - eps / m) - mpmath.exp(eps) * mpmath.ncdf(-m / 2 - eps / m)
+    assert float(exact / mpmath.mpf(delta)) == pytest.approx(1.0, rel=1e-6)
+
+
 def test_gaussian_epsilon_is_the_accountants():
     for noise in (0.8, 2.0, 5.0):
         expected = accounted(noise, 1.0, 1, 1e-5, "pld")
@@ -175,6 +184,11 @@ def test_power_is_what_simulation_gives():
     assert hits / 400 == pytest.approx(effect_power(60, 2 * mu, mu, 0.95), abs=0.07)
     needed = canaries_needed(2 * mu, mu, 0.99)
     assert 0.985 < effect_power(needed, 2 * mu, mu, 0.99) < 0.999
+
+
+def test_a_release_that_shows_nothing_refutes_nothing():
+    effect = gaussian_effect(np.zeros(40), np.arange(40) % 2 == 0)
+    assert (effect.mu, effect.low, effect.high, effect.infinite) == (0.0, 0.0, math.inf, False)
 
 
 def test_no_noise_at_all_and_noise_that_is_not_normal_are_seen():

@@ -278,3 +278,13 @@ def test_without_the_clipping_arm_nothing_is_said_of_groups(outcome):
     kept = [m for m in outcome.measurements if m.params.get("arm") != "clip-only"]
     (said,) = findings(kept, ("group",))
     assert said.text.startswith("No statement on what privacy costs by group")
+
+
+def test_who_has_several_rows_is_told_that_epsilon_is_for_one():
+    def told(**options):
+        outcome = run(subject(n=200, **options), seeds=1, epsilons=(8.0,), noise_multipliers={"8": 2.0})
+        assert outcome.status == "measured", outcome.reason
+        return [note for note in outcome.notes if note.startswith("Epsilon protects one row")]
+
+    assert len(told(clusters=np.arange(600) // 3)) == 1
+    assert told() == []

@@ -31,14 +31,40 @@ def test_auc_is_sklearns():
 @pytest.mark.parametrize("fpr", [0.01, 0.05, 0.2])
 def test_tpr_is_the_best_threshold_by_brute_force(fpr):
     scores, member = binormal()
-    for values in (scores, scores.round(1)):
-        allowed = [
-            ((values[member] >= cut).mean(), int((values[~member] >= cut).sum()))
-            for cut in [*np.unique(values), np.inf]
-            if (values[~member] >= cut).mean() <= fpr
-        ]
-        found = tpr_at_fpr(values, member, fpr)
-        assert (found.value, found.false_positives) == max(allowed)
+    allowed = [
+        ((scores[member] >= cut).mean(), int((scores[~member] >= cut).sum()))
+        for cut in [*np.unique(scores), np.inf]
+        if (scores[~member] >= cut).mean() <= fpr
+    ]
+    found = tpr_at_fpr(scores, member, fpr)
+    assert (found.value, found.false_positives) == max(allowed)
+
+
+@pytest.mark.parametrize("fpr", [0.01, 0.05, 0.2])
+def test_ties_are_broken_at_random_as_an_attacker_would(fpr):
+    """Rounded scores with random tie-breaks: members above the last false positive allowed, and above the next."""
+    scores, member = binormal()
+    rounded, rng, rates = scores.round(0), np.random.default_rng(1), []
+    allowed = round(fpr * (~member).sum())
+    for _ in range(400):
+        broken = rounded + 1e-6 * rng.random(len(rounded))
+        outside = np.sort(broken[~member])[::-1]
+        rates.append([(broken[member] > outside[at]).mean() for at in (allowed - 1, allowed)])
+    found = tpr_at_fpr(rounded, member, fpr)
+    low, high = np.mean(rates, axis=0)
+    assert low - 0.005 <= found.value <= high + 0.005
+    assert found.value > (rounded[member] > np.sort(rounded[~member])[-allowed]).mean() + 0.01
+    assert found.interval.low <= found.value <= found.interval.high
+
+
+def test_equal_scores_are_a_blind_attack_and_not_a_safe_model():
+    member = np.arange(400) < 200
+    assert tpr_at_fpr(np.zeros(400), member, 0.05).value == pytest.approx(0.05)
+    # A memorising tree: every member is certain, and so is every second of the others.
+    certain = np.where(member, 1.0, np.arange(400) % 2)
+    found = tpr_at_fpr(certain, member, 0.05)
+    assert found.value == pytest.approx(0.1)
+    assert found.false_positives == 10
 
 
 def test_tpr_interval_covers_the_true_rate():

@@ -106,6 +106,9 @@ def test_a_planted_column_is_caught_whatever_its_name_and_the_clean_twin_is_quie
     clean = audited(frame)
     assert [m.value for m in clean.measurements if m.name == "privacy.personal_data_columns"] == [0.0]
     assert clean.artifacts == ()
+    asked = frame.assign(phone_service=["yes", "no"] * 20, has_email=np.arange(40) % 2 == 0)
+    assert audited(asked).artifacts == ()  # a column of two values is nobody's number
+    assert audited(frame.assign(phone_service=[f"no {i}" for i in range(40)])).artifacts != ()
     planted = audited(frame.assign(q7=[f"user{i}@example.org" for i in range(40)], big=4111111111111111))
     shares = {m.params["column"]: m for m in planted.measurements if m.name == "privacy.personal_data_share"}
     assert shares["q7"].value == 1.0

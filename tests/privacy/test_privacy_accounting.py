@@ -7,6 +7,8 @@ import pytest
 
 pytest.importorskip("opacus")
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import norm
 
@@ -124,6 +126,7 @@ def test_delta_must_be_below_one_over_n():
         ((1.0, 1.1, 10), "sample rate must be above 0 and at most 1"),
         ((1.0, 0.1, 10.5), "steps must be a whole number"),
         ((1.0, 0.1, -1), "steps must be a whole number"),
+        ((1.0, 0.1, math.nan), "steps must be a whole number"),
     ],
 )
 def test_arguments_that_make_no_sense(arguments, message):
@@ -146,6 +149,28 @@ def test_an_accountant_that_under_reports_fails_the_run(monkeypatch):
             guarantee(1.0, **arguments)
     accounting._epsilon.cache_clear()
     assert guarantee(1.0, **arguments).second_opinion is not None
+
+
+def test_long_trainings_are_confirmed_by_the_second_accountant():
+    promise = guarantee(1.0, n=50_000, batch_size=50, steps=100_000, delta=2e-6)
+    assert promise.second_opinion == pytest.approx(promise.epsilon, abs=0.012)
+
+
+def test_a_grid_that_would_fill_the_memory_is_refused_before_it_is_made(monkeypatch):
+    assert accountants.prv_points(1.0, 0.01, 1000, 1e-5) < 1e6
+    monkeypatch.setattr(accountants, "PRVAccountant", lambda: pytest.fail("the grid was made"))
+    with pytest.raises(
+        AuditkitError, match=r"(?s)AK563 the PRV accountant gives no epsilon.*would have 1.9e\+09 points"
+    ):
+        epsilon(0.3, 0.5, 10_000, 1e-5)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.floats(1e-12, 1e6))
+def test_a_bound_in_print_is_never_below_itself(value):
+    told = accounting.rounded_up(value)
+    assert value <= float(told) <= value * 1.0101
+    assert len(told.split("e")[0].replace(".", "").strip("0")) <= 3
 
 
 def test_without_the_second_library_there_is_no_second_opinion(monkeypatch):

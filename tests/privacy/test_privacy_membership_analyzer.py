@@ -167,6 +167,19 @@ def test_what_is_missing_is_told():
     assert "AK572 100 members and 5 non-members" in few.reason
 
 
+@pytest.mark.parametrize("rates", [(0.0,), (1.0,), (2.0,), (math.nan,), (0.01, 0.01)])
+def test_false_positive_rates_are_shares(rates):
+    with pytest.raises(ValueError, match="must be above 0, below 1 and each there once"):
+        MembershipParams(false_positive_rates=rates)
+
+
+def test_a_tree_that_knows_its_rows_by_heart_is_not_at_0():
+    train, test = noisy(400, 0), noisy(400, 1)
+    outcome = audit(DecisionTreeClassifier(random_state=0).fit(*train), train, test)
+    assert pick(outcome, "privacy.membership_tpr", attack="loss", fpr=0.01).value > 0.012
+    assert pick(outcome, "privacy.membership_tpr", attack="loss", fpr=0.001).value is None
+
+
 def test_clustered_rows_get_clustered_intervals():
     train, test = noisy(200, 0), noisy(200, 1)
     model = RandomForestClassifier(30, random_state=0).fit(*train)

@@ -163,6 +163,13 @@ def test_too_few_rows_cannot_be_hidden():
     assert found.suppressed.all()
 
 
+def test_infinite_and_huge_numbers_are_values_of_their_own():
+    values = np.array([np.inf, -np.inf, 1e308, -1e308, np.nan, *np.linspace(0, 9, 40)])
+    levels = numeric_hierarchy("x", values).levels
+    assert [level.told for level in levels][:2] == ["as given", "in steps of 0.5"]
+    assert all(len(np.unique(level.codes[:5])) == 5 for level in levels[:-1])
+
+
 # The analyzer
 
 

@@ -63,6 +63,9 @@ def run(subject: Subject, context: Context, params: AttributesParams) -> Iterato
         if not 2 <= found <= params.max_values:
             yield Note(f"{name!r} is not inferred: it has {found} values, not 2 to {params.max_values}.")
             continue
+        if len(np.unique(codes[rows.learn])) < 2:
+            yield Note(f"{name!r} is not inferred: the test rows that the attacker learns from all have one value.")
+            continue
         yield from _column(subject, context, params, rows, (name, codes), table)
     if not table:
         raise NotApplicable("AK624", "there is no column to infer", fix='columns = ["a column of the training rows"]')

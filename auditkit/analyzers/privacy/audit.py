@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -229,14 +230,17 @@ def _plan(subject: Subject, context: Context, params: AuditParams) -> _Plan:
 
 def _given_claim(recipe: Any, params: AuditParams, epsilon: float, n: int, delta: float) -> Claim:
     batch = min(int(getattr(recipe, "batch_size", n)), n)
-    steps = max(1, round(getattr(recipe, "epochs", 1) * n / batch))
+    # A pass may leave out the last part of a batch, or draw rows at a rate of one over its batches: what is compared
+    # with the claim must not be more than any of these spends.
+    steps = max(1, int(getattr(recipe, "epochs", 1)) * (n // batch))
+    rate = 1.0 / math.ceil(n / batch)
     claim = Claim(
         n=n,
         named=epsilon,
         epsilon=epsilon,
         delta=delta,
         noise_multiplier=params.noise_multiplier,
-        sample_rate=batch / n,
+        sample_rate=rate,
         steps=steps,
     )
     _check_arithmetic(claim, n)
@@ -302,7 +306,7 @@ def _level(params: AuditParams, claims: int) -> float:
 
 ANALYZER = Analyzer(
     name="privacy.audit",
-    version="1",
+    version="2",
     title="Is epsilon true?",
     summary="A lower bound on epsilon from trainings with canaries, beside the epsilon that is claimed.",
     reference="Steinke, Nasr and Jagielski (2023), Privacy auditing with one (1) training run; Mahloujifar, Melis and "

@@ -69,6 +69,14 @@ class Released:
     scores: FloatArray
     included: BoolArray
 
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.scores).all():
+            raise AuditkitError(
+                "AK553",
+                "the audited training gave no model",
+                why=f"it gives scores that are no numbers on {int((~np.isfinite(self.scores)).sum())} canaries",
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Canaries:

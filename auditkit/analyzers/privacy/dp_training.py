@@ -186,6 +186,11 @@ def _statements(
     for arm in arms:
         if arm.guarantee is not None:
             yield Note(f"Epsilon {arm.epsilon:g}: {arm.guarantee.sentence()}")
+    if subject.test.clusters is not None:
+        yield Note(
+            "Epsilon protects one row, and the rows come in clusters: for a person with m training rows it is m "
+            "times as large, with a larger delta."
+        )
     yield Note(
         "Not covered by epsilon: the preparation of the inputs (scales, category levels), which is fitted on the "
         "training rows, and the choice of the recipe's settings. Noise comes from a seeded generator so that the audit "
@@ -199,7 +204,7 @@ def _statements(
 
 ANALYZER = Analyzer(
     name="privacy.dp_training",
-    version="3",
+    version="4",
     title="Differentially private training",
     summary="Accuracy of the training recipe with differential privacy and without, overall and by group.",
     reference="Abadi et al. (2016), Deep learning with differential privacy; Gopi et al. (2021) for the accountant",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from auditkit.analyzers.privacy.membership_report import (
     FEWEST,
@@ -25,6 +26,12 @@ from auditkit.core.subject import FloatArray, IntArray, Subject
 from auditkit.methods.privacy.art_membership import ArtModel
 
 BY_SHADOWS = ("lira-offline", "lira-online", "rmia", "bavaria")
+
+
+def _rates(value: tuple[float, ...]) -> tuple[float, ...]:
+    if len(set(value)) != len(value) or not all(0.0 < rate < 1.0 for rate in value):
+        raise ValueError(f"false positive rates must be above 0, below 1 and each there once, got {value}")
+    return value
 
 
 class MembershipParams(Params):
@@ -46,7 +53,7 @@ class MembershipParams(Params):
     shadows: int | None = Field(default=None, ge=0)
     copies: int = Field(default=20, ge=1)
     art: tuple[ArtModel, ...] = ()
-    false_positive_rates: tuple[float, ...] = (0.01, 0.001)
+    false_positive_rates: Annotated[tuple[float, ...], AfterValidator(_rates)] = (0.01, 0.001)
     exposed_rows: int = Field(default=10, ge=1)
     level: float = Field(default=0.95, gt=0.5, lt=1.0)
 
@@ -259,7 +266,7 @@ def _by_shadows(
 
 ANALYZER = Analyzer(
     name="privacy.membership",
-    version="2",
+    version="3",
     title="Membership inference",
     summary="How well attacks tell training rows from rows the model never saw: thresholds on its answers, and "
     "comparison with shadow models trained with and without each row.",

@@ -40,7 +40,7 @@ def run(subject: Subject, context: Context, params: PersonalDataParams) -> Itera
     for place, (name, values) in enumerate(looked):
         context.check_deadline()
         context.progress(place, len(looked))
-        telling = by_name(name) if name in names else None
+        telling = by_name(name) if name in names and _could_identify(values) else None
         if telling:
             found.append((name, telling, "its name"))
         texts = _texts(values, context, params.max_values)
@@ -84,6 +84,14 @@ def _count(looked: list[tuple[str, Any]], found: list[tuple[str, str, str]]) -> 
     )
 
 
+def _could_identify(values: Any) -> bool:
+    """Whether a column has more than two values: "phone_service" with yes and no holds nobody's number."""
+    import pandas as pd
+
+    series = pd.Series(values)
+    return not pd.api.types.is_bool_dtype(series.dtype) and series.nunique() > 2
+
+
 def _texts(values: Any, context: Context, most: int) -> list[str]:
     """Distinct values as text; numbers only where they are whole and long enough to identify anyone."""
     import pandas as pd
@@ -103,7 +111,7 @@ def _texts(values: Any, context: Context, most: int) -> list[str]:
 
 ANALYZER = Analyzer(
     name="privacy.personal_data",
-    version="1",
+    version="2",
     title="Columns that look like personal data",
     summary="Columns or texts that hold e-mail addresses, phone, card, account or identity numbers, or places.",
     reference="ISO/IEC 7812-1; ISO 13616; national rules as python-stdnum cites them",

@@ -96,8 +96,8 @@ def _check_rows(pool: Pool, classes: Sequence[str]) -> None:
         raise AuditkitError(
             "AK620",
             "the data is too small for shadow models",
-            why=f"{len(pool.y)} rows, {int(found[rarest])} of class {classes[rarest]!r}; halves of at least "
-            f"{FEWEST_ROWS} rows and {FEWEST_OF_CLASS} of each class are trained on",
+            why=f"{len(pool.y)} rows, {int(found[rarest])} of class {classes[rarest]!r}; halves are trained on, "
+            f"which takes at least {FEWEST_ROWS} rows and {FEWEST_OF_CLASS} of each class",
             fix="give more rows, or set shadows = 0",
         )
 

@@ -10,6 +10,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
 
 from auditkit.core.errors import AuditkitError, UsageError
 
@@ -17,6 +18,8 @@ ACCOUNTANTS = ("prv", "pld", "rdp")
 SMALLEST_TARGET = 0.05
 _LARGEST_NOISE = 1e5
 _EVALUATIONS = 40
+# Beyond so many steps the coarse grid of the second accountant is too loose to confirm the first.
+_COARSE_STEPS = 10_000
 _Function = Callable[[float], float]
 Point = tuple[float, float]
 
@@ -44,11 +47,24 @@ class Guarantee:
     def sentence(self) -> str:
         """The guarantee in words: what a neighbour is, how batches are drawn and what is public."""
         return (
-            f"(epsilon {self.epsilon:.3g}, delta {self.delta:.3g}) for adding or removing one row, with "
-            f"Poisson-sampled batches (rate {self.sample_rate:.4g}, {self.steps} steps, "
+            f"(epsilon {rounded_up(self.epsilon)}, delta {rounded_up(self.delta)}) for adding or removing one row, "
+            f"with Poisson-sampled batches (rate {self.sample_rate:.4g}, {self.steps} steps, "
             f"noise multiplier {self.noise_multiplier:.4g}); "
             f"the number of rows ({self.n}) is treated as public."
         )
+
+
+def rounded_up(value: float, digits: int = 3) -> str:
+    """``value`` in ``digits`` significant digits, never less than it is: a bound must not shrink in print.
+
+    >>> rounded_up(1.001), rounded_up(8.0), rounded_up(8.1004e-06)
+    ('1.01', '8', '8.11e-06')
+    """
+    if value == 0.0 or not math.isfinite(value):
+        return f"{value:g}"
+    told = Decimal(repr(float(value)))
+    step = Decimal(1).scaleb(told.adjusted() - digits + 1)
+    return f"{float(told.quantize(step, rounding=ROUND_CEILING)):.{digits}g}"
 
 
 def check_delta(delta: float, n: int | None = None) -> None:
@@ -231,7 +247,8 @@ def _epsilon(noise_multiplier: float, sample_rate: float, steps: int, delta: flo
         if accountant == "rdp":
             spent = accountants.rdp_epsilon(*arguments)
         elif accountant == "pld":
-            spent = accountants.pld_epsilon(*arguments, coarse=accountants.rdp_epsilon(*arguments) > 1.0)
+            coarse = steps <= _COARSE_STEPS and accountants.rdp_epsilon(*arguments) > 1.0
+            spent = accountants.pld_epsilon(*arguments, coarse=coarse)
         else:
             spent = accountants.prv_epsilon(*arguments)
     except (ValueError, RuntimeError, OverflowError, FloatingPointError, IndexError, MemoryError) as error:
@@ -255,7 +272,7 @@ def _check_mechanism(noise_multiplier: float, sample_rate: float, steps: int) ->
         raise UsageError("AK564", f"the noise multiplier must be 0 or more, got {noise_multiplier}")
     if not 0.0 < sample_rate <= 1.0:
         raise UsageError("AK564", f"the sample rate must be above 0 and at most 1, got {sample_rate}")
-    if steps != int(steps) or steps < 0:
+    if not math.isfinite(steps) or steps != int(steps) or steps < 0:
         raise UsageError("AK564", f"steps must be a whole number, 0 or more, got {steps}")
 
 

@@ -17,14 +17,24 @@ from typing import Any
 import torch  # noqa: TID253
 from torch import nn  # noqa: TID253
 
+from auditkit.core.errors import AuditkitError
 from auditkit.methods.privacy.dp_layers import Piece, embedding, formed, linear, pieces_of
 
 Tensor = torch.Tensor
 Call = tuple[Tensor, int, Tensor]
 
 
-class NotFollowed(Exception):
+class NotFollowed(AuditkitError):
     """The module did something in this pass that the layers' inputs and output gradients do not tell."""
+
+
+def _not_followed(why: str) -> NotFollowed:
+    return NotFollowed(
+        "AK569",
+        "per-row gradients cannot be followed through the model",
+        why=why,
+        fix="let every row pass through the same layers, and keep rows apart in forward()",
+    )
 
 
 def ghost_applies(module: nn.Module) -> bool:
@@ -82,7 +92,7 @@ class GhostClipper:
                 if id(piece.parameter) in self._wanted:
                     found.setdefault(id(piece.parameter), []).append(piece)
         if len(found) != len(self._wanted):
-            raise NotFollowed("a trained parameter takes no part in the output")
+            raise _not_followed("a trained parameter takes no part in the output")
         return {key: pieces[0] if len(pieces) == 1 else _added(pieces) for key, pieces in found.items()}
 
     def _watch(self, layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
@@ -112,9 +122,9 @@ class GhostClipper:
 def _of_layer(layer: nn.Module, calls: list[Call], rows: int) -> Iterator[Piece]:
     for a, version, g in calls:
         if a._version != version:
-            raise NotFollowed("an input of a layer was changed in place")
+            raise _not_followed("an input of a layer was changed in place")
         if len(a) != rows or len(g) != rows:
-            raise NotFollowed("the rows of the batch are not on the first axis")
+            raise _not_followed("the rows of the batch are not on the first axis")
     how = pieces_of(layer)
     assert how is not None
     if len(calls) == 1:

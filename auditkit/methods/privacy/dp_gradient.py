@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -120,7 +121,8 @@ def check_gradients(module: nn.Module, x: torch.Tensor, y: torch.Tensor, n_class
     """Choose the engine, and compare one clipped batch by it with a loop over its rows.
 
     The clipping norm is the median norm of the rows, so that about half of them are clipped. Dropout is
-    off for the comparison.
+    off for the comparison. It is made twice: with the weights as they are and with all of them moved a little, because
+    a branch that starts at 0 hides what is wrong with it until it is trained.
 
     Raises:
         AuditkitError: AK566 a layer that no engine follows; AK569 when the difference is above 1e-4 of the
@@ -131,26 +133,21 @@ def check_gradients(module: nn.Module, x: torch.Tensor, y: torch.Tensor, n_class
 
 
 def _check_gradients(module: nn.Module, x: torch.Tensor, y: torch.Tensor, n_classes: int) -> Checked:
-    plain = _without_dropout(copy.deepcopy(module))
-    with torch.no_grad():
-        if not torch.equal(plain(x), plain(x)):
-            raise AuditkitError(
-                "AK569",
-                "per-row gradients cannot be checked: the model draws random numbers outside nn.Dropout",
-                fix="use nn.Dropout layers for all randomness in forward()",
-            )
-    rows = torch.stack([_flat_gradient(plain, x[i : i + 1], y[i : i + 1], n_classes) for i in range(len(x))])
-    norms = rows.norm(dim=1)
-    limit = float(norms.median())
-    expected = _clipped_sum(rows, norms, limit)
+    if not trainable(module):
+        raise AuditkitError(
+            "AK566", "the model has no trainable parameter", fix="set requires_grad = True in the recipe's build()"
+        )
+    cases = [_case(_without_dropout(copy.deepcopy(module)), x, y, n_classes)]
+    moved = _case(_moved(_without_dropout(copy.deepcopy(module))), x, y, n_classes)
+    if bool(torch.isfinite(moved.expected).all()):
+        cases.append(moved)
     engines: tuple[Engine, ...] = ("ghost", "opacus") if ghost_applies(module) else ("opacus",)
     gap = float("inf")
     for engine in engines:
         try:
-            got = _by_engine(engine, _without_dropout(copy.deepcopy(module)), x, y, n_classes, limit)
+            gap = max(_gap(engine, case, x, y, n_classes) for case in cases)
         except NotFollowed:
             continue
-        gap = float((got - expected).abs().max() / (expected.abs().max() + 1e-12))
         if gap <= TOLERANCE:
             return Checked(engine=engine, gap=gap)
     raise AuditkitError(
@@ -159,6 +156,54 @@ def _check_gradients(module: nn.Module, x: torch.Tensor, y: torch.Tensor, n_clas
         why=f"it differs from a loop over single rows by {gap:.2g} of its largest entry, above {TOLERANCE:g}",
         fix="keep rows apart in forward(), and the batch on the first axis of every tensor",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """A module, a clipping norm and the clipped sum that a loop over the rows gives."""
+
+    module: nn.Module
+    limit: float
+    expected: torch.Tensor
+
+
+def _case(plain: nn.Module, x: torch.Tensor, y: torch.Tensor, n_classes: int) -> _Case:
+    with torch.no_grad():
+        if not torch.equal(plain(x), plain(x)):
+            raise AuditkitError(
+                "AK569",
+                "per-row gradients cannot be checked: the model draws random numbers outside nn.Dropout",
+                fix="use nn.Dropout layers for all randomness in forward()",
+            )
+    try:
+        rows = torch.stack([_flat_gradient(plain, x[i : i + 1], y[i : i + 1], n_classes) for i in range(len(x))])
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise AuditkitError(
+            "AK569",
+            "per-row gradients cannot be checked: the model does not take a single row",
+            why=str(error),
+            fix="keep the batch on the first axis of every tensor, and rows apart, in forward()",
+        ) from error
+    norms = rows.norm(dim=1)
+    limit = float(norms.median())
+    return _Case(module=plain, limit=limit, expected=_clipped_sum(rows, norms, limit))
+
+
+def _gap(engine: Engine, case: _Case, x: torch.Tensor, y: torch.Tensor, n_classes: int) -> float:
+    got = _by_engine(engine, copy.deepcopy(case.module), x, y, n_classes, case.limit)
+    return float((got - case.expected).abs().max() / (case.expected.abs().max() + 1e-12))
+
+
+def _moved(module: nn.Module) -> nn.Module:
+    """Every weight moved by a tenth of its tensor's size; those of a tensor of zeros by half of a usual start."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            size = float(parameter.double().square().mean().sqrt())
+            usual = 1.0 / math.sqrt(parameter[0].numel()) if parameter.dim() > 1 else 1.0
+            drawn = torch.randn(parameter.shape, generator=generator).to(parameter.device, parameter.dtype)
+            parameter.add_(drawn, alpha=0.1 * size or 0.5 * usual)
+    return module
 
 
 @contextmanager

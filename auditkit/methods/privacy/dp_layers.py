@@ -17,6 +17,8 @@ from torch import nn  # noqa: TID253
 Tensor = torch.Tensor
 # With this many positions a row's gradient is cheaper to form than its length is to get without; up to 16 MB.
 _MANY_POSITIONS, _FORMED_NUMBERS = 8, 2**22
+# Lengths that come from differences of large numbers are below their rounding from here on, relative to those numbers.
+_LOST = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +79,20 @@ def _positions(weight: Any, a: Tensor, g: Tensor) -> Piece:
     """
     if _forms(weight, len(a), a.shape[1]):
         return formed(weight, torch.bmm(g.transpose(1, 2), a))
-    norms = ((a @ a.transpose(1, 2)) * (g @ g.transpose(1, 2))).sum(dim=(1, 2))
+    inputs, outputs = a @ a.transpose(1, 2), g @ g.transpose(1, 2)
+    norms = (inputs * outputs).sum(dim=(1, 2))
+    # Positions that cancel out leave only rounding of the sum: taken as longer than it is, a row is clipped too much.
+    norms = torch.maximum(norms, _LOST * _trace(inputs) * _trace(outputs))
 
     def weighted(c: Tensor) -> Tensor:
         scaled = (g * c[:, None, None]).reshape(-1, g.shape[-1])
         return (scaled.T @ a.reshape(-1, a.shape[-1])).reshape(weight.shape)
 
-    return Piece(weight, norms.clamp_min(0.0), weighted, lambda: g.transpose(1, 2) @ a)
+    return Piece(weight, norms, weighted, lambda: g.transpose(1, 2) @ a)
+
+
+def _trace(matrices: Tensor) -> Tensor:
+    return matrices.diagonal(dim1=1, dim2=2).sum(dim=1)
 
 
 def _forms(weight: Any, rows: int, positions: int) -> bool:
@@ -136,7 +145,8 @@ def embedding(layer: Any, tokens: Tensor, g: Tensor) -> Iterator[Piece]:
     if layer.padding_idx is not None:
         g = g * (tokens != layer.padding_idx)[:, :, None]
     same = tokens[:, :, None] == tokens[:, None, :]
-    norms = ((g @ g.transpose(1, 2)) * same).sum(dim=(1, 2)).clamp_min(0.0)
+    outputs = g @ g.transpose(1, 2)
+    norms = torch.maximum((outputs * same).sum(dim=(1, 2)), 0.1 * _LOST * g.shape[1] * _trace(outputs))
 
     def weighted(c: Tensor) -> Tensor:
         scaled = (g * c[:, None, None]).reshape(-1, g.shape[-1])

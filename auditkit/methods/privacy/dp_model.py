@@ -35,11 +35,13 @@ def dp_ready(module: nn.Module, sample: torch.Tensor) -> tuple[nn.Module, tuple[
         The copy in training mode, and a sentence for each change of the model.
 
     Raises:
-        AuditkitError: AK566 a layer that cannot be made private, AK568 a replacement changed the output.
+        AuditkitError: AK566 a layer that cannot be made private, or a module that remembers rows; AK568 a replacement
+            changed the output.
     """
     module = copy.deepcopy(module).train()
     tied = _tied(module)
     module, notes = _replace_norms(module)
+    _check_keeps_nothing(module, sample)
     before = _output(module, sample)
     ready = _replace_attention(copy.deepcopy(module))
     try:
@@ -133,9 +135,50 @@ def _output(module: nn.Module, sample: torch.Tensor) -> Any:
         with torch.no_grad(), warnings.catch_warnings(), preserved_generators(0):
             warnings.simplefilter("ignore")
             return module(sample)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise AuditkitError(
+            "AK566",
+            "the model does not take the prepared rows",
+            why=str(error),
+            fix="let forward() take what the recipe's preparation gives: 32-bit floats, or token ids",
+        ) from error
     finally:
         for part, mode in modes:
             part.training = mode
+
+
+def _check_keeps_nothing(module: nn.Module, sample: torch.Tensor) -> None:
+    """Refuse a module that keeps something of the rows it sees: it would be released without noise.
+
+    Running statistics, memories and states show as buffers that a pass in training mode changes (a counter of passes
+    apart), or as other outputs afterwards.
+    """
+    tried = copy.deepcopy(module)
+    kept = {name: buffer.clone() for name, buffer in tried.named_buffers()}
+    before = _output(tried, sample)
+    with torch.no_grad(), preserved_generators(0):
+        tried.train()(sample)
+    changed = [
+        name
+        for name, buffer in tried.named_buffers()
+        if (buffer.is_floating_point() or buffer.numel() > 1) and not _equal(buffer, kept.get(name))
+    ]
+    if not changed and not _equal(before, _output(tried, sample)):
+        changed = ["its later outputs"]
+    if changed:
+        raise AuditkitError(
+            "AK566",
+            "the model keeps something of the rows that it sees, which would be released without noise",
+            why=f"a pass in training mode changes {', '.join(changed)}",
+            fix="leave running statistics and other memory out of the module that build() makes",
+        )
+
+
+def _equal(first: Any, second: Any) -> bool:
+    """Whether two tensors are the same, NaN and all; other outputs are refused elsewhere."""
+    if not isinstance(first, torch.Tensor) or not isinstance(second, torch.Tensor):
+        return not isinstance(first, torch.Tensor) and not isinstance(second, torch.Tensor)
+    return first.shape == second.shape and torch.allclose(first, second, rtol=1e-6, atol=0.0, equal_nan=True)
 
 
 def _check_same(before: Any, after: Any) -> None:

@@ -129,7 +129,7 @@ def dp_train(
             if checked is None:
                 failed, empty = _train_plain(module, data, settings, batches, watch)
             else:
-                noise = _noise_generator(seed, x.device)
+                noise = _stream(seed, 1, x.device)
                 failed, empty = _train_private(module, data, settings, batches, (checked.engine, noise), watch)
     return Trained(
         module=None if failed else module.eval(),
@@ -178,7 +178,7 @@ Watch = Callable[[], None] | None
 
 def _poisson_batches(n: int, settings: Settings, seed: int) -> list[torch.Tensor]:
     """Row positions of every batch: each row is in it with chance ``batch_size / n``, independently."""
-    generator = torch.Generator().manual_seed(seed % 2**63)
+    generator = _stream(seed, 2)
     rate = settings.batch_size / n
     return [
         torch.nonzero(torch.rand(n, generator=generator, dtype=torch.float64) < rate).flatten()
@@ -186,9 +186,9 @@ def _poisson_batches(n: int, settings: Settings, seed: int) -> list[torch.Tensor
     ]
 
 
-def _noise_generator(seed: int, device: torch.device) -> torch.Generator:
-    """A stream apart from the one of the batches and the weights."""
-    own = int(np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def _stream(seed: int, which: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """One stream for the noise and one for the batches, apart from that of the initial weights, which are no secret."""
+    own = int(np.random.SeedSequence([seed, which]).generate_state(1, np.uint64)[0] >> np.uint64(1))
     return torch.Generator(device=device).manual_seed(own)
 
 

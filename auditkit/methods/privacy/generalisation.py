@@ -17,6 +17,8 @@ FloatArray = npt.NDArray[np.float64]
 SHARES = (0.01, 0.05, 0.2)
 STEPS = (32, 16, 8, 4, 2)
 HIDDEN = "left out"
+# Beyond this the span of the values would overflow.
+_HUGE = 1e307
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,20 +42,26 @@ def numeric_hierarchy(name: str, values: FloatArray) -> Hierarchy:
 
     Args:
         name: The column.
-        values: ``(n,)``; NaN is missing, and a value of its own at every level but the last.
+        values: ``(n,)``; NaN is missing, and a value of its own at every level but the last. So are infinite values.
     """
-    present = values[~np.isnan(values)]
+    present = values[np.abs(values) < _HUGE]
     levels = [Level(told="as given", codes=_codes(values))]
     if len(present) and present.max() > present.min():
         spread = float(present.max() - present.min())
         smallest = float(np.min(np.diff(np.unique(present))))
         widths = dict.fromkeys(_round_width(spread / step) for step in STEPS)
         levels += [
-            Level(told=f"in steps of {width:g}", codes=_codes(np.floor(values / width)))
+            Level(told=f"in steps of {width:g}", codes=_codes(_steps(values, width)))
             for width in widths
             if smallest < width < spread
         ]
     return Hierarchy(name=name, levels=(*levels, _left_out(len(values))))
+
+
+def _steps(values: FloatArray, width: float) -> FloatArray:
+    """Number of the step of ``width`` that each value lies in; huge ones as they are."""
+    with np.errstate(over="ignore"):
+        return np.where(np.abs(values) < _HUGE, np.floor(values / width), values)
 
 
 def categorical_hierarchy(name: str, codes: IntArray) -> Hierarchy:

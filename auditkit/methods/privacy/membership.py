@@ -25,7 +25,7 @@ class LowFalsePositives:
 
     Attributes:
         value: ``None`` when there are too few non-members to see that rate; ``reason`` says so.
-        false_positives: Non-members above the threshold.
+        false_positives: Non-members above the threshold, and those that break a tie at it.
         interval: Distribution-free; holds whatever the number of non-members.
     """
 
@@ -98,6 +98,10 @@ def membership_auc(
 def tpr_at_fpr(scores: FloatArray, member: BoolArray, fpr: float, level: float = 0.95) -> LowFalsePositives:
     """Largest share of members found by a threshold whose false positive rate is at most ``fpr``.
 
+    Where many rows have one and the same score no threshold may come near ``fpr``. An attacker then takes some of the
+    tied rows at random, so that the share is read off the straight line between the two thresholds: equal scores
+    for all give ``fpr``, a blind attack, and never 0.
+
     The interval holds for the true positive rate at a *true* false positive rate of ``fpr``: thresholds
     that are surely strict and surely lax enough come from the order statistics of the non-members, and
     exact binomial bounds of the members found there close it; each of the four errors has a quarter of
@@ -111,7 +115,11 @@ def tpr_at_fpr(scores: FloatArray, member: BoolArray, fpr: float, level: float =
         raise ValueError("an attack needs members and non-members")
     rates, hits, _ = roc_curve(scores, member)
     index = int(np.flatnonzero(rates <= fpr + 1e-12)[-1])
-    false_positives, value = round(float(rates[index]) * n), float(hits[index])
+    reached, value = float(rates[index]), float(hits[index])
+    if index + 1 < len(rates) and hits[index + 1] > value:
+        share = (fpr - reached) / float(rates[index + 1] - reached)
+        reached, value = fpr, value + share * float(hits[index + 1] - value)
+    false_positives = int(reached * n + 1e-9)
     bounds = _distribution_free(inside, outside, fpr, (1.0 - level) / 4.0)
     low, high = min(bounds[0], value), max(bounds[1], value)
     interval = Interval(low=low, high=high, level=level, method="distribution-free")

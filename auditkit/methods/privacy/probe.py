@@ -55,7 +55,8 @@ class Effect:
         mu: The estimate; one step with noise multiplier ``s`` has ``mu = 1 / s``.
         low: Lower bound at the confidence asked for, one-sided.
         high: Upper bound, one-sided.
-        infinite: No noise at all was seen: ``mu`` and its bounds are then ``math.inf``.
+        infinite: No noise at all was seen: ``mu`` and its bounds are then ``math.inf``. Scores that are all equal show
+            neither noise nor canaries: ``mu`` is 0, and there is no upper bound.
         normal: p-value of the noise being normal (Kolmogorov-Smirnov); small: the bounds cannot be relied on.
     """
 
@@ -81,6 +82,8 @@ def gaussian_effect(scores: FloatArray, included: BoolArray, level: float = 0.95
     freedom = len(scores) - 2
     residuals = np.concatenate([inside - inside.mean(), outside - outside.mean()])
     spread = math.sqrt(float((residuals**2).sum()) / freedom)
+    if spread == 0.0 and gap == 0.0:
+        return Effect(mu=0.0, low=0.0, high=math.inf, infinite=False, normal=1.0)
     if spread <= 1e-6 * abs(gap):
         return Effect(mu=math.inf, low=math.inf, high=math.inf, infinite=True, normal=1.0)
     root = math.sqrt(len(inside) * len(outside) / len(scores))

@@ -94,9 +94,10 @@ def gaussian_delta(mu: float, epsilon: float) -> float:
     """
     if mu <= 0.0:
         return 0.0
-    upper = _NORMAL.cdf(mu / 2.0 - epsilon / mu)
-    log_lower = epsilon + _log_cdf(-mu / 2.0 - epsilon / mu)
-    return max(0.0, upper - math.exp(min(log_lower, 0.0)))
+    log_upper = _log_cdf(mu / 2.0 - epsilon / mu)
+    log_ratio = epsilon + _log_cdf(-mu / 2.0 - epsilon / mu) - log_upper
+    # As a product: the difference of the two is below the rounding of either where delta is tiny.
+    return max(0.0, -math.exp(log_upper) * math.expm1(min(log_ratio, 0.0)))
 
 
 def gaussian_epsilon(mu: float, delta: float) -> float:
