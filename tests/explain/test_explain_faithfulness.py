@@ -253,3 +253,29 @@ def test_guided_maps_that_ignore_the_last_layer_are_flagged_and_gradients_are_no
     survived = [note for note in outcome.notes if "survive random weights" in note]
     assert any("grad cam" in note for note in survived)
     assert not any("The saliency explanations survive random weights (all layers" in note for note in survived)
+
+
+def test_an_explanation_without_a_sign_is_judged_by_the_class_decided():
+    """Most rows are decided negative: what is large in them lowers the log-odds of the positive class."""
+
+    class Patch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.full((1, 8, 8), 0.05))
+            self.weight.data[:, :4, :4] = -1.0
+
+        def forward(self, x):
+            return (x * self.weight).sum(dim=(1, 2, 3))[:, None]
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(0.0, 0.3, size=(100, 1, 8, 8)).astype(np.float32)
+    x[:80, :, :4, :4] += 1.0
+    x[80:, :, :4, :4] -= 1.0
+    subject = make_subject(Patch(), x, (np.arange(100) >= 80).astype(int), task="binary", positive=1)
+    plan = make_plan(["explain.faithfulness"], {"explain.faithfulness": {"methods": ["saliency"], "check_rows": 60}})
+    outcome = run_step(subject, plan.steps[0], seed=0)
+    assert any("log-odds of the class decided" in note for note in outcome.notes)
+    for name in ("deletion_gain", "insertion_gain"):
+        gained = {m.params["method"]: m.interval for m in found(outcome, name)}
+        assert gained["saliency"].low > 0.5
+        assert gained["integrated gradients"].low > 0.5

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _CELLS_A_SIDE = 14
 _PASS = 2**20
+_DECIDED = (
+    "The output asked about is the log-odds of the class decided: an explanation without a sign cannot follow another."
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,14 +75,20 @@ def partwise_torch(
     if inputs.embedding is None:
         height, width = plane_shape(shape)
         squares = _Squares(rows=_cells(height), columns=_cells(width), last=channels_last(shape))
-    amounts = {WORDS[method]: _parts(a, inputs, squares) for method, a in found.items()}
+    decided = _towards_decision(inputs, context)
+    if inputs.positive is not None:
+        told = (*told, _DECIDED)
+    amounts = {
+        WORDS[method]: _parts(a, inputs, squares) * (1.0 if method == "saliency" else decided[:, None])
+        for method, a in found.items()
+    }
     first, second, maskers = _maskers(inputs, subject)
     return Partwise(
         data=subject.test.take(inputs.rows),
         amounts=amounts,
         failed={WORDS[m]: a.reason if a.status == "failed" else None for m, a in found.items()},
-        ask=_asker(subject, inputs, squares, first),
-        other=None if second is None else _asker(subject, inputs, squares, second),
+        ask=_asker(subject, inputs, squares, first, decided),
+        other=None if second is None else _asker(subject, inputs, squares, second, decided),
         maskers=maskers,
         present=inputs.present() if squares is None else None,
         unit=next(iter(found.values())).output_space,
@@ -88,6 +97,13 @@ def partwise_torch(
         unmoved="token ids cannot be moved a little" if squares is None else "",
         notes=told,
     )
+
+
+def _towards_decision(inputs: GradientInputs, context: Context) -> FloatArray:
+    """``(n,)``: -1 where the explained log-odds are those of the class not decided, else 1."""
+    if inputs.positive is None:
+        return np.ones(len(inputs.rows))
+    return np.where(context.decisions()[inputs.rows] == inputs.positive, 1.0, -1.0)
 
 
 def _cells(extent: int) -> IntArray:
@@ -125,7 +141,9 @@ def _maskers(inputs: GradientInputs, subject: Subject) -> tuple[torch.Tensor, to
     return inputs.baseline, blurred, ("the mean image", f"the image blurred over {side} x {side} pixels")
 
 
-def _asker(subject: Subject, inputs: GradientInputs, squares: _Squares | None, baseline: torch.Tensor) -> Ask:
+def _asker(
+    subject: Subject, inputs: GradientInputs, squares: _Squares | None, baseline: torch.Tensor, decided: FloatArray
+) -> Ask:
     import torch
 
     from auditkit.analyzers.explain.differentiated import differentiated
@@ -144,7 +162,7 @@ def _asker(subject: Subject, inputs: GradientInputs, squares: _Squares | None, b
                 mask = torch.from_numpy(_shaped(removed[at : at + size], squares, whole.ndim)).to(whole.device)
                 altered = torch.where(mask, base, whole)
                 parts.append(target_outputs(explained, altered, explained.targets[rows[at : at + size]]))
-        return np.concatenate([*parts, np.empty(0)])
+        return np.concatenate([*parts, np.empty(0)]) * decided[rows]
 
     return ask
 

@@ -75,7 +75,7 @@ def text_rows(
         rows=tuple(rows),
         unit=attribution.output_space,
         note="Integrated gradients at the token embedding, summed over its width; padding and other special tokens are "
-        f"left out. Underlined tokens raise the score explained, dotted ones lower it.{failed}",
+        f"left out. Tokens over a solid line raise the score explained, those over a broken one lower it.{failed}",
     )
 
 
