@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -134,6 +135,15 @@ class TorchModel:
             both = torch.cat([1.0 - raw, raw], dim=1) if single else raw
             return torch.log(both.clamp_min(torch.finfo(both.dtype).tiny))
         return torch.cat([torch.zeros_like(raw), raw], dim=1) if single else raw
+
+    def decision_logits(self, tensor: torch.Tensor) -> torch.Tensor:
+        """:meth:`logits` whose largest is the decision: with a threshold, the second class gives up its log-odds."""
+        found = self.logits(tensor)
+        if self.threshold is None:
+            return found
+        given_up = math.log(self.threshold) - math.log1p(-self.threshold)
+        exact = found if found.dtype.itemsize >= 4 else found.float()
+        return exact - torch.tensor([0.0, given_up], dtype=exact.dtype, device=exact.device)
 
 
 def forward_batches(

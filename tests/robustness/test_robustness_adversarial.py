@@ -422,3 +422,38 @@ def test_contract(kind, net, images):
     settings = {"max_rows": 40, "steps": 5, "hopskipjump_rows": 2, "hopskipjump_steps": 1, "search_rounds": 5}
     outcome = check_analyzer(ANALYZER, subject, params=settings)
     assert dataclasses.is_dataclass(outcome)
+
+
+def threshold_subject(threshold, wrapped=False):
+    """A linear model on four columns whose decision needs a probability of ``threshold`` for the second class."""
+    weight, cut = np.array([2.0, -2.0, 1.0, 0.0]), np.log(threshold / (1.0 - threshold))
+    x = np.random.default_rng(0).normal(size=(120, 4)).astype(np.float32)
+    net = torch.nn.Linear(4, 2)
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor(np.stack([-weight, weight]) / 2.0))
+        net.bias.zero_()
+    y = (x.astype(np.float64) @ weight > cut).astype(np.int64)
+    model = TorchModel(net, classes=(0, 1), threshold=threshold)
+    if wrapped:
+        model.decision_logits = model.logits  # a model of another kind, whose decision is more than its logits
+    step = 0.25 * x.std(axis=0) * np.sign(weight) * np.where(y == 1, -1.0, 1.0)[:, None]
+    worst = np.clip(x + step, x.min(axis=0), x.max(axis=0)).astype(np.float64) @ weight > cut
+    return make_subject(model, x, y), float((worst == y).mean())
+
+
+@pytest.mark.parametrize("attack", ["pgd", "autoattack-fast", "deepfool"])
+@pytest.mark.parametrize("threshold", [0.9, 0.2])
+def test_a_decision_threshold_is_part_of_what_is_attacked(threshold, attack):
+    subject, exact = threshold_subject(threshold)
+    outcome = audit(subject, eps=[0.25], max_rows=120, check_rows=20, attack=attack)
+    found = values(outcome)[0.25]
+    assert found.value == pytest.approx(exact)
+    assert found.unreliable is None
+
+
+def test_a_decision_that_is_more_than_the_logits_is_told_without_any_cross_examination():
+    subject, exact = threshold_subject(0.9, wrapped=True)
+    outcome = audit(subject, eps=[0.25], max_rows=120, check_rows=0)
+    assert values(outcome)[0.25].value >= exact
+    assert "largest logit is the decision" in failed_checks(outcome)
+    assert "largest logit is the decision" in values(outcome)[0.25].unreliable

@@ -384,3 +384,20 @@ def test_the_gap_between_groups_is_found_and_its_twin_is_quiet():
     quiet = gap_of(still, "numeric_noise", 1.0)
     assert quiet.value == 0.0
     assert 0.0 < quiet.interval.high < 0.02
+
+
+def test_a_corruption_that_moves_no_row_is_no_robustness():
+    # Noise of a twentieth of a standard deviation is rounded away from whole numbers; a tenth of the rows would move
+    # at half of one.
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"count": rng.integers(0, 3, 200), "other": rng.integers(0, 3, 200)})
+    y = (frame["count"] > 1).astype(int).to_numpy()
+    model = LogisticRegression().fit(frame, y)
+    outcome = audit(make_subject(model, frame, y), numeric_noise=(0.05, 2.0), drift=(0.05,))
+    still, moved = find(outcome, "numeric_noise", 0.05), find(outcome, "numeric_noise", 2.0)
+    assert still.value is None
+    assert still.interval is None
+    assert "no row looked at is changed" in still.reason
+    assert find(outcome, "numeric_noise", 0.05, "robustness.accuracy_drop").value is None
+    assert moved.value < 1.0
+    assert find(outcome, "drift_up: count", 0.05).value is None

@@ -298,3 +298,20 @@ TWO = torch.nn.Linear(3, 2)
 def test_bad_input_is_told(call, message):
     with pytest.raises(UsageError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.1), ("l2", 0.4), ("l1", 1.0)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rounding_to_half_precision_leaves_no_point_outside_the_ball(dtype, norm, eps):
+    generator = torch.Generator().manual_seed(0)
+    net = torch.nn.Linear(50, 3).to(dtype)
+    with torch.no_grad():
+        net.weight.copy_(torch.randn(3, 50, generator=generator))
+    x = torch.rand(60, 50, generator=generator).to(dtype)
+    y = net(x).argmax(dim=1)
+    found = pgd(net, x, y, eps=eps, norm=norm)
+    order = {"linf": float("inf"), "l2": 2, "l1": 1}[norm]
+    moved = torch.linalg.vector_norm(found.adversarial.double() - x.double(), ord=order, dim=1)
+    assert float(moved.max()) <= eps * (1.0 + 1e-6)
+    assert float(moved.max()) > 0.9 * eps
+    assert float(found.success.double().mean()) > 0.5

@@ -145,3 +145,31 @@ def test_the_group_whose_texts_break_is_found():
     name = "robustness.mean_text_accuracy.difference"
     assert find(planted, name).interval.low > 0.1
     assert find(twin, name).interval.low == 0.0
+
+
+def lengthy(texts):
+    """Decides by the number of characters, so that it is right on every text below as it stands."""
+    return np.array([int(len(text) > 3) for text in texts])
+
+
+def test_a_change_that_no_text_has_room_for_is_no_robustness():
+    texts = ["12", "345678"] * 15
+    outcome = audit(lengthy, texts, [0, 1] * 15, synonyms={"good": ["great"]})
+    for name in ("typos", "case", "synonyms"):
+        told = [m for m in outcome.measurements if m.params.get("text") == name]
+        assert told
+        assert {m.value for m in told} == {None}
+        assert all("no row looked at is changed" in m.reason for m in told)
+    spaced = find(outcome, "robustness.mean_text_accuracy", text="punctuation")
+    overall = find(outcome, "robustness.mean_text_accuracy")
+    assert spaced.value is not None
+    shown = [m.value for m in outcome.measurements if m.name == "robustness.mean_text_accuracy" and m.params]
+    assert overall.value == pytest.approx(np.mean([value for value in shown if value is not None]))
+    (curve,) = [a for a in outcome.artifacts if a.kind == "curve"]
+    assert next(line for line in curve.series if line.name == "typos").y[1:] == (None, None, None)
+
+
+def test_texts_of_nothing_are_told():
+    outcome = audit(lengthy, ["", "", "a longer text with some words"] * 10, [0, 0, 1] * 10)
+    assert any(note.startswith("Changed fewer than half of the rows: typos 1 (10 of 30)") for note in outcome.notes)
+    assert find(outcome, "robustness.text_accuracy", text="typos", severity=1).value is not None

@@ -236,7 +236,7 @@ def _tables(result: Attacked) -> Iterator[Table]:
 
 ANALYZER = Analyzer(
     name="robustness.adversarial",
-    version="2",
+    version="3",
     title="Adversarial robustness",
     summary="Accuracy on inputs changed by an attacker within stated bounds, with self-checks of the attack itself.",
     reference="Madry et al. (2018); Croce and Hein (2020); Chen, Jordan and Wainwright (2020); Brendel et al. (2018); "

@@ -132,6 +132,12 @@ class Arena:
     look: Callable[[FloatArray], FloatArray]
 
 
+def deciding_logits(model: Any) -> Callable[[Any], Any]:
+    """The logits that an attack climbs: those whose largest is the model's decision, its threshold included."""
+    found: Callable[[Any], Any] = getattr(model, "decision_logits", model.logits)
+    return found
+
+
 def make_arena(subject: Subject, grid: Grid, rows: IntArray, *, plain: bool) -> Arena:
     """Bind the grid to the user's model on some rows of the test data.
 

@@ -228,6 +228,7 @@ def _clever(subject: Subject, scene: Scene, context: Context, params: Certificat
     """The median CLEVER score of some rows."""
     import torch
 
+    from auditkit.analyzers.robustness.arena import deciding_logits
     from auditkit.methods.robustness.art_torch import clever_scores
 
     radius = params.clever_radius or CLEVER_SIGMAS * params.sigma
@@ -235,7 +236,7 @@ def _clever(subject: Subject, scene: Scene, context: Context, params: Certificat
     place = torch.as_tensor(chosen, device=scene.tensor.device)
     try:
         scores = clever_scores(
-            scene.model.logits,
+            deciding_logits(scene.model),
             scene.tensor[place],
             radius=radius,
             bounds=(-float("inf"), float("inf")),

@@ -110,6 +110,10 @@ def _corruption_error(result: Shifted, params: CorruptionParams) -> Iterator[Pro
     spread of these rows alone.
     """
     known = params.baseline_errors or {}
+    still = [name for name, changed in result.changed.items() if not all(changed)]
+    if still:
+        yield Note(f"No mean corruption error: {', '.join(still)} changed no image at some severity.")
+        return
     lacking = [name for name in result.hits if name not in known]
     if lacking or params.severities != (1, 2, 3, 4, 5):
         what = f"the baseline has no error for {', '.join(lacking)}" if lacking else "it is over all five severities"
@@ -139,7 +143,7 @@ def _corruption_error(result: Shifted, params: CorruptionParams) -> Iterator[Pro
 
 ANALYZER = Analyzer(
     name="robustness.corruptions",
-    version="1",
+    version="2",
     title="Image corruptions",
     summary="Accuracy on images under fifteen natural corruptions at five severities: noise, blur, weather, digital.",
     reference="Hendrycks and Dietterich (2019), Benchmarking neural network robustness to common corruptions",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from auditkit.analyzers.robustness.arena import Arena
+from auditkit.analyzers.robustness.arena import CHUNK, Arena, deciding_logits
 from auditkit.analyzers.robustness.gradient_checks import Examined, examine, telling_eps
 from auditkit.analyzers.robustness.lens import Lens
 from auditkit.analyzers.robustness.strikes import BoolArray, Budget, Strike, controls, joined
@@ -63,6 +63,7 @@ def gradient_strike(
         checks.moved(moved),
         checks.inside(violations),
         checks.gradients_alive(zero),
+        checks.logits_decide(_decided(lens, model), arena.y),
     )
     names = list(by_part)
     widest = max(eps_list)
@@ -77,6 +78,16 @@ def gradient_strike(
     label = names[-1] if names else budget.attack
     notes = toolbox.notes() if toolbox else ()
     return joined(label, attack, control, reach, results, list(by_part.items()), spent, arena, notes)
+
+
+def _decided(lens: Lens, model: Any) -> IntArray:
+    """The class of the largest logit of every attacked row."""
+    import torch
+
+    logits, rows = deciding_logits(model), lens.tensor
+    with torch.no_grad():
+        parts = [logits(rows[s : s + CHUNK]).argmax(dim=1).cpu().numpy() for s in range(0, len(rows), CHUNK)]
+    return np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +127,7 @@ def _at(  # noqa: PLR0913 - one private seam where an attack's settings meet
                 there, asked = toolbox.nearest(rows[left])
             else:
                 tensor, y, common = _tensors(arena, lens, rows[left], eps, context.seed)
-                made = run(model.logits, tensor, y, norm=budget.norm, **common)
+                made = run(deciding_logits(model), tensor, y, norm=budget.norm, **common)
                 there, asked = _back(lens, arena.x[rows[left]], made.adversarial), made.n_evaluations
                 zero = max(zero, made.zero_gradient_share or 0.0)
             struck = around.strike(arena.decide, arena.x[rows[left]], arena.y[rows[left]], there, eps)
@@ -193,7 +204,7 @@ def _examined(
     tensor, y, common = _tensors(arena, lens, rows, eps, context.seed)
     common["norm"] = budget.norm
     return examine(
-        model.logits,
+        deciding_logits(model),
         tensor,
         y,
         common,

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.analyzers.robustness.estimates import LEVEL, Estimate, Rows, paired_drop, paired_mean, proportion
+from auditkit.analyzers.robustness.shifted import UNMOVED, rows_changed
 from auditkit.analyzers.robustness.table_noise import Corruption, NoiseParams, corruptions_of_tables
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.errors import AuditkitError, NotApplicable
@@ -56,14 +57,17 @@ def run(subject: Subject, context: Context, params: NoiseParams) -> Iterator[Pro
         line: list[tuple[float, Estimate]] = [(0.0, _level(clean, clean.score, clean.rows))]
         for severity in corruption.severities:
             context.check_deadline()
-            score = _scored(subject, clean, corruption, severity, rng)
+            score = _scored(subject, data.inputs, clean, corruption, severity, rng)
             if isinstance(score, str):
                 yield Note(score)
                 break
+            done += 1
+            if score is None:
+                yield from _unmoved(clean, corruption.name, severity)
+                continue
             yield from _measured(clean, score, corruption.name, severity, params.min_group_rows)
             yield from _gaps(clean, score, corruption.name, severity, params.min_group_rows)
             line.append((severity, _level(clean, score, clean.rows)))
-            done += 1
             context.progress(done, total)
         if len(line) > 1:
             yield _curve(corruption, line, classification)
@@ -71,14 +75,24 @@ def run(subject: Subject, context: Context, params: NoiseParams) -> Iterator[Pro
 
 
 def _scored(
-    subject: Subject, clean: _Clean, corruption: Corruption, severity: float, rng: np.random.Generator
-) -> npt.NDArray[Any] | str:
-    """Hit or miss (or absolute error) on corrupted rows; a sentence when the model takes no missing values."""
+    subject: Subject,
+    before: Any,
+    clean: _Clean,
+    corruption: Corruption,
+    severity: float,
+    rng: np.random.Generator,
+) -> npt.NDArray[Any] | str | None:
+    """Hit or miss (or absolute error) on corrupted rows; ``None`` when no row is changed.
+
+    A sentence when the model takes no missing values.
+    """
     if severity == 0.0:
         return clean.score
     from auditkit.core.generators import preserved_generators
 
     inputs = corruption.make(severity, rng)
+    if not rows_changed(before, inputs).any():
+        return None
     try:
         with preserved_generators():
             predicted = subject.model.predict(inputs)
@@ -90,6 +104,30 @@ def _scored(
     if clean.classification:
         return np.asarray(predicted == clean.y)
     return np.asarray(np.abs(np.asarray(predicted, dtype=np.float64) - clean.y))
+
+
+def _unmoved(clean: _Clean, corruption: str, severity: float) -> Iterator[Measurement]:
+    """What a corruption that changed no row leaves unknown."""
+    for name in _names(clean.classification):
+        yield Measurement(
+            name=name,
+            value=None,
+            n=len(clean.y),
+            params={"corruption": corruption, "severity": float(severity)},
+            direction="higher" if name == "robustness.corrupted_accuracy" else "lower",
+            bounds=_limits(clean.classification)[_names(clean.classification).index(name)],
+            reason=UNMOVED.reason,
+        )
+
+
+def _names(classification: bool) -> tuple[str, str]:
+    if classification:
+        return "robustness.corrupted_accuracy", "robustness.accuracy_drop"
+    return "robustness.corrupted_mean_absolute_error", "robustness.mean_absolute_error_increase"
+
+
+def _limits(classification: bool) -> tuple[tuple[float | None, float | None], ...]:
+    return ((0.0, 1.0), (-1.0, 1.0)) if classification else ((0.0, None), (None, None))
 
 
 def _level(clean: _Clean, score: npt.NDArray[Any], rows: Rows) -> Estimate:
@@ -113,12 +151,7 @@ def _measured(
             change = paired_drop(clean.score[member], score[member], rows)
         else:
             change = paired_mean(score[member] - clean.score[member], rows)
-        names = (
-            ("robustness.corrupted_accuracy", "robustness.accuracy_drop")
-            if clean.classification
-            else ("robustness.corrupted_mean_absolute_error", "robustness.mean_absolute_error_increase")
-        )
-        bounds = ((0.0, 1.0), (-1.0, 1.0)) if clean.classification else ((0.0, None), (None, None))
+        names, bounds = _names(clean.classification), _limits(clean.classification)
         for name, estimate, limits in zip(names, (level, change), bounds, strict=True):
             yield Measurement(
                 name=name,
@@ -277,7 +310,7 @@ def _plane(shape: tuple[int, ...]) -> tuple[int, int]:
 
 ANALYZER = Analyzer(
     name="robustness.noise",
-    version="2",
+    version="3",
     title="Natural robustness",
     summary="Accuracy or error when inputs are noisy, missing, swapped, blurred or shifted, row by row against clean.",
     reference="Hendrycks and Dietterich (2019); paired interval after Agresti and Min (2005)",

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.analyzers.robustness.estimates import LEVEL, Estimate, Rows, paired_mean, proportion
-from auditkit.core.analyzer import Context
+from auditkit.core.analyzer import Context, Note
 from auditkit.core.evidence import Curve, Interval, Measurement, Scalar, Series
 from auditkit.core.subject import Dataset, IntArray, StrArray, Subject
 from auditkit.stats.estimate import Estimate as LevelledEstimate
@@ -19,6 +19,7 @@ from auditkit.stats.intervals import exact_share, kish_n, mean_interval
 
 BoolArray = npt.NDArray[np.bool_]
 Make = Callable[[int], Any]
+UNMOVED = Estimate(value=None, interval=None, reason="no row looked at is changed by it, so that nothing was tried")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,8 @@ class Shifted:
         clean: ``(n,)`` right on the clean rows.
         hits: Shift -> ``(n, severities)`` right under it.
         severities: Shift -> its severities.
+        changed: Shift -> rows that it changed at each severity. Where it changed none, its accuracy is the clean one
+            and says nothing, so that it has no value and no part in any mean.
         params: What identifies all of these numbers.
     """
 
@@ -48,12 +51,41 @@ class Shifted:
     clean: BoolArray
     hits: Mapping[str, BoolArray]
     severities: Mapping[str, tuple[int, ...]]
+    changed: Mapping[str, tuple[int, ...]]
     params: Mapping[str, Scalar]
 
+    def told(self, name: str) -> BoolArray:
+        """``(n, severities that changed a row)`` right under one shift."""
+        return np.asarray(self.hits[name][:, np.array(self.changed[name]) > 0])
+
     @property
-    def share(self) -> npt.NDArray[np.float64]:
-        """``(n,)`` each row's share of right decisions; every shift counts alike."""
-        return np.asarray(np.mean([hit.mean(axis=1) for hit in self.hits.values()], axis=0))
+    def share(self) -> npt.NDArray[np.float64] | None:
+        """``(n,)`` each row's share of right decisions, every shift alike; ``None`` where no shift changed a row."""
+        told = [self.told(name) for name in self.hits]
+        parts = [hit.mean(axis=1) for hit in told if hit.shape[1]]
+        return np.asarray(np.mean(parts, axis=0)) if parts else None
+
+
+def rows_changed(before: Any, after: Any) -> BoolArray:
+    """``(n,)`` rows of a table, of images or of texts that differ; two missing cells are alike.
+
+    >>> rows_changed(["a", "b"], ["a", "B"]).tolist()
+    [False, True]
+    """
+    if hasattr(before, "iloc"):
+        changed = np.zeros(len(before), dtype=np.bool_)
+        for place in range(before.shape[1]):
+            old, new = before.iloc[:, place], after.iloc[:, place]
+            differ = (old.to_numpy(dtype=object) != new.to_numpy(dtype=object)).astype(np.bool_)
+            changed |= differ & ~(old.isna().to_numpy() & new.isna().to_numpy())
+        return changed
+    if isinstance(before, list):
+        return np.array([old != new for old, new in zip(before, after, strict=True)], dtype=np.bool_)
+    old, new = np.asarray(before), np.asarray(after)
+    differ = old != new
+    if old.dtype.kind == "f":
+        differ &= ~(np.isnan(old) & np.isnan(new))
+    return np.asarray(differ.reshape(len(old), -1).any(axis=1))
 
 
 def decide_under(
@@ -68,30 +100,33 @@ def decide_under(
 
     data: Dataset = subject.test.take(positions)
     hits: dict[str, BoolArray] = {}
+    changed: dict[str, tuple[int, ...]] = {}
     total, done = sum(len(shift.severities) for shift in shifts), 0
     for shift in shifts:
-        columns = []
+        columns, moved = [], []
         for severity in shift.severities:
             context.check_deadline()
             inputs = shift.make(severity)
+            moved.append(int(rows_changed(data.inputs, inputs).sum()))
             with preserved_generators():
                 columns.append(np.asarray(subject.model.predict(inputs)) == data.y)
             done += 1
             context.progress(done, total)
-        hits[shift.name] = np.stack(columns, axis=1)
+        hits[shift.name], changed[shift.name] = np.stack(columns, axis=1), tuple(moved)
     return Shifted(
         rows=Rows.of(subject.test, positions),
         groups=data.sensitive,
         clean=np.asarray(context.decisions()[positions] == data.y),
         hits=hits,
         severities={shift.name: shift.severities for shift in shifts},
+        changed=changed,
         params=params,
     )
 
 
 def accuracy_measures(
     result: Shifted, word: str, min_group_rows: int, families: Mapping[str, tuple[str, ...]] | None = None
-) -> Iterator[Measurement | Curve]:
+) -> Iterator[Measurement | Curve | Note]:
     """The mean accuracy over all shifts, its drop, by group, its gap, accuracy at each severity, and a curve.
 
     Args:
@@ -101,9 +136,9 @@ def accuracy_measures(
         families: Name -> shifts that share a line of the curve; each shift has its own when left out.
     """
     single, mean = f"robustness.{word}_accuracy", f"robustness.mean_{word}_accuracy"
-    n = len(result.clean)
-    yield _accuracy(mean, share_estimate(result.share, result.rows), n, result.params)
-    drop = paired_mean(result.clean.astype(np.float64) - result.share, result.rows)
+    n, share = len(result.clean), result.share
+    yield _accuracy(mean, share_estimate(share, result.rows), n, result.params)
+    drop = UNMOVED if share is None else paired_mean(result.clean.astype(np.float64) - share, result.rows)
     yield Measurement(
         name=f"robustness.{word}_drop",
         value=drop.value,
@@ -114,27 +149,46 @@ def accuracy_measures(
         bounds=(-1.0, 1.0),
         reason=drop.reason,
     )
-    yield from _by_group(result, mean, min_group_rows)
+    if share is not None:
+        yield from _by_group(result, share, mean, min_group_rows)
     for name, hit in result.hits.items():
         for place, severity in enumerate(result.severities[name]):
             params = {**result.params, word: name, "severity": severity}
-            yield _accuracy(single, proportion(hit[:, place], result.rows), n, params)
-        yield _accuracy(mean, share_estimate(hit.mean(axis=1), result.rows), n, {**result.params, word: name})
+            found = proportion(hit[:, place], result.rows) if result.changed[name][place] else UNMOVED
+            yield _accuracy(single, found, n, params)
+        told = result.told(name)
+        mine = share_estimate(told.mean(axis=1) if told.shape[1] else None, result.rows)
+        yield _accuracy(mean, mine, n, {**result.params, word: name})
     yield _curve(result, word, families or {name.replace("_", " "): (name,) for name in result.hits})
+    yield from _few_changed(result)
 
 
-def _by_group(result: Shifted, name: str, min_group_rows: int) -> Iterator[Measurement]:
+def _few_changed(result: Shifted) -> Iterator[Note]:
+    """Shifts that leave most rows as they are: little of their accuracy is under change."""
+    n = len(result.clean)
+    few = [
+        f"{name.replace('_', ' ')} {severity} ({rows} of {n})"
+        for name, changed in result.changed.items()
+        for severity, rows in zip(result.severities[name], changed, strict=True)
+        if 2 * rows < n
+    ]
+    if few:
+        shown = ", ".join(few[:8]) + (f" and {len(few) - 8} more" if len(few) > 8 else "")
+        yield Note(f"Changed fewer than half of the rows: {shown}. The other rows count as they were.")
+
+
+def _by_group(result: Shifted, share: npt.NDArray[np.float64], name: str, min_group_rows: int) -> Iterator[Measurement]:
     """The mean of each group, and the largest gap between the groups of a column."""
     for column, values in result.groups.items():
         members = {group: np.asarray(values == group) for group in sorted(set(values.tolist()))}
         kept = {group: member for group, member in members.items() if int(member.sum()) >= min_group_rows}
         for group, member in kept.items():
-            estimate = share_estimate(result.share[member], result.rows.where(member))
+            estimate = share_estimate(share[member], result.rows.where(member))
             yield _accuracy(name, estimate, int(member.sum()), result.params, {column: group})
         if len(kept) < 2:
             continue
         gap = largest_gap(
-            {group: _levelled(result.share[member], result.rows.where(member)) for group, member in kept.items()},
+            {group: _levelled(share[member], result.rows.where(member)) for group, member in kept.items()},
             LEVEL,
             span=1.0,
         )
@@ -151,8 +205,10 @@ def _by_group(result: Shifted, name: str, min_group_rows: int) -> Iterator[Measu
         )
 
 
-def share_estimate(values: npt.NDArray[np.float64], rows: Rows) -> Estimate:
-    """Mean of values in [0, 1] with its interval in [0, 1]."""
+def share_estimate(values: npt.NDArray[np.float64] | None, rows: Rows) -> Estimate:
+    """Mean of values in [0, 1] with its interval in [0, 1]; ``None`` for values under shifts that changed no row."""
+    if values is None:
+        return UNMOVED
     if len(values) == 0:
         return Estimate(value=None, interval=None, reason="no rows")
     interval = _share_interval(values, rows, LEVEL)
@@ -208,8 +264,8 @@ def _curve(result: Shifted, word: str, families: Mapping[str, tuple[str, ...]]) 
     lines += [(family, _mean_over(result, names)) for family, names in kept.items() if names]
     clean = proportion(result.clean, result.rows)
     series = []
-    for name, values in lines:
-        found = [clean, *(share_estimate(values[:, place], result.rows) for place in range(values.shape[1]))]
+    for name, levels in lines:
+        found = [clean, *(share_estimate(values, result.rows) for values in levels)]
         series.append(
             Series(
                 name=name,
@@ -228,10 +284,12 @@ def _curve(result: Shifted, word: str, families: Mapping[str, tuple[str, ...]]) 
     )
 
 
-def _mean_over(result: Shifted, names: tuple[str, ...]) -> npt.NDArray[np.float64]:
-    """``(n, severities)`` each row's share of right decisions over some shifts; the last where a shift has fewer."""
+def _mean_over(result: Shifted, names: tuple[str, ...]) -> list[npt.NDArray[np.float64] | None]:
+    """Each row's share of right decisions over some shifts at each severity; the last where a shift has fewer."""
     top = max(result.hits[name].shape[1] for name in names)
-    levels = [
-        [result.hits[name][:, min(level, result.hits[name].shape[1] - 1)] for name in names] for level in range(top)
-    ]
-    return np.asarray(np.mean(levels, axis=1).T)
+    levels: list[npt.NDArray[np.float64] | None] = []
+    for level in range(top):
+        places = {name: min(level, result.hits[name].shape[1] - 1) for name in names}
+        told = [result.hits[name][:, place] for name, place in places.items() if result.changed[name][place]]
+        levels.append(np.asarray(np.mean(told, axis=0)) if told else None)
+    return levels

@@ -31,6 +31,7 @@ class Toolbox:
         """The attack's points ``(m, f)`` for ``rows``, at any distance, and rows passed through the model for them."""
         import torch
 
+        from auditkit.analyzers.robustness.arena import deciding_logits
         from auditkit.methods.robustness.art_torch import toolbox_attack
 
         new = rows[~self.sought[rows]]
@@ -41,7 +42,7 @@ class Toolbox:
         low, span = self._cube(like)
 
         def logits(unit: Any) -> Any:
-            return self.model.logits((low + unit.to(low.dtype) * span).to(like.dtype))
+            return deciding_logits(self.model)((low + unit.to(low.dtype) * span).to(like.dtype))
 
         unit = ((like.to(low.dtype) - low) / span).clamp(0.0, 1.0)
         found = toolbox_attack(

@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from auditkit.methods.robustness.feasible import BoolArray, FloatArray
+
+IntArray = npt.NDArray[np.int64]
 
 # A gradient that is exactly zero everywhere points nowhere; honest networks have next to none.
 ZERO_GRADIENT_LIMIT = 0.05
@@ -94,6 +97,18 @@ def gradients_alive(share: float | None) -> Check:
         observed=share or 0.0,
         limit=ZERO_GRADIENT_LIMIT,
         meaning="gradients vanish (saturated, detached or quantised), so that a gradient attack is blind",
+    )
+
+
+def logits_decide(largest: IntArray, decisions: IntArray) -> Check:
+    """The largest logit is the model's decision: an attack stops at rows that the logits give up already."""
+    differing = float((largest != decisions).mean()) if len(decisions) else 0.0
+    return Check(
+        name="largest logit is the decision",
+        passed=differing == 0.0,
+        observed=differing,
+        limit=0.0,
+        meaning="the model decides by more than its logits, so that rows which their logits give up are not attacked",
     )
 
 

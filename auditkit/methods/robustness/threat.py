@@ -113,7 +113,13 @@ class Batch:
         moved = self.x if unit is None else self.x + self.scale * unit
         clipped = torch.minimum(torch.maximum(moved, self.low), self.high)
         # A row that stays where it is keeps its bytes even when the bounds are coarser than its precision.
-        return torch.where(unit == 0, self.x, clipped).to(self.dtype)
+        wanted = torch.where(unit == 0, self.x, clipped)
+        if self.dtype == wanted.dtype:
+            return wanted
+        # Half precision would round some features out of the ball: those go to the next number towards the clean row.
+        rounded, clean = wanted.to(self.dtype), self.x.to(self.dtype)
+        further = (rounded.to(wanted.dtype) - self.x).abs() > (wanted - self.x).abs()
+        return torch.where(further, torch.nextafter(rounded, clean), rounded)
 
     def project(self, unit: Tensor) -> Tensor:
         """The feasible offset at or inside ``unit``: exact for ``linf`` and ``l1``, ball then box for ``l2``."""
