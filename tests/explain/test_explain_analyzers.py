@@ -571,6 +571,29 @@ def test_images_are_shown_only_when_asked_for():
     assert [p.palette for p in grid.pictures[:4]] == ["grey", "overlay", "overlay", "overlay"]
 
 
+def test_a_map_of_nothing_is_called_one():
+    """All that the convolution finds speaks against the class explained, so GradCAM has nothing to show."""
+
+    class Against(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.act = nn.Conv2d(1, 3, 3, padding=1), nn.ReLU()
+
+        def forward(self, z):
+            return -self.act(self.conv(z)).mean(dim=(2, 3)).sum(dim=1, keepdim=True)
+
+    x = np.abs(np.random.default_rng(0).normal(size=(30, 1, 8, 8))).astype(np.float32)
+    module = Against()
+    module.conv.weight.data.abs_()
+    module.conv.bias.data.zero_()
+    subject = make_subject(module, x, np.arange(30) % 2, task="binary", positive=1)
+    outcome = outcome_of("explain.saliency", subject, show_rows=2, methods=["saliency", "grad_cam"], draws=0)
+    labels = [p.label for a in outcome.artifacts if a.name == "explain.saliency.rows" for p in a.pictures]
+    assert labels.count("GradCAM (zero everywhere)") == 2
+    assert "saliency" in labels
+
+
 def test_a_model_without_gradients_at_its_input_says_so():
     class Rounded(nn.Module):
         def __init__(self):

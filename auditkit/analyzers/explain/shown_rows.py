@@ -35,7 +35,8 @@ def image_rows(
             heat = resized(heat, grey.shape)
             cells = np.rint(grey * 15) * 16 + heat
             failed = " (failed its check)" if found[method].status == "failed" else ""
-            pictures.append(picture(f"{WORDS[method]}{failed}", cells, "overlay"))
+            nothing = "" if values.any() else " (zero everywhere)"
+            pictures.append(picture(f"{WORDS[method]}{nothing}{failed}", cells, "overlay"))
     return ImageGrid(
         name="explain.saliency.rows",
         title=f"{min(count, len(images))} images and where {len(usable)} methods see the evidence",
