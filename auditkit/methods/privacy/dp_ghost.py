@@ -74,10 +74,7 @@ class GhostClipper:
             for bias in self._ends:
                 bias.grad = None
         pieces = self._pieces(rows)
-        norms = loss.new_zeros(rows)
-        for own in pieces.values():
-            norms = norms + own.norms
-        norms = norms.sqrt()
+        norms = torch.stack([own.norms for own in pieces.values()]).sum(dim=0).sqrt()
         scale = (limit / norms.clamp_min(1e-12)).clamp(max=1.0)
         return [pieces[id(parameter)].weighted(scale) for parameter in self.parameters], norms
 

@@ -57,8 +57,8 @@ def linear(layer: Any, a: Tensor, g: Tensor) -> Iterator[Piece]:
     Source: Goodfellow (2015), Efficient per-example gradient computations.
     """
     if a.dim() == 2:
-        lengths = g.square().sum(dim=1)
-        norms = a.square().sum(dim=1) * lengths
+        lengths = torch.linalg.vecdot(g, g)
+        norms = torch.linalg.vecdot(a, a) * lengths
         yield Piece(layer.weight, norms, lambda c: (g * c[:, None]).T @ a, lambda: g[:, :, None] * a[:, None, :])
         if layer.bias is not None:
             yield Piece(layer.bias, lengths, lambda c: c @ g, lambda: g)

@@ -211,10 +211,12 @@ def _train_private(
         for step, rows in enumerate(batches):
             if watch is not None:
                 watch()
-            total, loss = [torch.zeros_like(parameter) for parameter in parameters], 0.0
+            total, loss = None, 0.0
             for part in torch.split(rows.to(x.device), part_rows) if len(rows) else ():
                 sums, own = clipped(x[part], y[part])
-                total, loss = [a + b for a, b in zip(total, sums, strict=True)], loss + own
+                total = sums if total is None else [a + b for a, b in zip(total, sums, strict=True)]
+                loss += own
+            total = total or [torch.zeros_like(parameter) for parameter in parameters]
             if not math.isfinite(loss):
                 return _diverged(step, len(batches)), 0
             for parameter, summed in zip(parameters, total, strict=True):
