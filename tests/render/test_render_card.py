@@ -365,3 +365,25 @@ def test_families_whose_names_hold_no_letters_keep_apart():
     ids = re.findall(r'<section id="(family-[^"]+)"', html)
     assert sorted(ids) == ["family-x", "family-x--2", "family-x--3"]
     assert all(f'href="#{anchor}"' in html for anchor in ids)
+
+
+def test_the_strongest_attack_and_the_dearest_privacy_are_the_key_numbers():
+    from auditkit.render.html.families import family_views
+
+    def one(name, value, direction, reason=None, **params):
+        return Measurement(
+            name=name, value=value, n=900, params=params, direction=direction, reason=reason or "exact: a test"
+        )
+
+    measured = (
+        one("privacy.dp_accuracy", 0.9, "higher", arm="non-private"),
+        one("privacy.dp_accuracy", 0.7, "higher", arm="private"),
+        one("privacy.membership_auc", 0.51, "lower", attack="loss"),
+        one("privacy.membership_auc", None, "lower", attack="rmia", reason="it was not made"),
+        one("privacy.membership_auc", 0.62, "lower", attack="lira-online"),
+    )
+    outcome = Outcome(analyzer="privacy.membership", version="1", status="measured", measurements=measured)
+    (view,) = family_views(sample.evidence(outcomes=(outcome,)), frozenset())
+    shown = [(tile.value, tile.detail.split(", ")[-1]) for tile in view.tiles]
+    assert ("0.700", "arm private") in shown[:2]
+    assert ("0.620", "attack lira-online") in shown[:2]

@@ -170,10 +170,11 @@ def frontier(measured: Sequence[Measurement], columns: Sequence[str], recipe: st
             yield Curve(
                 name="privacy.dp_frontier" + (f".{column}" if column else ""),
                 title="What privacy costs" + (f", by {column}" if column else ""),
-                x_label="epsilon spent at most (smaller is more private)",
+                x_label="epsilon",
                 y_label="accuracy on the test rows",
                 series=tuple(lines),
-                note=f"Models trained afresh by the recipe {recipe!r}; flat lines: the same training without privacy.",
+                note=f"Models trained afresh by the recipe {recipe!r}; a smaller epsilon is more private, flat lines are "
+                "the same training without privacy.",
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -152,11 +153,15 @@ def _importance(figure: Figure, ruled: frozenset[str]) -> tuple[int, int, int]:
 def _tiles(
     members: Sequence[tuple[int, Outcome]], anchors: Mapping[tuple[int, int], str], ruled: frozenset[str]
 ) -> tuple[Tile, ...]:
-    """The key numbers: over all rows, best known first, one of a name before a second of it."""
+    """The key numbers: over all rows, best known first, one of a name before a second of it.
+
+    Of several attacks, and of several trainings with privacy, the worst stands for its name: what leaks is what the
+    strongest attack finds.
+    """
     found: list[tuple[tuple[int, int, int, int], Measurement, str]] = []
     repeats: dict[str, int] = {}
     for place, outcome in members:
-        for index, measurement in enumerate(outcome.measurements):
+        for index, measurement in _worst_first(outcome.measurements):
             if measurement.slice or "feature" in measurement.params:
                 continue
             repeats[measurement.name] = repeats.get(measurement.name, 0) + 1
@@ -170,6 +175,22 @@ def _tiles(
         found = gaps
     found.sort(key=lambda item: item[0])
     return tuple(_tile(measurement, anchor) for _, measurement, anchor in found[:_TILES])
+
+
+def _worst_first(measurements: Sequence[Measurement]) -> list[tuple[int, Measurement]]:
+    """Positions and measurements in their order, but of one name of the privacy family the worst first."""
+    first: dict[str, int] = {}
+    for index, measurement in enumerate(measurements):
+        first.setdefault(measurement.name, index)
+
+    def place(item: tuple[int, Measurement]) -> tuple[int, float]:
+        value, direction = item[1].value, item[1].direction
+        if item[1].family != "privacy" or direction == "neutral":
+            return first[item[1].name], 0.0
+        sign = -1.0 if direction == "lower" else 1.0
+        return first[item[1].name], math.inf if value is None else sign * value
+
+    return sorted(enumerate(measurements), key=place)
 
 
 def _tile(measurement: Measurement, anchor: str) -> Tile:
