@@ -173,8 +173,8 @@ def frontier(measured: Sequence[Measurement], columns: Sequence[str], recipe: st
                 x_label="epsilon",
                 y_label="accuracy on the test rows",
                 series=tuple(lines),
-                note=f"Models trained afresh by the recipe {recipe!r}; a smaller epsilon is more private, flat lines are "
-                "the same training without privacy.",
+                note=f"Models trained afresh by the recipe {recipe!r}; a smaller epsilon is more private, flat "
+                "lines are the same training without privacy.",
             )
 
 
