@@ -86,7 +86,8 @@ def remarks(base: Evidence, head: Evidence, found: Sequence[Move], pairs: Paired
         assert pairs is not None
         said.append(f"The same {pairs.rows:,} rows in both: {paired:,} changes are tested on pairs of rows{rest}.")
     else:
-        why = pairs.reason if pairs is not None and pairs.reason else "the records of both audits were not given"
+        none = "no change has limits on pairs of rows"
+        why = "the records of both audits were not given" if pairs is None else pairs.reason or none
         told = "The same rows in both, but every change is tested as of two samples, with wider intervals"
         said.append(f"{told}: {why}.")
     marks = base.subject.model_fingerprint, head.subject.model_fingerprint
