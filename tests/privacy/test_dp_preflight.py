@@ -157,3 +157,12 @@ def test_the_check_sees_the_same_engine_on_moved_weights():
     assert checked.engine == "ghost"
     assert checked.gap < 1e-5
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+
+
+def test_large_inputs_and_weights_of_zero_are_no_fault():
+    """Whichever way the weights are moved: for some labels every row is then certain, and its gradient rounding."""
+    x, module = 1000.0 * torch.eye(40), nn.Linear(40, 2, bias=False)
+    nn.init.zeros_(module.weight)
+    for seed in range(20):
+        y = torch.randint(0, 2, (40,), generator=torch.Generator().manual_seed(seed))
+        assert check_gradients(module, x, y, 2).gap < 1e-5

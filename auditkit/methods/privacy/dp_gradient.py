@@ -30,6 +30,8 @@ ClippedSum = Callable[[torch.Tensor, torch.Tensor], tuple[list[torch.Tensor], fl
 
 TOLERANCE = 1e-4
 _ROWS = 8
+# How far weights are moved for the second comparison: as far as the model bears.
+_MOVES = (0.1, 0.01, 0.001)
 
 
 def summed_loss(module: nn.Module, x: torch.Tensor, y: torch.Tensor, n_classes: int) -> torch.Tensor:
@@ -138,9 +140,12 @@ def _check_gradients(module: nn.Module, x: torch.Tensor, y: torch.Tensor, n_clas
             "AK566", "the model has no trainable parameter", fix="set requires_grad = True in the recipe's build()"
         )
     cases = [_case(_without_dropout(copy.deepcopy(module)), x, y, n_classes)]
-    moved = _case(_moved(_without_dropout(copy.deepcopy(module))), x, y, n_classes)
-    if bool(torch.isfinite(moved.expected).all()):
-        cases.append(moved)
+    for share in _MOVES:
+        moved = _case(_moved(_without_dropout(copy.deepcopy(module)), share), x, y, n_classes)
+        # Where the move saturates the model, gradients are rounding: a smaller one is made.
+        if bool(torch.isfinite(moved.expected).all()) and moved.limit > 0.01 * cases[0].limit:
+            cases.append(moved)
+            break
     engines: tuple[Engine, ...] = ("ghost", "opacus") if ghost_applies(module) else ("opacus",)
     gap = float("inf")
     for engine in engines:
@@ -194,15 +199,15 @@ def _gap(engine: Engine, case: _Case, x: torch.Tensor, y: torch.Tensor, n_classe
     return float((got - case.expected).abs().max() / (case.expected.abs().max() + 1e-12))
 
 
-def _moved(module: nn.Module) -> nn.Module:
-    """Every weight moved by a tenth of its tensor's size; those of a tensor of zeros by half of a usual start."""
+def _moved(module: nn.Module, share: float) -> nn.Module:
+    """Every weight moved by a ``share`` of its tensor's size; those of a tensor of zeros by five of a usual start."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in module.parameters():
             size = float(parameter.double().square().mean().sqrt())
             usual = 1.0 / math.sqrt(parameter[0].numel()) if parameter.dim() > 1 else 1.0
             drawn = torch.randn(parameter.shape, generator=generator).to(parameter.device, parameter.dtype)
-            parameter.add_(drawn, alpha=0.1 * size or 0.5 * usual)
+            parameter.add_(drawn, alpha=share * (size or 5.0 * usual))
     return module
 
 
@@ -246,7 +251,7 @@ def _sample(parameter: nn.Parameter) -> torch.Tensor:
 
 
 def _clipped_sum(rows: torch.Tensor, norms: torch.Tensor, limit: float) -> torch.Tensor:
-    return (rows * (limit / (norms + 1e-12)).clamp(max=1.0)[:, None]).sum(dim=0)
+    return (rows * (limit / norms.clamp_min(1e-12)).clamp(max=1.0)[:, None]).sum(dim=0)
 
 
 def _flat_gradient(module: nn.Module, x: torch.Tensor, y: torch.Tensor, n_classes: int) -> torch.Tensor:
