@@ -48,7 +48,7 @@ class CertificateParams(Params):
     draws: int = Field(default=1000, ge=10)
     alpha: float = Field(default=0.001, gt=0.0, lt=0.5)
     max_rows: int = Field(default=200, ge=1)
-    clever_rows: int = Field(default=20, ge=0)
+    clever_rows: int = Field(default=10, ge=0)
     clever_radius: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
     min_group_rows: int = Field(default=5, ge=1)
     freeze_sensitive: bool = True
@@ -234,6 +234,11 @@ def _clever(subject: Subject, scene: Scene, context: Context, params: Certificat
     radius = params.clever_radius or CLEVER_SIGMAS * params.sigma
     chosen = context.sample_rows(len(scene.y), params.clever_rows)
     place = torch.as_tensor(chosen, device=scene.tensor.device)
+
+    def tick(done: int) -> None:
+        context.check_deadline()
+        context.progress(len(scene.y) + done, len(scene.y) + len(chosen))
+
     try:
         scores = clever_scores(
             deciding_logits(scene.model),
@@ -241,9 +246,9 @@ def _clever(subject: Subject, scene: Scene, context: Context, params: Certificat
             radius=radius,
             bounds=(-float("inf"), float("inf")),
             scale=scene.unit[place],
-            batch_size=32,
+            batch_size=16,
             seed=context.seed % 2**31,
-            tick=lambda done: context.check_deadline(),
+            tick=tick,
         ).numpy()
         found = _median_score(scores, Rows.of(subject.test, scene.positions[chosen]), radius)
     except MissingExtra as error:

@@ -108,11 +108,11 @@ def prove(scene: Scene, context: Context, params: CertificateParams) -> Proved:
     from auditkit.methods.robustness.smoothing import certify, largest_radius
 
     decide = _decider(scene.model)
-    n = len(scene.y)
+    total = len(scene.y) + min(params.clever_rows, len(scene.y))
 
     def tick(done: int) -> None:
         context.check_deadline()
-        context.progress(done, n)
+        context.progress(done, total)
 
     fresh = np.concatenate([decide(part).cpu().numpy() for part in scene.tensor.split(1024)])
     found = certify(
