@@ -18,3 +18,17 @@ def test_an_undefined_number_hides_no_line_and_a_withheld_one_does():
     known = [before[0], row("x.one", "b", 0.2, 60)]
     rounded = [before[0], Measurement(name="x.one", value=None, n=60, slice={"g": "b"}, reason="withheld")]
     assert "b" in hidden_lines([], known, rounded, SENSITIVE)
+
+
+def test_lines_without_any_value_have_no_empty_frame():
+    from auditkit.render.html.figures import figures
+
+    def swept(value):
+        return [
+            Measurement(name="robustness.accuracy", value=value, n=40, slice={"sex": sex}, params={"eps": eps},
+                        reason=None if value is not None else "withheld")
+            for sex in ("F", "M") for eps in (0.1, 0.2)
+        ]  # fmt: skip
+
+    assert [figure.kind for figure in figures(swept(0.5))] == ["sweep by group"]
+    assert not [figure for figure in figures(swept(None)) if figure.kind == "sweep by group"]

@@ -165,7 +165,8 @@ def _lines(measurements: list[Measurement], along: str) -> list[Line]:
                 high=[m.interval.high if m.interval else None for m in points] if banded else (),
             )
         )
-    return lines if any(len(line.x) > 1 for line in lines) else []
+    # Lines whose every value is withheld or missing are told in the numbers, not in an empty frame.
+    return lines if any(len(line.x) > 1 and any(y is not None for y in line.y) for line in lines) else []
 
 
 def _constant(measurements: list[Measurement]) -> set[str]:
