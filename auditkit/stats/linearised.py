@@ -158,10 +158,11 @@ def mean(
     clusters: IntArray | None = None,
     *,
     least: float | None = None,
+    most: float | None = None,
 ) -> Estimate:
     """Weighted mean of ``values (n,)`` with Student-t limits; clusters are the units when given.
 
-    ``least`` is the smallest mean possible (0 for losses), to which the lower limit is clipped.
+    ``least`` is the smallest mean possible (0 for losses) and ``most`` the largest, to which the limits are clipped.
 
     >>> mean(np.array([1.0, 2.0, 3.0])).value
     2.0
@@ -179,8 +180,9 @@ def mean(
 
     def bounds(level: float) -> Interval:
         half = t_value(level, units - 1) * math.sqrt(variance)
-        low = value - half if least is None else max(value - half, least)
-        return Interval(low=low, high=value + half, level=level, method=method)
+        low = value - half if least is None else min(max(value - half, least), value)
+        high = value + half if most is None else max(min(value + half, most), value)
+        return Interval(low=low, high=high, level=level, method=method)
 
     return Estimate(value, n, bounds)
 

@@ -297,6 +297,13 @@ def test_clusters_widen_every_interval():
         assert "cluster" in one.method
 
 
+def test_limits_of_a_brier_score_stay_in_its_range():
+    wrong, right = np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([[0.1, 0.8, 0.1], [0.0, 0.0, 1.0]])
+    binary = scores.brier_score(wrong, np.array([1, 1]), 1).interval(0.95)
+    several = scores.brier_score(right, np.array([0, 1]), None).interval(0.95)
+    assert (binary.low, binary.high, several.low, several.high) == (0.0, 1.0, 0.0, 2.0)
+
+
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(2, 4))
 @example(717, 4, 2)  # a variance that is nothing but rounding
 @settings(max_examples=150, deadline=None)

@@ -153,4 +153,4 @@ def brier_score(probabilities: FloatArray, y: IntArray, positive: int | None, de
         truth = np.zeros_like(probabilities)
         truth[np.arange(len(y)), y] = 1.0
         loss = ((probabilities - truth) ** 2).sum(axis=1)
-    return mean(loss, design.weights, design.clusters, least=0.0)
+    return mean(loss, design.weights, design.clusters, least=0.0, most=2.0 if positive is None else 1.0)
