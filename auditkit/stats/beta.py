@@ -50,14 +50,12 @@ def beta_logit_quantile(a: FloatArray, b: FloatArray, tail: FloatArray) -> Float
     a, b, tail, scale = (np.asarray(part, dtype=np.float64) for part in np.broadcast_arrays(a, b, tail, scale))
     shape = a.shape
     a, b, tail = a.ravel(), b.ravel(), tail.ravel()
-    poles = np.minimum(a, b) < 1.0
-    if poles.any():
-        found = np.empty(len(a))
-        found[poles] = _pole_logit(a[poles], b[poles], tail[poles], scale.ravel()[poles])
-        found[~poles] = _smooth_logit(a[~poles], b[~poles], tail[~poles], scale.ravel()[~poles])
-    else:
-        found = _smooth_logit(a, b, tail, scale.ravel())
-    return np.asarray(found.reshape(shape))
+    scale, poles = scale.ravel(), np.minimum(a, b) < 1.0
+    found = np.empty(len(a))
+    for part, logit in ((~poles, _smooth_logit), (poles, _pole_logit)):
+        if part.any():
+            found[part] = logit(a[part], b[part], tail[part], scale[part])
+    return found.reshape(shape)
 
 
 def _pole_logit(a: FloatArray, b: FloatArray, tail: FloatArray, scale: FloatArray) -> FloatArray:

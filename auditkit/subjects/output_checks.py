@@ -155,9 +155,7 @@ def missing_columns(inputs: Any) -> list[str]:
     if hasattr(inputs, "isna") and hasattr(inputs, "columns"):
         mask = inputs.isna().to_numpy().any(axis=0)
         return [str(name) for name, bad in zip(inputs.columns, mask, strict=True) if bad]
-    if isinstance(inputs, np.ndarray) and inputs.ndim == 2 and inputs.dtype.kind == "f":
-        return [f"column {place}" for place in np.flatnonzero(np.isnan(inputs).any(axis=0))]
-    return []
+    return _places_where(np.isnan, inputs)
 
 
 def infinite_columns(inputs: Any) -> list[str]:
@@ -166,8 +164,13 @@ def infinite_columns(inputs: Any) -> list[str]:
         numbers = inputs.select_dtypes("number")
         mask = np.isinf(numbers.to_numpy(dtype=np.float64, na_value=np.nan)).any(axis=0)
         return [str(name) for name, bad in zip(numbers.columns, mask, strict=True) if bad]
+    return _places_where(np.isinf, inputs)
+
+
+def _places_where(test: np.ufunc, inputs: Any) -> list[str]:
+    """Columns of a 2-D array of floats in which the test holds somewhere, by their places."""
     if isinstance(inputs, np.ndarray) and inputs.ndim == 2 and inputs.dtype.kind == "f":
-        return [f"column {place}" for place in np.flatnonzero(np.isinf(inputs).any(axis=0))]
+        return [f"column {place}" for place in np.flatnonzero(test(inputs).any(axis=0))]
     return []
 
 
