@@ -21,7 +21,7 @@ from torch import nn
 
 from auditkit.methods.privacy.dp_gradient import clipping, summed_loss, trainable
 from auditkit.methods.privacy.dp_model import dp_ready
-from auditkit.methods.privacy.dp_training import _noisy_mean
+from auditkit.methods.privacy.dp_step import descent, noisy_mean
 
 
 def mlp():
@@ -87,19 +87,15 @@ def plain(module, x, y, k):
 
 def ours(module, x, y, k):
     parameters = trainable(module)
-    optimizer = torch.optim.SGD(parameters, lr=0.01)
     noise = torch.Generator().manual_seed(0)
-    context = clipping(module, parameters, "ghost", 1.0, k)
-    clipped = context.__enter__()
+    contexts = descent(parameters, 0.01, 0.0), clipping(module, parameters, "ghost", 1.0, k)
+    descend, clipped = (context.__enter__() for context in contexts)
 
     def step():
         sums, _ = clipped(x, y)
-        for parameter, summed in zip(parameters, sums, strict=True):
-            parameter.grad = _noisy_mean(summed, 1.0, len(x), noise)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        descend(noisy_mean(sums, 1.0, len(x), noise))
 
-    step.context = context  # its hooks live as long as the step
+    step.contexts = contexts  # their hooks live as long as the step
     return step
 
 

@@ -74,6 +74,35 @@ def encoder():
     return Text(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False))
 
 
+def without_weight(layer):
+    layer.weight.requires_grad_(False)
+    return layer
+
+
+class TiedBias(nn.Module):
+    """Two layers with weights of their own and one bias between them."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.out = nn.Linear(6, 4), nn.Linear(6, 4), nn.Linear(4, 3)
+        self.b.bias = self.a.bias
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.a(x)) * self.b(x))
+
+
+class InPlace(nn.Module):
+    """Outputs of layers that are changed in place, and one that is used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.out = nn.Linear(6, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        hidden = self.a(x).mul_(2.0)
+        return self.out(self.b(hidden).add_(1.0).tanh_() + hidden)
+
+
 def images():
     return torch.randn(ROWS, 2, 6, 6, dtype=torch.float64)
 
@@ -95,6 +124,12 @@ MODELS = {
         lambda: nn.Sequential(nn.Linear(6, 9).requires_grad_(False), nn.Linear(9, 3)),
         lambda: torch.randn(ROWS, 6),
     ),
+    "bias only": (
+        lambda: nn.Sequential(without_weight(nn.Linear(6, 9)), nn.Tanh(), nn.Linear(9, 3)),
+        lambda: torch.randn(ROWS, 6),
+    ),
+    "tied bias": (TiedBias, lambda: torch.randn(ROWS, 6)),
+    "in place": (InPlace, lambda: torch.randn(ROWS, 6)),
     "few positions": (lambda: Pooled(nn.Linear(6, 20), nn.ReLU(), width=20), lambda: torch.randn(ROWS, 2, 6)),
     "many positions": (lambda: Pooled(nn.Linear(3, 4), nn.ReLU(), width=4), lambda: torch.randn(ROWS, 30, 3)),
     "conv": (lambda: Pooled(nn.Conv2d(2, 4, 3), nn.ReLU(), width=4), images),
@@ -168,8 +203,10 @@ def test_single_precision_is_within_a_millionth_and_opacus_agrees(name):
 
 def test_parameters_and_hooks_are_as_before():
     module, x, y = made("mlp")
-    with ghost_clipper(module, trainable(module)):
-        assert not trainable(module)
+    with ghost_clipper(module, trainable(module)) as clipper:
+        assert all(layer._forward_hooks for layer in module if isinstance(layer, nn.Linear))
+        clipper.clipped_sum(nn.functional.cross_entropy(module(x), y, reduction="sum"), len(x), 1.0)
+        assert all(parameter.grad is None for parameter in module.parameters())
     assert len(trainable(module)) == 4
     assert all(parameter.grad is None for parameter in module.parameters())
     assert not any(layer._forward_hooks for layer in module.modules())

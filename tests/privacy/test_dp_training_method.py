@@ -16,6 +16,7 @@ from auditkit.methods.privacy import dp_model, dp_training
 from auditkit.methods.privacy.dp_attention import batch_first_attention
 from auditkit.methods.privacy.dp_gradient import check_gradients
 from auditkit.methods.privacy.dp_model import dp_ready
+from auditkit.methods.privacy.dp_step import descent, noisy_mean
 from auditkit.methods.privacy.dp_training import Settings, dp_train, predict_codes
 from auditkit.methods.sgd import class_logits
 
@@ -107,6 +108,38 @@ def test_one_step_is_the_clipped_sum_over_the_expected_batch_size(batch_size):
         total += gradient * min(1.0, clip / float(gradient.norm()))
     trained = dp_train(mlp, x, y, chosen, seed=3, n_classes=2)
     assert torch.allclose(flat(trained.module) - before, -rate * total / batch_size, atol=1e-6)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("types", [(torch.float32,), (torch.float32, torch.float64)])
+def test_steps_along_one_vector_are_those_of_the_library(types, momentum):
+    ours, theirs = (fresh(mlp, 1) for _ in range(2))
+    for module in (ours, theirs):
+        for place, layer in enumerate(module):
+            layer.to(types[place % len(types)])
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.3, momentum=momentum)
+    sizes = [parameter.numel() for parameter in ours.parameters()]
+    with descent(list(ours.parameters()), 0.3, momentum) as step:
+        for turn in range(4):
+            gradient = torch.randn(sum(sizes), generator=torch.Generator().manual_seed(turn))
+            for parameter, part in zip(theirs.parameters(), gradient.split(sizes), strict=True):
+                parameter.grad = part.view(parameter.shape).to(parameter.dtype)
+            optimizer.step()
+            step(gradient.clone())
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert mine.dtype == other.dtype
+        assert torch.allclose(mine, other, rtol=0.0, atol=1e-6)
+        assert mine.untyped_storage().nbytes() == mine.numel() * mine.element_size()
+
+
+def test_noise_is_drawn_anew_for_every_parameter_and_step():
+    stream = torch.Generator().manual_seed(0)
+    sums = [torch.zeros(40, 50), torch.zeros(2000)]
+    first, second = (noisy_mean(sums, 3.0, 2.0, stream) for _ in range(2))
+    assert float(first.std()) == pytest.approx(1.5, rel=0.05)
+    draws = torch.stack([first[:2000], first[2000:], second[:2000], second[2000:]])
+    assert float((torch.corrcoef(draws) - torch.eye(4)).abs().max()) < 0.08
+    assert torch.equal(noisy_mean(sums, 0.0, 2.0, stream), torch.zeros(4000))
 
 
 def test_noise_has_the_promised_size():

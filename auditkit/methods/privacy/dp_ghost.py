@@ -11,17 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 # This module's job is to hook torch modules.
 import torch  # noqa: TID253
 from torch import nn  # noqa: TID253
+from torch.autograd.graph import GradientEdge, get_gradient_edge  # noqa: TID253
+from torch.utils.hooks import RemovableHandle  # noqa: TID253
 
 from auditkit.core.errors import AuditkitError
-from auditkit.methods.privacy.dp_layers import Piece, embedding, formed, linear, pieces_of
+from auditkit.methods.privacy.dp_layers import Piece, Pieces, embedding, formed, linear, pieces_of
 
 Tensor = torch.Tensor
-Call = tuple[Tensor, int, Tensor]
+# What a layer read, and the gradient of its output.
+Use = tuple[Tensor, Tensor]
 
 
 class NotFollowed(AuditkitError):
@@ -52,16 +55,29 @@ def ghost_applies(module: nn.Module) -> bool:
     return all(id(parameter) in known for parameter in module.parameters() if parameter.requires_grad)
 
 
-class GhostClipper:
-    """Remembers, during one pass, what every layer read and what its outputs' gradients were."""
+class _Call(NamedTuple):
+    """One use of a layer: what it read, in which version, and where its output's gradient arrives."""
 
-    def __init__(self, module: nn.Module, parameters: Sequence[nn.Parameter]) -> None:
-        self.module = module
+    layer: nn.Module
+    a: Tensor
+    version: int
+    arrival: GradientEdge
+
+
+class GhostClipper:
+    """Remembers, during one pass, what every layer read, and where in the graph its output's gradient arrives."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.parameters = tuple(parameters)
         self._wanted = {id(parameter) for parameter in parameters}
-        self._calls: dict[nn.Module, list[Call]] = {}
-        # Biases of layers that read no gradient-carrying input: where the backward pass ends.
-        self._ends: list[nn.Parameter] = []
+        self._calls: list[_Call] = []
+        self._kept: tuple[Any, ...] = ()
+        self._pieces_of: dict[nn.Module, Pieces] = {}
+
+    def watch(self, layer: nn.Module, how: Pieces) -> RemovableHandle:
+        """Follow a layer until the handle is removed."""
+        self._pieces_of[layer] = how
+        return layer.register_forward_hook(self._remember)
 
     def clipped_sum(self, loss: Tensor, rows: int, limit: float) -> tuple[list[Tensor], Tensor]:
         """Gradients of ``loss`` (a sum over rows), each row's scaled down to the length ``limit``; and the lengths.
@@ -69,100 +85,103 @@ class GhostClipper:
         Raises:
             NotFollowed: The pass cannot be taken apart; gradients by other means are needed.
         """
-        if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]
-            for bias in self._ends:
-                bias.grad = None
-        pieces = self._pieces(rows)
-        norms = torch.stack([own.norms for own in pieces.values()]).sum(dim=0).sqrt()
-        scale = (limit / norms.clamp_min(1e-12)).clamp(max=1.0)
-        return [pieces[id(parameter)].weighted(scale) for parameter in self.parameters], norms
+        calls, self._calls = self._calls, []
+        # Kept until the next pass: memory given back to the system in every step costs up to a third of its time.
+        uses = self._uses(loss, calls, rows)
+        pieces = self._pieces(uses, rows)
+        self._kept = (uses, pieces)
+        norms = torch.stack([piece.lengths for piece in pieces]).square_().sum(0).sqrt_()
+        scale = torch.div(torch.tensor(limit, dtype=torch.float64), norms.clamp_min(limit))
+        sums: dict[int, Tensor] = {}
+        for piece in pieces:
+            sums.update(zip(map(id, piece.parameters), piece.weighted(scale), strict=True))
+        return [sums[id(parameter)] for parameter in self.parameters], norms
 
     def forget(self) -> None:
         """Start a new pass."""
-        self._calls = {}
+        self._calls, self._kept = [], ()
 
-    def _pieces(self, rows: int) -> dict[int, Piece]:
-        found: dict[int, list[Piece]] = {}
-        for layer, calls in self._calls.items():
-            for piece in _of_layer(layer, calls, rows):
-                if id(piece.parameter) in self._wanted:
-                    found.setdefault(id(piece.parameter), []).append(piece)
-        if len(found) != len(self._wanted):
-            raise _not_followed("a trained parameter takes no part in the output")
-        return {key: pieces[0] if len(pieces) == 1 else _added(pieces) for key, pieces in found.items()}
-
-    def _watch(self, layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-        if not isinstance(output, Tensor) or len(inputs) != 1 or not torch.is_grad_enabled():
-            return None
-        a = inputs[0].detach()
-        returned = None
-        if not output.requires_grad:
-            self._end_at(layer)
-            output.requires_grad_(True)
-            # A leaf must not be changed in place by what follows.
-            returned = output.view_as(output) * 1.0
-        version = a._version
-        output.register_hook(  # type: ignore[no-untyped-call]
-            lambda g: self._calls.setdefault(layer, []).append((a, version, g))
-        )
-        return returned
-
-    def _end_at(self, layer: nn.Module) -> None:
-        """From the next pass on let the layer's bias carry gradients: cheaper than a copy of the layer's output."""
-        bias = getattr(layer, "bias", None)
-        if isinstance(bias, nn.Parameter) and id(bias) in self._wanted:
-            bias.requires_grad_(True)
-            self._ends.append(bias)
-
-
-def _of_layer(layer: nn.Module, calls: list[Call], rows: int) -> Iterator[Piece]:
-    for a, version, g in calls:
-        if a._version != version:
+    def _uses(self, loss: Tensor, calls: list[_Call], rows: int) -> dict[nn.Module, list[Use]]:
+        """What each layer read and the gradients of its outputs, call by call."""
+        uses: dict[nn.Module, list[Use]] = {}
+        if not calls or not loss.requires_grad:
+            return uses
+        if any(call.a._version != call.version for call in calls):
             raise _not_followed("an input of a layer was changed in place")
-        if len(a) != rows or len(g) != rows:
-            raise _not_followed("the rows of the batch are not on the first axis")
-    how = pieces_of(layer)
-    assert how is not None
-    if len(calls) == 1:
-        yield from how(layer, calls[0][0], calls[0][2])
+        # Only gradients of outputs are asked for, so that torch computes none of a weight.
+        gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
+            loss, [call.arrival for call in calls], allow_unused=True
+        )
+        for (layer, a, _, _), g in zip(calls, gradients, strict=True):
+            if g is not None:
+                if a.shape[0] != rows or g.shape[0] != rows:
+                    raise _not_followed("the rows of the batch are not on the first axis")
+                uses.setdefault(layer, []).append((a, g))
+        return uses
+
+    def _pieces(self, uses: dict[nn.Module, list[Use]], rows: int) -> list[Piece]:
+        """Pieces such that every trained parameter is in exactly one."""
+        pieces = [piece for layer, own in uses.items() for piece in _of_layer(layer, self._pieces_of[layer], own, rows)]
+        names = [id(parameter) for piece in pieces for parameter in piece.parameters]
+        found = set(names)
+        if not self._wanted <= found:
+            raise _not_followed("a trained parameter takes no part in the output")
+        if len(names) == len(self._wanted):
+            return pieces
+        return _each_once(pieces, {name for name in found if names.count(name) > 1}, self._wanted)
+
+    def _remember(self, layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if isinstance(output, Tensor) and len(inputs) == 1 and output.requires_grad:
+            a = inputs[0].detach()
+            self._calls.append(_Call(layer, a, a._version, get_gradient_edge(output)))
+
+
+def _of_layer(layer: nn.Module, how: Pieces, uses: list[Use], rows: int) -> Iterator[Piece]:
+    if len(uses) == 1:
+        yield from how(layer, *uses[0])
     elif how in (linear, embedding):
         # A layer that is used again (a recurrent cell) is one layer on more positions.
-        flat = [(a.reshape(rows, -1, a.shape[-1]) if how is linear else a.reshape(rows, -1), g) for a, _, g in calls]
+        flat = [(a.reshape(rows, -1, a.shape[-1]) if how is linear else a.reshape(rows, -1), g) for a, g in uses]
         a = torch.cat([part for part, _ in flat], dim=1)
         yield from how(layer, a, torch.cat([g.reshape(rows, -1, g.shape[-1]) for _, g in flat], dim=1))
     else:
-        for a, _, g in calls:
+        for a, g in uses:
             yield from how(layer, a, g)
 
 
-def _added(pieces: list[Piece]) -> Piece:
-    """One parameter used by several layers: its per-row gradients add up before their length is taken."""
-    total = pieces[0].rows()
-    for piece in pieces[1:]:
-        total = total + piece.rows()
-    return formed(pieces[0].parameter, total)
+def _each_once(pieces: list[Piece], shared: set[int], wanted: set[int]) -> list[Piece]:
+    """Pieces that hold parameters of others too, or parameters that are not trained, are taken apart.
+
+    A parameter used by several layers: its per-row gradients add up before their length is taken.
+    """
+    kept: list[Piece] = []
+    totals: dict[int, tuple[nn.Parameter, Tensor]] = {}
+    for piece in pieces:
+        names = {id(parameter) for parameter in piece.parameters}
+        if names <= wanted and not names & shared:
+            kept.append(piece)
+            continue
+        for parameter, rows in zip(piece.parameters, piece.rows, strict=True):
+            if id(parameter) in wanted:
+                own, known = rows(), totals.get(id(parameter))
+                totals[id(parameter)] = (parameter, own if known is None else known[1] + own)
+    return kept + [formed(parameter, total) for parameter, total in totals.values()]
 
 
 @contextmanager
 def ghost_clipper(module: nn.Module, parameters: Sequence[nn.Parameter]) -> Iterator[GhostClipper]:
-    """Hooks on the layers of ``parameters``; inside, backward passes leave no gradients in the parameters."""
-    clipper = GhostClipper(module, parameters)
+    """Hooks on the layers of ``parameters``, gone afterwards; the clipper leaves no gradients in the parameters."""
+    clipper = GhostClipper(parameters)
     wanted = {id(parameter) for parameter in parameters}
-    layers = [
-        layer
+    handles = [
+        clipper.watch(layer, how)
         for layer in module.modules()
-        if pieces_of(layer) is not None
+        if (how := pieces_of(layer)) is not None
         and any(id(parameter) in wanted for parameter in layer.parameters(recurse=False))
     ]
-    handles = [layer.register_forward_hook(clipper._watch) for layer in layers]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
     try:
         yield clipper
     finally:
         clipper.forget()
         for handle in handles:
             handle.remove()
-        for parameter in parameters:
-            parameter.requires_grad_(True)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 # This module's job is arithmetic on torch tensors.
 import torch  # noqa: TID253
@@ -19,22 +18,23 @@ Tensor = torch.Tensor
 _MANY_POSITIONS, _FORMED_NUMBERS = 8, 2**22
 # Lengths that come from differences of large numbers are below their rounding from here on, relative to those numbers.
 _LOST = 1e-5
+_ONE = torch.ones(())
 
 
-@dataclass(frozen=True, eq=False)
-class Piece:
-    """What one layer contributes to one parameter.
+class Piece(NamedTuple):
+    """What one use of a layer contributes to some of its parameters.
 
     Attributes:
-        norms: ``(rows,)`` squared lengths of the per-row gradients.
-        weighted: Coefficients ``(rows,)`` -> the weighted sum of the per-row gradients.
-        rows: The per-row gradients themselves, ``(rows, *shape)``; formed when called.
+        parameters: Those parameters.
+        lengths: ``(rows,)`` of the per-row gradients of all of them together.
+        weighted: Coefficients ``(rows,)`` -> the weighted sum of the per-row gradients of each.
+        rows: The per-row gradients of each themselves, ``(rows, *shape)``; formed when called.
     """
 
-    parameter: Any
-    norms: Tensor
-    weighted: Callable[[Tensor], Tensor]
-    rows: Callable[[], Tensor]
+    parameters: tuple[Any, ...]
+    lengths: Tensor
+    weighted: Callable[[Tensor], tuple[Tensor, ...]]
+    rows: tuple[Callable[[], Tensor], ...]
 
 
 Pieces = Callable[[Any, Tensor, Tensor], Iterator[Piece]]
@@ -42,11 +42,11 @@ Pieces = Callable[[Any, Tensor, Tensor], Iterator[Piece]]
 
 def formed(parameter: Any, rows: Tensor) -> Piece:
     """A piece whose per-row gradients are there already."""
-    flat = rows.reshape(len(rows), -1)
+    flat = rows.reshape(rows.shape[0], -1)
     shape = parameter.shape
     # One pass over the numbers, without a squared copy of them.
-    norms = torch.linalg.vector_norm(flat, dim=1).square()
-    return Piece(parameter, norms, lambda c: (c @ flat).reshape(shape), lambda: rows)
+    lengths = torch.linalg.vector_norm(flat, dim=1)
+    return Piece((parameter,), lengths, lambda c: ((c @ flat).reshape(shape),), (lambda: rows,))
 
 
 def linear(layer: Any, a: Tensor, g: Tensor) -> Iterator[Piece]:
@@ -57,16 +57,30 @@ def linear(layer: Any, a: Tensor, g: Tensor) -> Iterator[Piece]:
     Source: Goodfellow (2015), Efficient per-example gradient computations.
     """
     if a.dim() == 2:
-        lengths = torch.linalg.vecdot(g, g)
-        norms = torch.linalg.vecdot(a, a) * lengths
-        yield Piece(layer.weight, norms, lambda c: (g * c[:, None]).T @ a, lambda: g[:, :, None] * a[:, None, :])
-        if layer.bias is not None:
-            yield Piece(layer.bias, lengths, lambda c: c @ g, lambda: g)
+        yield _outer(layer.weight, layer.bias, a, g)
         return
     a, g = a.reshape(len(a), -1, a.shape[-1]), g.reshape(len(g), -1, g.shape[-1])
     yield _positions(layer.weight, a, g)
     if layer.bias is not None:
         yield formed(layer.bias, g.sum(dim=1))
+
+
+def _outer(weight: Any, bias: Any, a: Tensor, g: Tensor) -> Piece:
+    """One position a row. A step of a small model is spent on calls into torch: as few of them as can be."""
+    inputs, lengths = torch.linalg.vector_norm(a, dim=1), torch.linalg.vector_norm(g, dim=1)
+
+    def rows() -> Tensor:
+        return g[:, :, None] * a[:, None, :]
+
+    if bias is None:
+        return Piece((weight,), inputs.mul_(lengths), lambda c: ((g * c.unsqueeze(1)).t().mm(a),), (rows,))
+
+    def weighted(c: Tensor) -> tuple[Tensor, Tensor]:
+        scaled = g * c.unsqueeze(1)
+        return scaled.t().mm(a), scaled.sum(0)
+
+    # The bias reads an input of 1.
+    return Piece((weight, bias), torch.hypot(inputs, _ONE).mul_(lengths), weighted, (rows, lambda: g))
 
 
 def _positions(weight: Any, a: Tensor, g: Tensor) -> Piece:
@@ -80,15 +94,15 @@ def _positions(weight: Any, a: Tensor, g: Tensor) -> Piece:
     if _forms(weight, len(a), a.shape[1]):
         return formed(weight, torch.bmm(g.transpose(1, 2), a))
     inputs, outputs = a @ a.transpose(1, 2), g @ g.transpose(1, 2)
-    norms = (inputs * outputs).sum(dim=(1, 2))
+    squares = (inputs * outputs).sum(dim=(1, 2))
     # Positions that cancel out leave only rounding of the sum: taken as longer than it is, a row is clipped too much.
-    norms = torch.maximum(norms, _LOST * _trace(inputs) * _trace(outputs))
+    squares = torch.maximum(squares, _LOST * _trace(inputs) * _trace(outputs))
 
-    def weighted(c: Tensor) -> Tensor:
+    def weighted(c: Tensor) -> tuple[Tensor]:
         scaled = (g * c[:, None, None]).reshape(-1, g.shape[-1])
-        return (scaled.T @ a.reshape(-1, a.shape[-1])).reshape(weight.shape)
+        return ((scaled.T @ a.reshape(-1, a.shape[-1])).reshape(weight.shape),)
 
-    return Piece(weight, norms, weighted, lambda: g.transpose(1, 2) @ a)
+    return Piece((weight,), squares.sqrt_(), weighted, (lambda: (g.transpose(1, 2) @ a).reshape(-1, *weight.shape),))
 
 
 def _trace(matrices: Tensor) -> Tensor:
@@ -114,7 +128,7 @@ def convolution(layer: Any, a: Tensor, g: Tensor) -> Iterator[Piece]:
     weight = layer.weight
     length = patches.shape[2]
     if groups == 1 and not _forms(weight, rows, length):
-        yield _reshaped(_positions(weight, patches.transpose(1, 2), pixels.transpose(1, 2)), weight)
+        yield _positions(weight, patches.transpose(1, 2), pixels.transpose(1, 2))
         return
     patches = patches.reshape(rows * groups, -1, length)
     pixels = pixels.reshape(rows * groups, layer.out_channels // groups, length)
@@ -135,10 +149,6 @@ def _patches(a: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any) -
     return windows.permute(0, 1, 4, 5, 2, 3).reshape(len(a), -1, pixels)
 
 
-def _reshaped(piece: Piece, weight: Any) -> Piece:
-    return Piece(weight, piece.norms, piece.weighted, lambda: piece.rows().reshape(-1, *weight.shape))
-
-
 def embedding(layer: Any, tokens: Tensor, g: Tensor) -> Iterator[Piece]:
     """``nn.Embedding`` on ``tokens (rows, ...)``: gradients of equal tokens of a row add up before their length."""
     tokens, g = tokens.reshape(len(tokens), -1), g.reshape(len(g), -1, g.shape[-1])
@@ -146,17 +156,17 @@ def embedding(layer: Any, tokens: Tensor, g: Tensor) -> Iterator[Piece]:
         g = g * (tokens != layer.padding_idx)[:, :, None]
     same = tokens[:, :, None] == tokens[:, None, :]
     outputs = g @ g.transpose(1, 2)
-    norms = torch.maximum((outputs * same).sum(dim=(1, 2)), 0.1 * _LOST * g.shape[1] * _trace(outputs))
+    squares = torch.maximum((outputs * same).sum(dim=(1, 2)), 0.1 * _LOST * g.shape[1] * _trace(outputs))
 
-    def weighted(c: Tensor) -> Tensor:
+    def weighted(c: Tensor) -> tuple[Tensor]:
         scaled = (g * c[:, None, None]).reshape(-1, g.shape[-1])
-        return torch.zeros_like(layer.weight).index_add_(0, tokens.reshape(-1), scaled)
+        return (torch.zeros_like(layer.weight).index_add_(0, tokens.reshape(-1), scaled),)
 
     def rows() -> Tensor:
         whole = g.new_zeros((len(g), *layer.weight.shape))
         return whole.scatter_add_(1, tokens[:, :, None].expand_as(g), g)
 
-    yield Piece(layer.weight, norms, weighted, rows)
+    yield Piece((layer.weight,), squares.sqrt_(), weighted, (rows,))
 
 
 def layer_norm(layer: Any, a: Tensor, g: Tensor) -> Iterator[Piece]:

@@ -24,6 +24,7 @@ from auditkit.methods.privacy.dp_gradient import (
     trainable,
 )
 from auditkit.methods.privacy.dp_model import dp_ready
+from auditkit.methods.privacy.dp_step import descent, noisy_mean
 from auditkit.methods.sgd import class_logits
 from auditkit.methods.threads import threads_for
 
@@ -204,34 +205,25 @@ def _train_private(
     engine, noise = means
     assert settings.max_grad_norm is not None
     parameters = trainable(module)
-    optimizer = torch.optim.SGD(parameters, lr=settings.learning_rate, momentum=settings.momentum)
     spread = settings.noise_multiplier * settings.max_grad_norm
     part_rows = _rows_at_once(module, x[:1], engine, parameters)
-    with clipping(module, parameters, engine, settings.max_grad_norm, n_classes) as clipped:
+    with (
+        descent(parameters, settings.learning_rate, settings.momentum) as descend,
+        clipping(module, parameters, engine, settings.max_grad_norm, n_classes) as clipped,
+    ):
         for step, rows in enumerate(batches):
             if watch is not None:
                 watch()
             total, loss = None, 0.0
             for part in torch.split(rows.to(x.device), part_rows) if len(rows) else ():
                 sums, own = clipped(x[part], y[part])
-                total = sums if total is None else [a + b for a, b in zip(total, sums, strict=True)]
+                total = sums if total is None else [a.add_(b) for a, b in zip(total, sums, strict=True)]
                 loss += own
-            total = total or [torch.zeros_like(parameter) for parameter in parameters]
             if not math.isfinite(loss):
                 return _diverged(step, len(batches)), 0
-            for parameter, summed in zip(parameters, total, strict=True):
-                parameter.grad = _noisy_mean(summed, spread, settings.batch_size, noise)
-            optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+            total = total or [torch.zeros_like(parameter) for parameter in parameters]
+            descend(noisy_mean(total, spread, settings.batch_size, noise))
     return _unusable(parameters, len(batches)), sum(len(rows) == 0 for rows in batches)
-
-
-def _noisy_mean(summed: torch.Tensor, spread: float, expected: float, noise: torch.Generator) -> torch.Tensor:
-    """The clipped sum plus Gaussian noise, over the *expected* batch size: dividing by the realised one leaks it."""
-    if spread > 0.0:
-        drawn = torch.randn(summed.shape, generator=noise, device=summed.device, dtype=summed.dtype)
-        summed = torch.add(summed, drawn, alpha=spread)
-    return summed / expected
 
 
 def _rows_at_once(module: nn.Module, row: torch.Tensor, engine: Engine, parameters: list[nn.Parameter]) -> int:
