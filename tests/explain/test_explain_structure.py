@@ -36,6 +36,7 @@ from auditkit.methods.explain.column_owners import column_owners
 from auditkit.methods.explain.game import make_game
 from auditkit.methods.explain.shap_engine import explain_scores
 from auditkit.methods.explain.structure_engine import explain_structure
+from auditkit.methods.explain.tree_leaves import read_leaves
 from auditkit.methods.explain.tree_models import read_trees
 from auditkit.methods.explain.tree_shap import tree_shapley
 from auditkit.methods.explain.tree_table import Columns, Tree
@@ -276,15 +277,65 @@ def test_deep_trees_are_settled_alike_by_table_and_by_pairs(monkeypatch):
     x = rng.normal(size=(260, 20))
     model = DecisionTreeRegressor(random_state=0).fit(x, rng.normal(size=260))
     ensemble, _ = read_trees(model)
-    table = tree_shapley(ensemble, x[:20], x[200:260], np.arange(20), 20)
+    table, outputs = tree_shapley(ensemble, x[:20], x[200:260], np.arange(20), 20)
+    np.testing.assert_allclose(outputs[:, 0], model.predict(x[200:260]), atol=1e-12)
     for cost, cells in ((0.0, 2_000_000), (0.0, 4_000), (1e9, 2_000_000)):  # pairs alone, in small parts; tables alone
         monkeypatch.setattr("auditkit.methods.explain.tree_shap._PAIR_COST", cost)
         monkeypatch.setattr("auditkit.methods.explain.tree_shap._CELLS", cells)
-        pairs = tree_shapley(ensemble, x[:20], x[200:260], np.arange(20), 20)
+        monkeypatch.setattr("auditkit.methods.explain.tree_shap._PAIRS", cells // 4)
+        pairs, _ = tree_shapley(ensemble, x[:20], x[200:260], np.arange(20), 20)
         np.testing.assert_allclose(table, pairs, atol=1e-12)
     np.testing.assert_allclose(
         table.sum(axis=1)[:, 0], model.predict(x[:20]) - model.predict(x[200:260]).mean(), atol=1e-10
     )
+
+
+@pytest.mark.parametrize("background", [1, 7, 300])
+@pytest.mark.parametrize(("depth", "players"), [(4, 20), (None, 20), (None, 4), (40, 40)])
+def test_patterns_of_leaves_are_those_of_their_paths(depth, players, background):
+    """Each leaf's patterns and their counts, against walking every path with every row."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(340, players))
+    if depth == 40:  # one long chain: 40 players on the last path, asked one after the other
+        x = np.tril(np.ones((41, 40)))[rng.permutation(np.arange(340) % 41)]
+        target = x.sum(axis=1) + 2.0 ** (x.sum(axis=1) / 4.0)
+    else:
+        target = np.where(x[:, 0] > 0.3, 0.0, rng.normal(size=340))  # a leaf worth 0, which is left out
+    ensemble, _ = read_trees(DecisionTreeRegressor(max_depth=depth, random_state=0).fit(x, target))
+    (tree,) = ensemble.trees
+    player_of = rng.integers(0, players, size=players)  # several columns of one player
+    n = 12
+    found, outputs = read_leaves(tree, Columns(x[: n + background]), n, player_of)
+    np.testing.assert_array_equal(outputs, ensemble.evaluate(x[: n + background]))
+    expected = {}
+    for path, value in _paths(tree, 0, ()):
+        owners = list(dict.fromkeys(int(player_of[tree.feature[node]]) for node, _ in path))
+        if not owners or not value.any():
+            continue
+        unmet = np.zeros(n + background, dtype=np.uint64)
+        for node, left in path:
+            goes = x[: n + background, tree.feature[node]].astype(np.float32) <= tree.threshold[node]
+            unmet |= (goes != left).astype(np.uint64) << np.uint64(owners.index(player_of[tree.feature[node]]))
+        counts = dict(zip(*(part.tolist() for part in np.unique(unmet[n:], return_counts=True)), strict=True))
+        expected.setdefault((tuple(owners), float(value[0])), []).append((unmet[:n].tolist(), counts))
+    seen = {}
+    for leaves in found:
+        for place in range(len(leaves.players)):
+            some = leaves.counts[place] > 0
+            counts = dict(zip(leaves.patterns[place][some].tolist(), leaves.counts[place][some].tolist(), strict=True))
+            key = tuple(leaves.players[place].tolist()), float(leaves.value[place, 0])
+            seen.setdefault(key, []).append((leaves.rows[place].tolist(), counts))
+    assert seen.keys() == expected.keys()
+    for key, parts in expected.items():
+        assert sorted(seen[key], key=repr) == sorted(parts, key=repr)
+
+
+def _paths(tree, node, path):
+    if tree.feature[node] < 0:
+        yield path, tree.value[node]
+        return
+    yield from _paths(tree, tree.left[node], (*path, (node, True)))
+    yield from _paths(tree, tree.right[node], (*path, (node, False)))
 
 
 def test_a_path_of_more_features_than_a_pattern_has_bits_is_left_to_evaluation():

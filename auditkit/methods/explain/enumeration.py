@@ -36,19 +36,29 @@ def members(players: int) -> BoolArray:
     return np.asarray(((sets[:, None] >> np.arange(players)[None, :]) & 1).astype(np.bool_))
 
 
-def worths(game: Game, row: int, active: IntArray, empty: FloatArray, full: FloatArray) -> FloatArray:
-    """``(2**active, k)`` worth of every set of the active players of one row, averaged over the whole background."""
-    players, b = len(active), len(game.background)
-    worth = np.empty((2**players, len(full)))
-    worth[0], worth[-1] = empty, full
+def worths(game: Game, rows: IntArray, active: IntArray, empty: FloatArray, full: FloatArray) -> FloatArray:
+    """Worth of every set of the active players of each row, averaged over the whole background.
+
+    Args:
+        game: What is explained.
+        rows: ``(r,)`` rows with equally many active players.
+        active: ``(r, p)`` those players.
+        empty: ``(k,)`` mean output of the background.
+        full: ``(r, k)`` outputs of the rows.
+
+    Returns:
+        ``(r, 2**p, k)``. Rows share calls of the model where one row fills no batch.
+    """
+    (count, players), b = active.shape, len(game.background)
+    worth = np.empty((count, 2**players, full.shape[1]))
+    worth[:, 0], worth[:, -1] = empty, full
     inner = members(players)[1:-1]
     sets_a_batch = max(1, game.batch_size // b)
-    for start in range(0, len(inner), sets_a_batch):
-        part = inner[start : start + sets_a_batch]
-        masks = np.zeros((len(part), len(game.groups)), dtype=np.bool_)
-        masks[:, active] = part
-        sources = np.tile(np.arange(b), len(part))
-        rows = np.full(len(sources), row, dtype=np.int64)
-        outputs = game.mixtures(np.repeat(masks, b, axis=0), rows, sources)
-        worth[1 + start : 1 + start + len(part)] = outputs.reshape(len(part), b, -1).mean(axis=1)
+    for start in range(0, count * len(inner), sets_a_batch):
+        place, subset = np.divmod(np.arange(start, min(start + sets_a_batch, count * len(inner))), len(inner))
+        masks = np.zeros((len(place), len(game.groups)), dtype=np.bool_)
+        np.put_along_axis(masks, active[place], inner[subset], axis=1)
+        sources = np.tile(np.arange(b), len(place))
+        outputs = game.mixtures(np.repeat(masks, b, axis=0), np.repeat(rows[place], b), sources)
+        worth[place, 1 + subset] = outputs.reshape(len(place), b, -1).mean(axis=1)
     return worth

@@ -26,6 +26,7 @@ Estimator = Literal["auto", "exact", "permutation", "leverage", "triples", "line
 MAX_EXACT_PLAYERS = 12  # found by "auto"; asked for by name, up to 20
 _ASKED_EXACT_PLAYERS = 20
 _TRIPLES_PLAYERS = 64  # what triples cost an evaluation grows with the square of the players
+_WORTHS = 1_000_000  # of sets, kept at once
 _ROUNDS = 5  # of spending, each twice the one before, where rows may stop early
 
 
@@ -128,8 +129,7 @@ def explain_game(
     for number in range(_ROUNDS):
         jobs = _jobs(game, waiting, ledger, _Spending(estimator, budget, seed, number, stop_at is not None))
         _work(game, jobs, ledger, base, prediction)
-        for row in [row for row in waiting if ledger.names[row] == ""]:
-            _exact(game, row, ledger, base, prediction)
+        _exact(game, [row for row in waiting if ledger.names[row] == ""], ledger, base, prediction)
         if stop_at is None:
             break
         waiting = [row for row in waiting if _open(ledger, row, stop_at, budget)]
@@ -246,12 +246,22 @@ def _evaluate(
         ledger.add(row, active, found, length, plan.name)
 
 
-def _exact(game: Game, row: int, ledger: _Ledger, base: FloatArray, prediction: FloatArray) -> None:
-    active = game.active(row)
-    worth = worths(game, row, active, base.mean(axis=0), prediction[row])
-    values = shapley_weights(len(active)) @ worth
-    cost = enumerated_cost(len(active), len(base))
-    ledger.add(row, active, Estimate(values=values, error=np.zeros_like(values)), cost, "exact")
+def _exact(game: Game, rows: list[int], ledger: _Ledger, base: FloatArray, prediction: FloatArray) -> None:
+    """Enumerate rows, those with equally many active players together."""
+    alike: dict[int, list[tuple[int, IntArray]]] = {}
+    for row in rows:
+        active = game.active(row)
+        alike.setdefault(len(active), []).append((row, active))
+    for players, some in alike.items():
+        weights, cost = shapley_weights(players), enumerated_cost(players, len(base))
+        at_once = max(1, _WORTHS // (2**players * prediction.shape[1]))
+        for start in range(0, len(some), at_once):
+            part = some[start : start + at_once]
+            chosen = np.array([row for row, _ in part], dtype=np.int64)
+            active = np.stack([active for _, active in part])
+            worth = worths(game, chosen, active, base.mean(axis=0), prediction[chosen])
+            for row, own, values in zip(chosen.tolist(), active, weights @ worth, strict=True):
+                ledger.add(row, own, Estimate(values=values, error=np.zeros_like(values)), cost, "exact")
 
 
 def _attribution(

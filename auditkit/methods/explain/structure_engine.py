@@ -39,8 +39,10 @@ class Structure(Protocol):
         """``(m, k)`` outputs."""
         ...
 
-    def shapley(self, rows: FloatArray, background: FloatArray, player_of: IntArray, players: int) -> FloatArray:
-        """``(n, players, k)`` values."""
+    def shapley(
+        self, rows: FloatArray, background: FloatArray, player_of: IntArray, players: int
+    ) -> tuple[FloatArray, FloatArray]:
+        """``(n, players, k)`` values, and the outputs of the background ``(b, k)``."""
         ...
 
 
@@ -59,8 +61,10 @@ class Trees:
         """``(m, k)`` sums over the trees."""
         return self.ensemble.evaluate(matrix)
 
-    def shapley(self, rows: FloatArray, background: FloatArray, player_of: IntArray, players: int) -> FloatArray:
-        """``(n, players, k)``; see :func:`tree_shapley`."""
+    def shapley(
+        self, rows: FloatArray, background: FloatArray, player_of: IntArray, players: int
+    ) -> tuple[FloatArray, FloatArray]:
+        """``(n, players, k)`` and ``(b, k)``; see :func:`tree_shapley`."""
         return tree_shapley(self.ensemble, rows, background, player_of, players)
 
 
@@ -75,13 +79,15 @@ class Line:
         """``(m, k)`` weighted sums."""
         return matrix @ self.coefficients.T
 
-    def shapley(self, rows: FloatArray, background: FloatArray, player_of: IntArray, players: int) -> FloatArray:
-        """``(n, players, k)``: coefficient times distance from the background's mean, in closed form."""
+    def shapley(
+        self, rows: FloatArray, background: FloatArray, player_of: IntArray, players: int
+    ) -> tuple[FloatArray, FloatArray]:
+        """``(n, players, k)``: coefficient times distance from the background's mean, in closed form; ``(b, k)``."""
         parts = (rows - background.mean(axis=0))[:, :, None] * self.coefficients.T[None]
         values = np.zeros((len(rows), players, len(self.coefficients)))
         for column, player in enumerate(player_of):
             values[:, player] += parts[:, column]
-        return values
+        return values, self.evaluate(background)
 
 
 def structure_of(model: Any) -> tuple[str, Structure, Callable[[Any], FloatArray]] | None:
@@ -126,18 +132,14 @@ def explain_structure(game: Game, model: Any, seed: int = 0) -> Attribution:
     base, prediction = game.outputs(game.background), game.outputs(game.rows)
     masks, ours, theirs = _drawn(game, seed)
     mixed = np.where(masks[:, player_of], rows[ours], background[theirs])
-    raw = structure.evaluate(np.concatenate([background, rows, mixed]))
-    asked = np.concatenate([base, prediction, game.mixtures(masks, ours, theirs)])
-    link, gaps = _link(raw, asked)
-    limits = _limits(asked, structure.single)
-    if not (gaps <= limits).all():
-        worst = int(np.argmax(gaps / np.maximum(limits, np.finfo(np.float64).tiny)))
-        gap, limit = gaps[worst], limits[worst]
-        raise UnreadError(f"the output is not a sum over the {name}: it is off by {gap:.3g} (limit {limit:.3g})")
-    values = structure.shapley(rows, background, player_of, len(game.groups)) @ link
+    raw = structure.evaluate(np.concatenate([rows, mixed]))
+    asked = np.concatenate([prediction, game.mixtures(masks, ours, theirs)])
+    _link(raw, asked, name, structure.single)  # refuses before anything is spent
+    values, raw_base = structure.shapley(rows, background, player_of, len(game.groups))
+    link, gap = _link(np.concatenate([raw, raw_base]), np.concatenate([asked, base]), name, structure.single)
     return checked(
         Attribution(
-            values=values,
+            values=values @ link,
             prediction=prediction,
             base_values=np.repeat(base.mean(axis=0)[None, :], len(prediction), axis=0),
             method=f"shapley.{name}",
@@ -150,10 +152,10 @@ def explain_structure(game: Game, model: Any, seed: int = 0) -> Attribution:
                 "background_use": f"all {len(base)} background rows for every row",
                 "precision": "single" if structure.single else "double",
             },
-            n_evals=len(asked),
+            n_evals=len(asked) + len(base),
             masker="background rows (interventional)",
             background_hash=background_hash(game.background),
-            diagnostics={"structure_gap": float(gaps.max())},
+            diagnostics={"structure_gap": gap},
         ),
         base.mean(axis=0),
     )
@@ -175,8 +177,12 @@ def _limits(asked: FloatArray, single: bool) -> FloatArray:
     return np.asarray(np.minimum(DOUBLE * size, DOUBLE * np.ptp(asked, axis=0) + _SUMS * size))
 
 
-def _link(raw: FloatArray, asked: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Matrix ``(k of the structure, k asked)`` of the affine map between outputs; its largest gaps ``(k asked,)``."""
+def _link(raw: FloatArray, asked: FloatArray, name: str, single: bool) -> tuple[FloatArray, float]:
+    """Matrix ``(k of the structure, k asked)`` of the affine map between outputs, and its largest gap.
+
+    Raises:
+        UnreadError: The gap is more than rounding.
+    """
     from scipy import linalg
 
     centre = raw.mean(axis=0)
@@ -185,4 +191,9 @@ def _link(raw: FloatArray, asked: FloatArray) -> tuple[FloatArray, FloatArray]:
     wanted = asked - asked.mean(axis=0)
     link = linalg.lstsq((raw - centre) / scale, wanted, cond=1e-10)[0] / scale[:, None]
     gaps = np.abs((raw - centre) @ link - wanted).max(axis=0)
-    return np.asarray(link), np.asarray(gaps)
+    limits = _limits(asked, single)
+    if not (gaps <= limits).all():
+        worst = int(np.argmax(gaps / np.maximum(limits, np.finfo(np.float64).tiny)))
+        gap, limit = gaps[worst], limits[worst]
+        raise UnreadError(f"the output is not a sum over the {name}: it is off by {gap:.3g} (limit {limit:.3g})")
+    return np.asarray(link), float(gaps.max())

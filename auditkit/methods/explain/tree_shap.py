@@ -2,32 +2,32 @@
 
 A leaf is reached by a mixture of ``x`` and ``b`` when every player on its path is taken from a row that meets the
 path's conditions on that player. So a leaf's game depends on two bit patterns alone: which players' conditions ``x``
-meets, and which ``b`` meets. Background rows with the same pattern are counted once, and all of a leaf's patterns are
-settled together by sums over supersets.
+does not meet, and which ``b`` does not. Background rows with the same pattern are counted once; a leaf's patterns are
+then settled together by sums over supersets, or in pairs where few patterns occur.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from math import factorial
+from typing import Any
 
 import numpy as np
 
 from auditkit.core.subject import FloatArray, IntArray
-from auditkit.methods.explain.tree_table import Columns, Ensemble, Tree, UnreadError
+from auditkit.methods.explain.tree_leaves import Leaves, read_leaves
+from auditkit.methods.explain.tree_table import Columns, Ensemble
 
-_TABLED_PLAYERS = 16  # beyond, a leaf's table of patterns would not fit a cache, whatever the background
-_PAIR_COST = 1.6  # of comparing two patterns, beside one addition in a table of patterns
-_MOST_PLAYERS = 62  # bits of a pattern
-_WIDENED = {8: np.uint16, 16: np.uint64}  # from so many players on; what a background row costs is reading patterns
-_CELLS = 2_000_000
+_TABLED_PLAYERS = 16  # beyond, a leaf's table of patterns would not fit a cache
+_PAIR_COST = 2.0  # of comparing two patterns, beside one addition in a table of patterns
+_CELLS = 1_000_000
+_PAIRS = 250_000  # compared at once: what stays in the cache
 
 
 def tree_shapley(
     ensemble: Ensemble, rows: FloatArray, background: FloatArray, player_of: IntArray, players: int
-) -> FloatArray:
-    """Values ``(n, players, k)`` of the game ``mean_b ensemble(x on S, b elsewhere)``.
+) -> tuple[FloatArray, FloatArray]:
+    """Values ``(n, players, k)`` of the game ``mean_b ensemble(x on S, b elsewhere)``, and the background's outputs.
 
     Args:
         ensemble: The trees.
@@ -36,85 +36,55 @@ def tree_shapley(
         player_of: ``(f,)`` the player of each column; columns of one player come from the same row.
         players: Number of players.
 
+    Returns:
+        The values, and ``(b, k)`` what the leaves that were read add up to on the background.
+
     Source: the definition, with the bit patterns of Nadel and Wettenstein, "WOODELF", AAAI 2026, section 4; the
     values of a leaf's game after Laberge and Pequignot (2022), lemma 3.
     """
     n = len(rows)
     both = Columns(np.concatenate([rows, background]))
     values = np.zeros((players * ensemble.outputs, n))
-    waiting: dict[int, list[_Leaf]] = {}
+    outputs = np.zeros((len(both.matrix), ensemble.outputs))
+    waiting: dict[int, list[Leaves]] = {}
+    held: dict[int, int] = {}
     for tree in ensemble.trees:
-        for leaf in _leaves(tree, both, player_of):
-            waiting.setdefault(len(leaf.players), []).append(leaf)
-        for depth, leaves in waiting.items():
-            if depth and len(leaves) * _cells(depth, n, len(background)) > _CELLS:
-                _settle(values, leaves, n, ensemble.outputs)
-                waiting[depth] = []
-    for depth, leaves in waiting.items():
-        if depth and leaves:
-            _settle(values, leaves, n, ensemble.outputs)
-    return np.asarray(values.reshape(players, ensemble.outputs, n).transpose(2, 0, 1))
+        found, own = read_leaves(tree, both, n, player_of)
+        outputs += own
+        for leaves in found:
+            depth = leaves.players.shape[1]
+            some = waiting.setdefault(depth, [])
+            some.append(leaves)
+            held[depth] = held.get(depth, 0) + _cells(leaves)
+            if held[depth] > _CELLS:
+                _settle(values, some, len(background))
+                waiting[depth], held[depth] = [], 0
+    for some in waiting.values():
+        if some:
+            _settle(values, some, len(background))
+    return np.asarray(values.reshape(players, ensemble.outputs, n).transpose(2, 0, 1)), outputs[n:]
 
 
-@dataclass(frozen=True)
-class _Leaf:
-    players: tuple[int, ...]
-    patterns: IntArray
-    value: FloatArray
+def _cells(leaves: Leaves) -> int:
+    count, depth = leaves.players.shape
+    return int(count * max(leaves.rows.shape[1] * depth, leaves.patterns.shape[1] * ((depth + 1) // 2)))
 
 
-def _tabled_is_cheaper(depth: int, n: int, b: int) -> bool:
-    """Whether sums over all patterns of ``depth`` players cost less than comparing every row with every other.
-
-    What they cost does not depend on the background, so that beyond some size of it only reading its patterns grows.
-    """
-    return depth <= _TABLED_PLAYERS and (depth + 1) * depth * 2.0 ** (depth - 1) <= _PAIR_COST * n * b
-
-
-def _cells(depth: int, n: int, b: int) -> int:
-    return (depth + 1) // 2 << depth if _tabled_is_cheaper(depth, n, b) else max(n * depth, b * depth)
-
-
-def _leaves(tree: Tree, both: Columns, player_of: IntArray) -> list[_Leaf]:
-    """Every leaf with its path's players and each row's pattern: bit ``i`` = player ``i``'s conditions met."""
-    left = tree.goes_left(both).view(np.uint8)
-    found: list[_Leaf] = []
-    worth = np.asarray(tree.value.any(axis=1))
-    stack: list[tuple[int, tuple[int, ...], IntArray]] = [(0, (), np.zeros(left.shape[1], dtype=np.uint8))]
-    while stack:
-        node, path, pattern = stack.pop()
-        if tree.feature[node] < 0:
-            if worth[node]:
-                found.append(_Leaf(path, pattern, tree.value[node]))
-            continue
-        player = int(player_of[tree.feature[node]])
-        known = player in path
-        place = path.index(player) if known else len(path)
-        if place == _MOST_PLAYERS:
-            raise UnreadError(f"a path of a tree asks more than {_MOST_PLAYERS} features")
-        if place in _WIDENED:
-            pattern = pattern.astype(_WIDENED[place])
-        bit = pattern.dtype.type(1 << place)
-        met = np.left_shift(left[node], place, dtype=pattern.dtype)
-        if known:
-            sides = pattern & (met | ~bit), pattern & ~met
-        else:
-            first = pattern | met
-            sides, path = (first, first ^ bit), (*path, player)
-        stack += [(int(tree.left[node]), path, sides[0]), (int(tree.right[node]), path, sides[1])]
-    return found
-
-
-def _settle(values: FloatArray, leaves: list[_Leaf], n: int, outputs: int) -> None:
+def _settle(values: FloatArray, parts: list[Leaves], b: int) -> None:
     """Add what leaves with equally many players on their paths give, to ``values (players * k, n)``."""
     from scipy import sparse
 
-    depth = len(leaves[0].players)
-    patterns = np.stack([leaf.patterns for leaf in leaves])
-    settle = _tabled if _tabled_is_cheaper(depth, n, patterns.shape[1] - n) else _paired
-    gains = settle(patterns[:, :n], patterns[:, n:], depth)
-    owner = np.array([leaf.players for leaf in leaves], dtype=np.int64)  # (leaves, depth)
-    value = np.stack([leaf.value for leaf in leaves])  # (leaves, k)
+    rows = np.concatenate([part.rows for part in parts])
+    full = (1 << parts[0].players.shape[1]) - 1
+    patterns, counts = _joined([part.patterns for part in parts], full), _joined([part.counts for part in parts], 0)
+    owner = np.concatenate([part.players for part in parts])  # (leaves, depth)
+    value = np.concatenate([part.value for part in parts])  # (leaves, k)
+    (count, depth), outputs, n = owner.shape, value.shape[1], rows.shape[1]
+    gains = np.empty((count, depth, n))
+    table = _tabled_is_cheaper(depth, n, (counts > 0).sum(axis=1))
+    for chosen, settle in ((table, _tabled), (~table, _paired)):
+        if chosen.any():
+            gains[chosen] = settle(rows[chosen], patterns[chosen], counts[chosen] / b, depth)
     place = owner[:, :, None] * outputs + np.arange(outputs)
     weight = np.broadcast_to(value[:, None, :], place.shape)
     column = np.broadcast_to(np.arange(owner.size).reshape(*owner.shape, 1), place.shape)
@@ -123,7 +93,25 @@ def _settle(values: FloatArray, leaves: list[_Leaf], n: int, outputs: int) -> No
     values += spread @ gains.reshape(owner.size, n)
 
 
-def _tabled(ours: IntArray, theirs: IntArray, depth: int) -> FloatArray:
+def _joined(parts: list[Any], fill: int) -> Any:
+    """Arrays ``(leaves, distinct)`` one below the other; those with fewer columns are filled up."""
+    width = max(part.shape[1] for part in parts)
+    whole = np.full((sum(map(len, parts)), width), fill, dtype=np.result_type(*parts))
+    start = 0
+    for part in parts:
+        whole[start : start + len(part), : part.shape[1]] = part
+        start += len(part)
+    return whole
+
+
+def _tabled_is_cheaper(depth: int, n: int, distinct: IntArray) -> Any:
+    """By leaf: whether sums over all patterns of ``depth`` players cost less than comparing rows with patterns."""
+    if depth > _TABLED_PLAYERS:
+        return np.zeros(len(distinct), dtype=np.bool_)
+    return (depth + 1) * depth * 2.0 ** (depth - 1) <= _PAIR_COST * n * distinct
+
+
+def _tabled(rows: IntArray, patterns: IntArray, share: FloatArray, depth: int) -> FloatArray:
     """Gains ``(leaves, depth, n)`` of each player of leaves worth 1.
 
     With ``N`` the players whose conditions ``x`` does not meet, a background row counts only if it meets all of ``N``;
@@ -131,43 +119,32 @@ def _tabled(ours: IntArray, theirs: IntArray, depth: int) -> FloatArray:
     ``t^|N| (1-t)^(p-1)`` from 0 to 1, and a player of ``N`` loses that of ``t^(|N|-1) (1-t)^p``. Gauss and Legendre's
     points make these sums over points ``t``, so that sums over supersets are taken once for all ``p``.
     """
-    leaves, n = ours.shape
+    leaves, n = rows.shape
     size = 2**depth
-    offset = np.arange(leaves)[:, None] * size
-    share, (points, weights) = _shares(theirs, size), _points(depth)
+    points, weights = _points(depth)
+    place = (np.arange(leaves)[:, None] + 1) * size - 1 - patterns
+    # Share of the background that meets exactly these.
+    met = np.bincount(place.ravel(), weights=share.ravel(), minlength=leaves * size).reshape(leaves, size)
     bits = _popcounts(depth)
     unmet_too = np.where(bits < depth, 1.0, 0.0)[:, None] * (1.0 - points) ** np.maximum(depth - bits - 1, 0)[:, None]
-    above = _superset_sums(share[:, :, None] * unmet_too, depth)
+    above = _superset_sums(met[:, :, None] * unmet_too, depth)
     power = weights * points ** np.arange(depth + 1)[:, None]
     # For every set that may be N, and for N with the player itself in it.
     gain = np.einsum("lsq,sq->ls", above, power[bits])
     less = np.einsum("lsq,sq->ls", above, power[np.maximum(bits - 1, 0)])
-    loss = (gain - less - share[:, -1:] / np.maximum(bits, 1)).ravel()
-    asked = np.broadcast_to(np.arange(size), (leaves, size)) if size <= n else ours
-    unmet = ((size - 1) & ~asked) + offset
+    loss = (gain - less - met[:, -1:] / np.maximum(bits, 1)).ravel()
+    asked = np.broadcast_to(np.arange(size), (leaves, size)) if size <= n else rows.astype(np.int64)
+    unmet = asked + np.arange(leaves)[:, None] * size
     gain, less, loss_here = gain.ravel(), less.ravel(), loss[unmet]
     gain_here = gain[unmet]
     table = np.empty((leaves, depth, asked.shape[1]))
     for player in range(depth):
         bit = 1 << player
-        met = (asked & bit).astype(np.bool_)
-        table[:, player] = np.where(met, gain_here - less[unmet | bit], loss_here)
+        lacks = (asked & bit).astype(np.bool_)
+        table[:, player] = np.where(lacks, loss_here, gain_here - less[unmet | bit])
     if size > n:
         return table
-    return np.take_along_axis(table, ours[:, None, :], axis=2)
-
-
-def _shares(patterns: IntArray, size: int) -> FloatArray:
-    """``(leaves, set)``: share of the background rows with each pattern; counted in blocks that stay in the cache."""
-    leaves, b = patterns.shape
-    share = np.empty((leaves, size))
-    block = max(1, _CELLS // (16 * b))
-    offset = np.arange(min(block, leaves))[:, None] * size
-    for start in range(0, leaves, block):
-        some = patterns[start : start + block]
-        counts = np.bincount((some + offset[: len(some)]).ravel(), minlength=len(some) * size)
-        share[start : start + block] = counts.reshape(len(some), size)
-    return np.divide(share, b, out=share)
+    return np.take_along_axis(table, rows[:, None, :].astype(np.int64), axis=2)
 
 
 def _superset_sums(terms: FloatArray, depth: int) -> FloatArray:
@@ -187,56 +164,55 @@ def _points(depth: int) -> tuple[FloatArray, FloatArray]:
 
 
 @cache
-def _weights(depth: int) -> tuple[FloatArray, FloatArray]:
-    """``[|N|, p]`` what one of the ``p`` gains, and what one of ``N`` loses."""
-    gained, lost = np.zeros((depth + 1, depth + 1)), np.zeros((depth + 1, depth + 1))
+def _weights(depth: int) -> FloatArray:
+    """``[|N|, p]`` what one of the ``p`` gains."""
+    gained = np.zeros((depth + 1, depth + 1))
     for missing in range(depth + 1):
-        for p in range(depth + 1 - missing):
-            if p:
-                gained[missing, p] = factorial(p - 1) * factorial(missing) / factorial(p + missing)
-            if missing:
-                lost[missing, p] = factorial(p) * factorial(missing - 1) / factorial(p + missing)
-    return gained, lost
+        for p in range(1, depth + 1 - missing):
+            gained[missing, p] = factorial(p - 1) * factorial(missing) / factorial(p + missing)
+    return gained
 
 
 def _popcounts(depth: int) -> IntArray:
     return np.bitwise_count(np.arange(2**depth, dtype=np.uint64)).astype(np.int64)
 
 
-def _paired(ours: IntArray, theirs: IntArray, depth: int) -> FloatArray:
-    """Gains ``(leaves, depth, n)`` of leaves worth 1, as :func:`_tabled` has them, by comparing all pairs of rows."""
-    leaves, n = ours.shape
-    b = theirs.shape[1]
-    small = np.dtype(np.uint16 if depth <= 16 else np.uint32 if depth <= 32 else np.uint64)
-    unmet, other = (((1 << depth) - 1) & ~ours).astype(small), theirs.astype(small)
-    gained, lost = _weights(depth)
-    gains = np.empty((leaves, depth, n))
-    at_once = max(1, _CELLS // (n * b))
-    for start in range(0, leaves, at_once):
-        part = slice(start, start + at_once)
-        need, have = unmet[part], other[part]
-        pairs = np.flatnonzero((have[:, None, :] & need[:, :, None]) == need[:, :, None])
-        row, place = np.divmod(pairs, b)
-        column = row // n * b + place
-        p, missing = depth - np.bitwise_count(have).ravel()[column], np.bitwise_count(need).ravel()[row]
-        gains[part] = _gathered(need, have, (row, column), (gained[missing, p] / b, lost[missing, p] / b), depth)
+def _paired(rows: IntArray, patterns: IntArray, share: FloatArray, depth: int) -> FloatArray:
+    """Gains ``(leaves, depth, n)`` of leaves worth 1, as :func:`_tabled` has them, by comparing rows with patterns."""
+    n = rows.shape[1]
+    gains = np.empty((len(rows), depth, n))
+    front = np.argsort(share == 0.0, axis=1, kind="stable")  # patterns that occur
+    patterns, share = np.take_along_axis(patterns, front, axis=1), np.take_along_axis(share, front, axis=1)
+    distinct = (share > 0.0).sum(axis=1)
+    order = np.argsort(-distinct, kind="stable")  # leaves with equally many patterns together
+    start = 0
+    while start < len(order):
+        width = int(distinct[order[start]])
+        part = order[start : start + max(1, _PAIRS // (n * width))]
+        gains[part] = _compared(rows[part], patterns[part, :width], share[part, :width], depth)
+        start += len(part)
     return gains
 
 
-def _gathered(
-    need: IntArray, have: IntArray, pairs: tuple[IntArray, IntArray], effects: tuple[FloatArray, FloatArray], depth: int
-) -> FloatArray:
-    """Effects of pairs summed over the background: players that only the row meets gain, those that it lacks lose."""
+def _compared(need: IntArray, lacks: IntArray, share: FloatArray, depth: int) -> FloatArray:
+    """Gains of leaves whose patterns are compared at once.
+
+    What the players of ``N`` lose follows from what the others gain, as all of them sum to what the leaf gives ``x``
+    less what it gives the background.
+    """
     from scipy import sparse
 
-    leaves, n = need.shape
-    (row, column), (up, down) = pairs, effects
+    (leaves, n), width = need.shape, lacks.shape[1]
+    pairs = np.flatnonzero((lacks[:, None, :] & need[:, :, None]) == 0)
+    row = pairs // width
+    column = pairs - (row - row // n) * width  # a pattern's place among those of all leaves
+    missing = np.bitwise_count(need).ravel().astype(np.int64)
+    weight = _weights(depth).ravel()[(missing * (depth + 1))[row] + np.bitwise_count(lacks).ravel()[column]]
     ends = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=need.size))])
-    weights = sparse.csr_matrix((up, column, ends), shape=(need.size, have.size))
+    weights = sparse.csr_matrix((weight * share.ravel()[column], column, ends), shape=(need.size, lacks.size))
     player = np.arange(depth, dtype=need.dtype)
-    met = ((have.ravel()[:, None] >> player) & 1).astype(np.float64)
-    shared = weights @ met
-    total = np.bincount(row, weights=up, minlength=need.size)[:, None]
-    loss = np.bincount(row, weights=down, minlength=need.size)[:, None]
-    lacks = ((need.ravel()[:, None] >> player) & 1).astype(np.bool_)
-    return np.asarray(np.where(lacks, -loss, total - shared).reshape(leaves, n, depth).transpose(0, 2, 1))
+    gain = weights @ ((lacks.ravel()[:, None] >> player) & 1).astype(np.float64)
+    ours = np.repeat(np.where(lacks == 0, share, 0.0).sum(axis=1), n)  # of the background itself
+    loss = (gain.sum(axis=1) + ours) / np.maximum(missing, 1)
+    needs = ((need.ravel()[:, None] >> player) & 1).astype(np.bool_)
+    return np.asarray(np.where(needs, -loss[:, None], gain).reshape(leaves, n, depth).transpose(0, 2, 1))

@@ -115,12 +115,12 @@ class Tree:
         # A leaf leads to itself, so all rows take as many steps as the longest path has.
         sides = np.stack([np.where(ends, here, self.right), np.where(ends, here, self.left)], axis=1).ravel()
         node = np.zeros(len(rows), dtype=np.int64)
-        for _ in range(_depth(self)):
+        for _ in range(depth_of(self)):
             node = sides.take(2 * node + left.take(node * len(rows) + rows))
         return self.value[node]
 
 
-def _depth(tree: Tree) -> int:
+def depth_of(tree: Tree) -> int:
     """Splits on the longest path."""
     level, depth = np.flatnonzero(tree.feature[:1] >= 0), 0
     while len(level):
