@@ -11,6 +11,7 @@ from typing import Any
 import torch  # noqa: TID253 - this module drives torch
 
 from auditkit.core.errors import UsageError
+from auditkit.methods.robustness.pace import Pace
 from auditkit.methods.robustness.state import undisturbed
 from auditkit.methods.robustness.threat import Batch, Threat
 
@@ -97,10 +98,11 @@ class Slope:
 class Oracle:
     """The model with its input cast to the dtype of its parameters, its output checked and its rows counted."""
 
-    __slots__ = ("dtype", "first_gradients", "model", "n_classes", "n_evaluations", "zero_gradients")
+    __slots__ = ("dtype", "first_gradients", "model", "n_classes", "n_evaluations", "pace", "zero_gradients")
 
-    def __init__(self, model: Callable[[Tensor], Tensor], dtype: torch.dtype) -> None:
+    def __init__(self, model: Callable[[Tensor], Tensor], dtype: torch.dtype, pace: Pace | None = None) -> None:
         self.model = model
+        self.pace = Pace(None) if pace is None else pace
         self.dtype = dtype
         self.n_evaluations = 0
         self.n_classes = 0
@@ -129,15 +131,17 @@ class Oracle:
 
     def look(self, points: Tensor, y: Tensor) -> Scored:
         """Decide points without gradients."""
-        with torch.no_grad():
-            return score(self.logits(points), y)
+        return score(self._answers(points), y)
 
     def margins(self, points: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Who is fooled, and the margin in float64, without gradients and without the rest of a score."""
+        logits = self._answers(points)
+        return is_fooled(logits, y), torch.nan_to_num(margin(logits, y, y).double(), nan=math.inf)
+
+    def _answers(self, points: Tensor) -> Tensor:
         with torch.no_grad():
-            logits = self.logits(points)
-            gap = torch.nan_to_num(margin(logits, y, y).double(), nan=math.inf)
-            return is_fooled(logits, y), gap
+            parts = [self.logits(points[piece]) for piece in self.pace.pieces(len(points))]
+            return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def slope(self, batch: Batch, unit: Tensor, target: Tensor, objective: Objective, *, first: bool = False) -> Slope:
         """The model at ``unit`` and the gradient of ``objective`` there.
@@ -149,19 +153,33 @@ class Oracle:
             objective: What is climbed.
             first: Count how many of these gradients are zero.
         """
-        here = batch.points(unit).detach().requires_grad_(True)
-        with torch.enable_grad():
-            logits = self.logits(here)
-            value = objective(logits, batch.y, target)
-            gradient = input_gradient(value, here).to(unit.dtype) * batch.scale
+        points, y = batch.points(unit).detach(), batch.y
+        self.pace.learn(lambda some: self._descend(some, y[: len(some)], target[: len(some)], objective)[::2], points)
+        parts = [self._descend(points[s], y[s], target[s], objective) for s in self.pace.pieces(len(points))]
+        logits, value, raw = (torch.cat(part) if len(part) > 1 else part[0] for part in zip(*parts, strict=True))
+        gradient = raw.to(unit.dtype) * batch.scale
         if first:
             self.first_gradients += len(gradient)
             self.zero_gradients += int((gradient.reshape(len(gradient), -1) == 0).all(dim=1).sum())
-        flat = logits.detach()
-        found, gap = (
-            torch.nan_to_num(v.detach().double(), nan=math.inf) for v in (value, margin(flat, batch.y, target))
-        )
-        return Slope(is_fooled(flat, batch.y), found, gap, gradient)
+        found, gap = (torch.nan_to_num(v.double(), nan=math.inf) for v in (value, margin(logits, y, target)))
+        return Slope(is_fooled(logits, y), found, gap, gradient)
+
+    def _descend(
+        self, points: Tensor, y: Tensor, target: Tensor, objective: Objective
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, objective and the objective's gradient at the points."""
+        here = points.requires_grad_(True)
+        with torch.enable_grad():
+            logits = self.logits(here)
+            if objective is cross_entropy:
+                flat = logits.detach()
+                return (
+                    flat,
+                    cross_entropy(flat, y, target),
+                    input_gradient(logits, here, pull_of_cross_entropy(flat, y)),
+                )
+            value = objective(logits, y, target)
+            return logits.detach(), value.detach(), input_gradient(value, here)
 
     @property
     def zero_gradient_share(self) -> float | None:
@@ -174,7 +192,11 @@ def oracle_of(model: Any, x: Tensor) -> Iterator[Oracle]:
     """Ask ``model`` in eval mode, and give it and every random generator back bitwise."""
     with undisturbed(model) as module:
         dtypes = set() if module is None else {p.dtype for p in module.parameters() if p.dtype.is_floating_point}
-        yield Oracle(model, dtypes.pop() if len(dtypes) == 1 else x.dtype)
+        pace = Pace(module)
+        try:
+            yield Oracle(model, dtypes.pop() if len(dtypes) == 1 else x.dtype, pace)
+        finally:
+            pace.give_back()
 
 
 def clean_score(oracle: Oracle, x: Tensor, y: Tensor, batch_size: int, n_targets: int = 0) -> tuple[Scored, Tensor]:
@@ -238,7 +260,8 @@ def batches(standing: Tensor, batch_size: int) -> list[Tensor]:
 def finished(
     oracle: Oracle, x: Tensor, y: Tensor, best: Tensor, threat: Threat, batch_size: int, parts: tuple[Part, ...] = ()
 ) -> AttackResult:
-    """Score the points afresh and measure them; nothing that the search remembers is believed."""
+    """Score the points afresh, the model's own way, and measure them; nothing that the search remembers is believed."""
+    oracle.pace.give_back()
     final = score_all(oracle, best, y, batch_size)
     return AttackResult(
         adversarial=best,
@@ -264,11 +287,13 @@ def score(logits: Tensor, y: Tensor) -> Scored:
     )
 
 
-def input_gradient(loss: Tensor, here: Tensor) -> Tensor:
-    """Gradient of the summed loss with respect to the input alone; zero where the model has cut the graph."""
-    if not loss.requires_grad:
+def input_gradient(outputs: Tensor, here: Tensor, pull: Tensor | None = None) -> Tensor:
+    """Gradient of the sum of ``outputs``, each weighed by ``pull``, with respect to the input alone; zero where the
+    model has cut the graph."""
+    if not outputs.requires_grad:
         return torch.zeros_like(here)
-    (gradient,) = torch.autograd.grad(loss.sum(), here, allow_unused=True, materialize_grads=True)
+    weights = torch.ones_like(outputs) if pull is None else pull
+    (gradient,) = torch.autograd.grad(outputs, here, weights, allow_unused=True, materialize_grads=True)
     return torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
 
 
@@ -285,6 +310,17 @@ def cross_entropy(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     """
     own, others = _own_and_others(logits, y)
     return torch.nn.functional.softplus(torch.logsumexp(others, dim=1) - own)
+
+
+def pull_of_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Gradient ``(n, k)`` of the cross-entropy with respect to the logits: the probabilities of the other classes, and
+    less their sum at the label, which does not lose what 1 less a probability near 1 would.
+
+    >>> pull_of_cross_entropy(torch.tensor([[0.0, 0.0]]), torch.tensor([1])).tolist()
+    [[0.5, -0.5]]
+    """
+    others = torch.softmax(logits, dim=1).scatter_(1, y[:, None], 0.0)
+    return others.scatter_(1, y[:, None], -others.sum(dim=1, keepdim=True))
 
 
 def margin(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
