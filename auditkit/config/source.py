@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,10 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """Columns of one split: a DataFrame, or arrays by name. ``where`` is the line of the configuration."""
+    """Columns of one split: a DataFrame, or arrays by name.
+
+    Attributes:
+        columns: What was read.
+        where: Where from: a file or a function.
+        part: What errors call one of them.
+    """
 
     columns: pd.DataFrame | Mapping[str, Any]
     where: str
+    part: Literal["column", "array"] = "column"
 
     @property
     def is_table(self) -> bool:
@@ -49,13 +56,12 @@ class Source:
         if count > 1:
             raise UsageError("AK135", f"{count} columns are named {name!r}", where=where, fix="rename all but one")
         shown = ", ".join(self.names[:12]) + (", ..." if len(self.names) > 12 else "")
-        kind = "column" if self.is_table else "array"
         raise UsageError(
             "AK135",
-            f"there is no {kind} {name!r}",
+            f"there is no {self.part} {name!r}",
             where=where,
             why=f"{self.where} has {shown or 'none'}",
-            fix=nearest(name, self.names) or f"name one of its {kind}s",
+            fix=nearest(name, self.names) or f"name one of its {self.part}s",
         )
 
 
@@ -78,7 +84,7 @@ def read_source(config: Config, key: str, value: str, allowed: tuple[Path, ...] 
         if hasattr(made, "iloc") and hasattr(made, "columns"):
             return Source(made, value)
         if isinstance(made, Mapping):
-            return Source({str(name): np.asarray(array) for name, array in made.items()}, value)
+            return Source({str(name): np.asarray(array) for name, array in made.items()}, value, "array")
         raise UsageError(
             "AK138",
             f"{value!r} returned {type(made).__name__}, not a table",
@@ -86,11 +92,11 @@ def read_source(config: Config, key: str, value: str, allowed: tuple[Path, ...] 
             fix="return a DataFrame, or a mapping of arrays",
         )
     path = resolve_path(config, value, where=where, allowed=allowed)
-    from auditkit.subjects.files import read_arrays, read_table
+    from auditkit.subjects.files import read_arrays, read_columns, read_table
 
     if path.suffix.lower() == ".npz":
-        return Source(read_arrays(path), path.name)
-    return Source(read_table(path), path.name)
+        return Source(read_arrays(path), path.name, "array")
+    return Source(read_columns(path) if config.model is None else read_table(path), path.name)
 
 
 def resolve_path(config: Config, value: str, *, where: str, allowed: tuple[Path, ...] = ()) -> Path:

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import MISSING_GROUP
+from auditkit.stats.distinct import distinct, hashed_places
 
 IntArray = npt.NDArray[np.int64]
 Coded = tuple[tuple[str, ...], npt.NDArray[Any]]
 
-# Above this many rows a hash table beats sorting, and importing pandas pays for itself.
+# Above this many rows hashing beats sorting.
 _MANY_ROWS = 10_000
 _SMALL_RANGE = 1 << 16
 
@@ -91,9 +92,7 @@ def _digits(array: npt.NDArray[Any]) -> tuple[str, ...]:
 
 def _encode_objects(array: npt.NDArray[Any]) -> Coded:
     """Codes of Python objects: by identity of their text, with ``None`` and NaN as the missing group."""
-    import pandas as pd
-
-    codes, found = pd.factorize(array)
+    codes, found = distinct(array)
     return _sorted([str(value) for value in found], codes)
 
 
@@ -121,26 +120,23 @@ def _as_strings(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _encode_hashed(strings: npt.NDArray[Any]) -> Coded | None:
     """:func:`encode_groups` through a 64-bit hash of each string; ``None`` on a collision.
 
-    Hashed integers go through a hash table many times faster than strings are sorted. Every row is compared with the
-    string its code stands for, so a collision cannot pass unseen.
+    Few distinct strings differ in the leading bits of their hashes, and many differ in all of them. Every row is
+    compared with the string its code stands for, so a collision cannot pass unseen.
     """
     width = strings.dtype.itemsize // 4
     if width == 0:
         return None
-    import pandas as pd
-
     letters = strings.view(np.uint32).reshape(len(strings), width)
     hashed = np.zeros(len(strings), dtype=np.uint64)
     for column in range(width):
         hashed = (hashed ^ letters[:, column].astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
         hashed ^= hashed >> np.uint64(29)
-    codes, _ = pd.factorize(hashed)
-    first = np.zeros(int(codes.max()) + 1, dtype=np.int64)
-    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
-    found = strings[first]
-    if not _rows_equal(letters, letters[first], codes):
-        return None
-    return _sorted([str(name) for name in found], codes)
+    for codes in (hashed_places(hashed), distinct(hashed)[0]):
+        first = np.zeros(int(codes.max()) + 1, dtype=np.int64)
+        first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+        if _rows_equal(letters, letters[first], codes):
+            return _sorted([str(name) for name in strings[first]], codes)
+    return None
 
 
 def _rows_equal(letters: npt.NDArray[np.uint32], found: npt.NDArray[np.uint32], codes: npt.NDArray[Any]) -> bool:

@@ -27,12 +27,12 @@ def midranks(values: FloatArray) -> FloatArray:
 def placements(scores: FloatArray, positive: BoolArray) -> tuple[FloatArray, FloatArray]:
     """DeLong's structural components: for each positive, the share of negatives below it (ties half), and
     for each negative, the share of positives above it."""
-    pos, neg = scores[positive], scores[~positive]
-    m, n = len(pos), len(neg)
-    ranks = midranks(np.concatenate([pos, neg]))
-    v10 = (ranks[:m] - midranks(pos)) / n
-    v01 = 1.0 - (ranks[m:] - midranks(neg)) / m
-    return v10, v01
+    distinct, inverse = np.unique(scores, return_inverse=True)
+    at_pos, at_neg = inverse[positive], inverse[~positive]
+    pos, neg = (np.bincount(places, minlength=len(distinct)) for places in (at_pos, at_neg))
+    below = (np.cumsum(neg) - neg / 2.0) / max(len(at_neg), 1)
+    above = (len(at_pos) - np.cumsum(pos) + pos / 2.0) / max(len(at_pos), 1)
+    return below[at_pos], above[at_neg]
 
 
 def auc(

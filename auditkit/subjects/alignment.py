@@ -12,6 +12,7 @@ from auditkit.core.errors import UsageError
 from auditkit.core.evidence import MISSING_GROUP
 from auditkit.core.registry import nearest
 from auditkit.core.subject import FloatArray, IntArray, StrArray
+from auditkit.stats.distinct import distinct
 from auditkit.subjects.labels import label_name
 
 MAX_GROUPS = 50
@@ -158,14 +159,12 @@ def cluster_codes(clusters: Any, index: Any, n: int, *, where: str = "clusters")
     """
     if clusters is None:
         return None
-    import pandas as pd
-
     column = clusters if hasattr(clusters, "iloc") else np.asarray(clusters)
-    codes, _ = pd.factorize(aligned(column, index, n, where=where), use_na_sentinel=True)
+    codes, _ = distinct(aligned(column, index, n, where=where))
     missing = int((codes < 0).sum())
     if missing:
         raise UsageError("AK220", f"{missing} of {n} rows have no cluster", where=where, fix="give each row a cluster")
-    return np.asarray(codes, dtype=np.int64)
+    return codes
 
 
 def regression_target(values: Any, *, where: str) -> FloatArray:
@@ -219,9 +218,7 @@ def _are_names(sensitive: Any, inputs: Any) -> bool:
 
 
 def _groups(name: str, values: Any, where: str) -> StrArray:
-    import pandas as pd
-
-    codes, uniques = pd.factorize(values, use_na_sentinel=True)
+    codes, uniques = distinct(values)
     names = [label_name(value) for value in uniques]
     names = [MISSING_GROUP if not text.strip() else text for text in names]
     if len(set(names)) > MAX_GROUPS:
@@ -234,7 +231,8 @@ def _groups(name: str, values: Any, where: str) -> StrArray:
             if _are_numbers(uniques)
             else "name a column of a few groups, or merge the rare ones",
         )
-    table: npt.NDArray[np.str_] = np.array([*names, MISSING_GROUP], dtype=np.str_)
+    absent = [MISSING_GROUP] if (codes < 0).any() else []
+    table: npt.NDArray[np.str_] = np.array([*names, *absent], dtype=np.str_)
     return table[codes] if len(codes) else np.zeros(0, dtype=np.str_)
 
 

@@ -174,10 +174,7 @@ def finished(dataset: Dataset, schema: Schema, classes: tuple[str, ...]) -> Data
         ("clusters", dataset.clusters),
         ("schema", repr(schema)),
     ]
-    import pandas as pd
-
-    columns = sorted(dataset.sensitive.items())
-    parts += [(f"sensitive {name}", pd.Series(values, dtype=object)) for name, values in columns]
+    parts += [(f"sensitive {name}", values) for name, values in sorted(dataset.sensitive.items())]
     return dataclasses.replace(dataset, schema=schema, fingerprint=fingerprint_parts(parts))
 
 

@@ -6,7 +6,7 @@ import contextlib
 import stat
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ MAX_ARRAY_BYTES = 8 * 2**30
 # What DuckDB calls Ctrl-C.
 _INTERRUPTED = "Query interrupted"
 _WRONG_TYPES = ("BLOB", "STRUCT", "MAP", "UNION", "TIME", "BIT", "VARIANT", "GEOMETRY")
+_INTEGERS = frozenset(f"{sign}{size}" for sign in ("", "U") for size in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT"))
+_PLAIN = _INTEGERS | {"BOOLEAN", "FLOAT", "DOUBLE", "VARCHAR"}
 
 
 def read_table(
@@ -46,17 +48,40 @@ def read_table(
             not there, AK233 a column of lists, bytes or structures.
     """
     path = existing_file(path)
-    name = path.name.lower()
-    if name.endswith(CSV_SUFFIXES):
-        return _query(path, _read_csv, columns, types)
-    if name.endswith(PARQUET_SUFFIXES):
-        return _query(path, _read_parquet, columns, types)
-    raise LoadError(
-        "AK231",
-        f"{path.name!r} is not a kind of table that auditkit reads",
-        where=path.name,
-        fix="give a .csv, .tsv or .parquet file",
-    )
+    with _queried(path, types) as (cursor, kinds):
+        frame = _frame(cursor, kinds)
+    if columns is not None:
+        lacking = [column for column in columns if column not in kinds]
+        if lacking:
+            raise LoadError(
+                "AK232",
+                f"there is no column {lacking[0]!r}",
+                where=path.name,
+                fix=nearest(lacking[0], list(kinds)) or f"columns are {', '.join(map(repr, list(kinds)[:20]))}",
+            )
+        frame = frame[list(columns)]
+    _refuse_wrong({name: kinds[name] for name in frame.columns}, path)
+    return _plain_dtypes(frame, kinds)
+
+
+def read_columns(path: str | Path) -> pd.DataFrame | dict[str, npt.NDArray[Any]]:
+    """The columns of :func:`read_table` as arrays by name, read without pandas, where all are plain.
+
+    Plain are numbers, truth values and strings. Whole numbers with gaps become floats with NaN, true/false and
+    strings with gaps objects with ``None``. With a column of any other type the DataFrame is returned.
+
+    Raises:
+        LoadError: As :func:`read_table`.
+    """
+    path = existing_file(path)
+    with _queried(path, None) as (cursor, kinds):
+        if not _PLAIN.issuperset(kinds.values()):
+            frame = _frame(cursor, kinds)
+        else:
+            found = zip(kinds, cursor.fetchnumpy().values(), strict=True)
+            return {name: _filled(values) for name, values in found}
+    _refuse_wrong(kinds, path)
+    return _plain_dtypes(frame, kinds)
 
 
 def without_rows(message: str) -> str:
@@ -128,44 +153,48 @@ def existing_file(path: str | Path) -> Path:
     return path
 
 
-def _query(path: Path, read: Any, columns: Sequence[str] | None, types: Mapping[str, str] | None) -> pd.DataFrame:
-    fix = "look at the file: one header line, the same number of cells in each row"
-    with opened_table(path, fix) as connection, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # DuckDB's own conversion calls deprecated pandas options
-        frame, kinds = read(connection, literal_path(str(path.resolve())), types or {}, path.name)
-    if columns is not None:
-        lacking = [column for column in columns if column not in frame.columns]
-        if lacking:
-            raise LoadError(
-                "AK232",
-                f"there is no column {lacking[0]!r}",
-                where=path.name,
-                fix=nearest(lacking[0], list(frame.columns))
-                or f"columns are {', '.join(map(repr, frame.columns[:20]))}",
-            )
-        frame = frame[list(columns)]
-    for name in frame.columns:
-        if kinds[name].endswith("]") or kinds[name].split("(")[0].split(" ")[0] in _WRONG_TYPES:
+@contextlib.contextmanager
+def _queried(path: Path, types: Mapping[str, str] | None) -> Iterator[tuple[duckdb.DuckDBPyConnection, dict[str, str]]]:
+    """The rows of a table, still to be fetched, and the type of each column by its name as written.
+
+    Raises:
+        LoadError: AK207, AK231, AK232 as :func:`read_table`.
+    """
+    name = path.name.lower()
+    read = _read_csv if name.endswith(CSV_SUFFIXES) else _read_parquet if name.endswith(PARQUET_SUFFIXES) else None
+    if read is None:
+        raise LoadError(
+            "AK231",
+            f"{path.name!r} is not a kind of table that auditkit reads",
+            where=path.name,
+            fix="give a .csv, .tsv or .parquet file",
+        )
+    with opened_table(path, "look at the file: one header line, the same number of cells in each row") as connection:
+        cursor, header = read(connection, literal_path(str(path.resolve())), types or {}, path.name)
+        yield cursor, {column: str(told[1]) for column, told in zip(header, cursor.description, strict=True)}
+
+
+def _refuse_wrong(kinds: Mapping[str, str], path: Path) -> None:
+    for name, kind in kinds.items():
+        if kind.endswith("]") or kind.split("(")[0].split(" ")[0] in _WRONG_TYPES:
             raise LoadError(
                 "AK233",
-                f"column {name!r} is of type {kinds[name]}, which is neither a number, a string nor a date",
+                f"column {name!r} is of type {kind}, which is neither a number, a string nor a date",
                 where=path.name,
                 fix="leave it out with columns=, or flatten it",
             )
-    return _plain_dtypes(frame, kinds)
 
 
 @contextlib.contextmanager
 def opened_table(path: Path, fix: str, **settings: str) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database that may read the file ``path`` alone; Ctrl-C is an interrupt in it, never a fault of the file.
 
-    DuckDB tells of an interrupt as a plain error, and would do so of one that comes while it imports pandas.
+    DuckDB tells of an interrupt as a plain error.
 
     Raises:
         LoadError: AK231 when the file cannot be read as a table; ``fix`` says what to do then.
     """
     import duckdb
-    import pandas as pd  # noqa: F401
 
     target = str(path.resolve())
     try:
@@ -207,7 +236,7 @@ def literal_path(path: str) -> str:
 
 def _read_csv(
     connection: duckdb.DuckDBPyConnection, target: str, types: Mapping[str, str], name: str
-) -> tuple[pd.DataFrame, dict[str, str]]:
+) -> tuple[duckdb.DuckDBPyConnection, list[str]]:
     line = connection.execute(
         "SELECT * FROM read_csv(?, header = false, all_varchar = true, auto_detect = false, delim = chr(31), "
         "quote = '', escape = '', columns = {'line': 'VARCHAR'}, strict_mode = false, null_padding = true) LIMIT 1",
@@ -239,7 +268,7 @@ def _read_csv(
     if types:
         wanted = ", ".join(f"{_text(given[header.index(column)])}: {_text(kind)}" for column, kind in types.items())
         cursor = connection.execute(f"{query[:-1]}, types = {{{wanted}}})", values)
-    return _frame(cursor, header)
+    return cursor, header
 
 
 def _word_columns(connection: duckdb.DuckDBPyConnection, query: str, values: Sequence[Any], columns: Any) -> list[str]:
@@ -258,7 +287,7 @@ def _word_columns(connection: duckdb.DuckDBPyConnection, query: str, values: Seq
 
 def _read_parquet(
     connection: duckdb.DuckDBPyConnection, target: str, types: Mapping[str, str], name: str
-) -> tuple[pd.DataFrame, dict[str, str]]:
+) -> tuple[duckdb.DuckDBPyConnection, list[str]]:
     rows = connection.execute("SELECT name, num_children FROM parquet_schema(?)", [target]).fetchall()
     names = []
     inside = 0  # nodes still to come below the last top-level column
@@ -269,7 +298,7 @@ def _read_parquet(
             inside -= 1
         inside += children or 0
     cursor = connection.execute("SELECT * FROM read_parquet(?)", [target])
-    return _frame(cursor, _header(names, [column[0] for column in cursor.description], name))
+    return cursor, _header(names, [column[0] for column in cursor.description], name)
 
 
 def _delimiter(line: str, name: str) -> str:
@@ -306,11 +335,25 @@ def _header(raw: Sequence[Any], given: Sequence[str], name: str) -> list[str]:
     return written
 
 
-def _frame(cursor: Any, header: list[str]) -> tuple[pd.DataFrame, dict[str, str]]:
-    kinds = {name: str(column[1]) for name, column in zip(header, cursor.description, strict=True)}
-    frame = cursor.df()
-    frame.columns = header
-    return frame, kinds
+def _frame(cursor: duckdb.DuckDBPyConnection, header: Iterable[str]) -> pd.DataFrame:
+    import pandas as pd  # noqa: F401 - DuckDB imports it and would tell of an interrupt meanwhile as its own error
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # DuckDB's own conversion calls deprecated pandas options
+        frame = cursor.df()
+    frame.columns = list(header)
+    return frame
+
+
+def _filled(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array with its gaps as NaN, or as ``None`` where it holds anything but numbers."""
+    gaps, values = np.ma.getmaskarray(values), np.ma.getdata(values)
+    if not gaps.any():
+        return values
+    numbers = values.dtype.kind in "iuf" or bool(gaps.all())
+    if values.dtype.kind != "f":
+        values = np.where(gaps, 0, values).astype(np.float64) if numbers else values.astype(object)
+    return np.where(gaps, np.array(np.nan if numbers else None), values)
 
 
 def _plain_dtypes(frame: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:

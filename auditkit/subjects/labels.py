@@ -10,6 +10,7 @@ import numpy as np
 from auditkit.core.errors import UsageError
 from auditkit.core.registry import nearest
 from auditkit.core.subject import IntArray
+from auditkit.stats.distinct import distinct
 
 # Pairs of names whose second member is the positive class beyond doubt (compared in lower case).
 ORDERED_PAIRS = frozenset(
@@ -72,10 +73,7 @@ def encode_labels(values: Any, classes: Sequence[str], *, where: str) -> IntArra
     Raises:
         UsageError: AK203 missing labels, AK204 labels that are not among the classes.
     """
-    import pandas as pd
-
-    column = values if hasattr(values, "iloc") else np.asarray(values)
-    codes, uniques = pd.factorize(column, use_na_sentinel=True)
+    codes, uniques = distinct(values)
     n_missing = int((codes < 0).sum())
     if n_missing:
         what = "decisions" if where == "y_pred" else "labels"

@@ -9,6 +9,7 @@ import numpy as np
 from auditkit.core.errors import UsageError
 from auditkit.core.registry import nearest
 from auditkit.core.subject import Model, Task
+from auditkit.stats.distinct import distinct
 from auditkit.subjects.labels import label_name, positive_code
 
 TASKS: tuple[str, ...] = get_args(Task)
@@ -59,13 +60,11 @@ def positive_of(classes: tuple[str, ...], positive: Any, task: Task) -> int | No
 
 def seen_labels(*columns: Any) -> list[Any]:
     """The distinct labels that occur, numbers by size, strings by alphabet."""
-    import pandas as pd
-
     seen: dict[str, Any] = {}
     for column in columns:
         if column is None:
             continue
-        for value in pd.unique(pd.Series(column).dropna()):
+        for value in distinct(column)[1]:
             seen.setdefault(label_name(value), value.item() if hasattr(value, "item") else value)
     labels = list(seen.values())
     try:

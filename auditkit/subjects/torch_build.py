@@ -9,6 +9,7 @@ import torch  # noqa: TID253 - this module exists to drive torch
 
 from auditkit.core.errors import AuditkitError, UsageError
 from auditkit.core.subject import Task, take_rows
+from auditkit.stats.distinct import distinct
 from auditkit.subjects.labels import label_name
 from auditkit.subjects.output_checks import row_count
 from auditkit.subjects.torch import TorchModel, as_tensor, forward_batches, refuse_probabilities
@@ -60,9 +61,7 @@ def _classes(labels: np.ndarray[Any, Any], width: int) -> list[Any]:
     k = 2 if width == 1 else width
     if labels.dtype.kind == "b" and k == 2:
         return [False, True]
-    import pandas as pd
-
-    names = {label_name(value) for value in pd.unique(pd.Series(labels).dropna())}
+    names = {label_name(value) for value in distinct(labels)[1]}
     if names <= {str(code) for code in range(k)}:
         return list(range(k))
     if k == 2 and names <= {"-1", "1"}:

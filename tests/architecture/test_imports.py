@@ -41,6 +41,23 @@ def test_light_rooms_load_nothing_heavy(code):
     assert not loaded_after(code) & HEAVY
 
 
+def test_saved_predictions_are_audited_without_pandas(tmp_path):
+    rows = "\n".join(f"{'ab'[i % 2]},{i % 3 > 0:d},{i % 7 / 7},{i % 5 > 1:d}" for i in range(300))
+    (tmp_path / "rows.csv").write_text(f"group,label,score,decision\n{rows}\n", encoding="utf-8")
+    (tmp_path / "audit.toml").write_text(
+        'version = 1\n[data]\ntest = "rows.csv"\ntarget = "label"\nprediction = "decision"\nscore = "score"\n'
+        'positive = "1"\nsensitive = ["group"]\n[run]\nanalyzers = ["performance", "fairness.groups"]\n'
+        '[analyzer."fairness.groups"]\ncross_check = false\n',
+        encoding="utf-8",
+    )
+    words = ["auditkit", "run", str(tmp_path / "audit.toml"), "--out", str(tmp_path / "out"), "--quiet"]
+    code = f"import sys\nfrom auditkit.cli.main import main\nsys.argv = {words!r}\ntry: main()\nexcept SystemExit: pass"
+    loaded = loaded_after(code)
+    assert "duckdb" in loaded
+    assert not loaded & (HEAVY - {"duckdb"})
+    assert list((tmp_path / "out").rglob("model-card.html"))
+
+
 def test_the_probe_sees_a_heavy_import():
     assert "pandas" in loaded_after("import pandas")
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from auditkit.core.errors import LoadError
-from auditkit.subjects.files import read_arrays, read_table
+from auditkit.subjects.files import read_arrays, read_columns, read_table
 
 pytestmark = pytest.mark.core_only
 
@@ -35,6 +35,40 @@ def test_csv_types_are_those_that_pandas_would_read(tmp_path) -> None:
     assert frame["day"].dt.year.tolist() == [2020, 2021]
     assert frame["zip"].tolist() == ["0012", "0013"]
     assert frame["none"].dtype == np.float64
+
+
+def test_arrays_hold_what_the_table_holds(tmp_path) -> None:
+    lines = ["n,gap,x,y,word,gone,flag,maybe,zip,none,A,a"]
+    lines += ["1,1,0.5,nan,w,q,true,true,0012,,5,6", "2,,,inf,v,,false,,0013,,7,8"]
+    text = "\n".join([*lines, ""])
+    for path in (write(tmp_path / "t.csv", text), tmp_path / "t.parquet"):
+        if path.suffix == ".parquet":
+            duckdb.sql(f"SELECT * FROM read_csv('{tmp_path / 't.csv'}')").write_parquet(str(path))
+        arrays, frame = read_columns(path), read_table(path)
+        assert isinstance(arrays, dict)
+        assert list(arrays) == list(frame.columns)
+        for name, values in arrays.items():
+            column = frame[name]
+            assert values.dtype == (column.dtype if isinstance(column.dtype, np.dtype) else np.dtype(object)), name
+            assert [None if pd.isna(v) else v for v in values] == [None if pd.isna(v) else v for v in column], name
+        assert arrays["gone"].tolist() == ["q", None]
+        assert arrays["maybe"].tolist() == [True, None]
+
+
+def test_a_table_with_other_types_is_a_dataframe(tmp_path) -> None:
+    frame = read_columns(write(tmp_path / "t.csv", "day,n\n2026-01-02,1\n"))
+    assert isinstance(frame, pd.DataFrame)
+    pd.testing.assert_frame_equal(frame, read_table(tmp_path / "t.csv"))
+    duckdb.sql("SELECT [1, 2] AS both, 1 AS n").write_parquet(str(tmp_path / "l.parquet"))
+    with pytest.raises(LoadError, match="AK233 column 'both'"):
+        read_columns(tmp_path / "l.parquet")
+    with pytest.raises(LoadError, match="AK207"):
+        read_columns(write(tmp_path / "twice.csv", "a,a\n1,2\n"))
+
+
+def test_no_rows_give_empty_arrays(tmp_path) -> None:
+    arrays = read_columns(write(tmp_path / "t.csv", "a,b\n"))
+    assert {name: len(values) for name, values in arrays.items()} == {"a": 0, "b": 0}
 
 
 def test_columns_and_types_can_be_chosen(tmp_path) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd  # noqa: TID253 - fairlearn takes and returns pandas objects
 from fairlearn.metrics import (  # noqa: TID253 - this module drives fairlearn
     MetricFrame,
     false_positive_rate,
@@ -100,7 +99,7 @@ def _frame(
     groups: Mapping[str, npt.NDArray[Any]],
     weights: FloatArray | None,
 ) -> Any:
-    features = pd.DataFrame({f"g{i}": np.asarray(groups[name], dtype=object) for i, name in enumerate(over)})
+    features = {f"g{i}": np.asarray(groups[name], dtype=object) for i, name in enumerate(over)}
     params = None if weights is None else {name: {"sample_weight": weights} for name in _FUNCTIONS}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

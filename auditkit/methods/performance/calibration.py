@@ -46,7 +46,8 @@ def equal_mass_bins(confidence: FloatArray, bins: int) -> IntArray:
     """
     edges = np.unique(np.quantile(confidence, np.arange(1, bins) / bins, method="inverted_cdf"))
     codes = np.searchsorted(edges, confidence, side="left")
-    return np.unique(codes, return_inverse=True)[1].astype(np.int64)
+    filled = np.bincount(codes) > 0
+    return np.asarray((np.cumsum(filled) - 1)[codes], dtype=np.int64)
 
 
 def bin_rows(
