@@ -54,8 +54,19 @@ def rows_by_group(values: Any) -> Iterator[tuple[str, IntArray]]:
     [('a', [1]), ('b', [0, 2])]
     """
     names, codes = encode_groups(values)
-    order = np.argsort(codes, kind="stable")
-    yield from zip(names, np.split(order, np.cumsum(np.bincount(codes, minlength=len(names)))[:-1]), strict=True)
+    yield from zip(names, rows_of_codes(codes, len(names)), strict=True)
+
+
+def rows_of_codes(codes: npt.NDArray[Any], count: int) -> list[IntArray]:
+    """The positions, in rising order, of the rows of each code 0 .. ``count - 1`` in ``codes (n,)``.
+
+    >>> [rows.tolist() for rows in rows_of_codes(np.array([1, 0, 1]), 3)]
+    [[1], [0, 2], []]
+    """
+    if count == 0:
+        return []
+    order = np.argsort(codes.astype(np.uint16) if count < _SMALL_RANGE else codes, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(codes, minlength=count))[: count - 1])
 
 
 def _encode_integers(array: npt.NDArray[Any], absent: bool) -> Coded:
@@ -126,12 +137,14 @@ def _encode_hashed(strings: npt.NDArray[Any]) -> Coded | None:
     width = strings.dtype.itemsize // 4
     if width == 0:
         return None
-    letters = strings.view(np.uint32).reshape(len(strings), width)
+    pairs = width % 2 == 0
+    letters = strings.view(np.uint64 if pairs else np.uint32).reshape(len(strings), width // 2 if pairs else width)
     hashed = np.zeros(len(strings), dtype=np.uint64)
-    for column in range(width):
+    for column in range(letters.shape[1]):
         hashed = (hashed ^ letters[:, column].astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
         hashed ^= hashed >> np.uint64(29)
-    for codes in (hashed_places(hashed), distinct(hashed)[0]):
+    for coded in (hashed_places, lambda hashed: distinct(hashed)[0]):
+        codes = coded(hashed)
         first = np.zeros(int(codes.max()) + 1, dtype=np.int64)
         first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
         if _rows_equal(letters, letters[first], codes):
@@ -139,5 +152,5 @@ def _encode_hashed(strings: npt.NDArray[Any]) -> Coded | None:
     return None
 
 
-def _rows_equal(letters: npt.NDArray[np.uint32], found: npt.NDArray[np.uint32], codes: npt.NDArray[Any]) -> bool:
+def _rows_equal(letters: npt.NDArray[Any], found: npt.NDArray[Any], codes: npt.NDArray[Any]) -> bool:
     return all(np.array_equal(found[:, column][codes], letters[:, column]) for column in range(letters.shape[1]))

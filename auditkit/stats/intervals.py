@@ -10,6 +10,7 @@ Normal quantiles come from the standard library; scipy is imported only where it
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,7 @@ def wilson(p: float, n: float, level: float = 0.95) -> Interval | None:
     return Interval(low=min(low, p), high=max(high, p), level=level, method="wilson")
 
 
+@lru_cache(maxsize=1024)
 def exact_share(p: float, n: float, level: float = 0.95, method: str = "clopper-pearson") -> Interval | None:
     """Exact limits of a share: each of them misses at most as often as ``level`` says.
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
+from auditkit.stats.coding import rows_of_codes
 from auditkit.stats.estimate import Estimate, undefined
 from auditkit.stats.intervals import kish_n, z_value
 from auditkit.stats.linearised import PLAIN, Design, cluster_sums, proportion, variance_of
@@ -73,8 +74,7 @@ def bin_rows(
     promised = np.bincount(code, weights=w * confidence * (1.0 - confidence), minlength=b) / mass
     residual = w * (hit - confidence - (seen - stated)[code]) / mass[code]
     error = np.empty(b)
-    for bin_ in range(b):
-        rows = code == bin_
+    for bin_, rows in enumerate(rows_of_codes(code, b)):
         part = design.take(rows)
         spread, _ = variance_of(residual[rows], part.clusters)
         units = kish_n(cluster_sums(w[rows], part.clusters))
@@ -126,8 +126,7 @@ def plug_in_calibration_error(binned: Bins) -> float:
 def observed_rates(binned: Bins, hit: BoolArray, design: Design = PLAIN) -> tuple[Estimate, ...]:
     """The observed rate of each bin with its Wilson interval."""
     found = []
-    for bin_ in range(len(binned.n)):
-        rows = binned.code == bin_
+    for rows in rows_of_codes(binned.code, len(binned.n)):
         part = design.take(rows)
         found.append(proportion(hit[rows], part.weights, part.clusters))
     return tuple(found)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.methods.performance.calibration import equal_mass_bins
+from auditkit.stats.coding import rows_of_codes
 from auditkit.stats.estimate import Estimate
 from auditkit.stats.linearised import PLAIN, Design, mean
 
@@ -159,8 +160,7 @@ def predicted_against_actual(
     """Mean target in equal-mass bins of the prediction; each mean with a Student-t interval."""
     code = equal_mass_bins(predicted, max(1, min(bins, len(y) // min_rows)))
     centers, actual = [], []
-    for bin_ in range(int(code.max()) + 1):
-        rows = code == bin_
+    for rows in rows_of_codes(code, int(code.max()) + 1):
         part = design.take(rows)
         centers.append(float(np.average(predicted[rows], weights=part.weights)))
         actual.append(mean(y[rows], part.weights, part.clusters))
