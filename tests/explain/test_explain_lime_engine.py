@@ -12,11 +12,14 @@ from lime.lime_tabular import LimeTabularExplainer
 from scipy.stats import ks_2samp
 
 from auditkit.core.errors import UsageError
+from auditkit.core.plan import make_plan
+from auditkit.execution.runner import run_step
 from auditkit.methods.explain.agreement import top_overlap
 from auditkit.methods.explain.lime_batched import batched_lime, explain_samples, surrogate_data
 from auditkit.methods.explain.lime_engine import library_lime, lime_images, lime_texts
 from auditkit.methods.explain.lime_sampling import draw, make_columns
 from auditkit.methods.explain.lime_table import LimeTable
+from auditkit.subjects.build import make_subject
 
 ENGINES = [batched_lime, library_lime]
 DISCRETIZERS = ["quartile", "decile", "entropy", None]
@@ -303,3 +306,49 @@ def test_segments_get_the_weights_of_the_model(segments, capsys):
 def test_images_of_odd_shapes_are_refused():
     with pytest.raises(UsageError, match="AK478 lime explains grey and colour images"):
         lime_images(lambda m: np.zeros((len(m), 1)), np.zeros((1, 8, 8, 2)), samples=20)
+
+
+@pytest.mark.parametrize("discretizer", ["quartile", "decile", None])
+def test_columns_of_whole_numbers_are_drawn_whole_and_in_the_bin_that_is_coded(discretizer):
+    """A model that is handed whole numbers must see values of the bin that the surrogate is told of."""
+    rng = np.random.default_rng(0)
+    reference = np.stack([rng.poisson(4.0, 401), rng.normal(size=401), rng.poisson(4.0, 401) + 0.5], axis=1)
+    table = LimeTable(reference=reference, names=tuple("abc"), discretizer=discretizer, whole=(0, 2))
+    columns = make_columns(table, *table.complete()[:2])
+    values, coded = draw(columns, 4000, np.random.default_rng(1))
+    assert (values[:, 0] == np.rint(values[:, 0])).all()
+    assert not (values[:, 2] == np.rint(values[:, 2])).any()  # halves are no whole numbers, whatever the schema says
+    if discretizer is None:
+        seen = (values[:, 0] - reference[:, 0].mean()) / reference[:, 0].std()
+        np.testing.assert_allclose(coded[:, 0], seen, atol=1e-12)
+    else:
+        np.testing.assert_array_equal(columns[0].coded(values[:, 0]), coded[:, 0])
+        loose, told = draw(make_columns(dataclasses.replace(table, whole=()), reference, None), 4000, rng)
+        assert (columns[0].coded(np.rint(loose[:, 0])) != told[:, 0]).any()  # what rounding afterwards would do
+
+
+def test_a_step_of_a_whole_number_is_described_without_a_rest():
+    """Eligible from the row's own bin of the number of payments on: the surrogate sees just that, and fits it."""
+    rng = np.random.default_rng(3)
+    table = pd.DataFrame({"payments": rng.poisson(4.0, 401), "noise": rng.normal(size=401)})
+    edge = float(np.percentile(table["payments"], 75))
+
+    class Step:
+        classes_ = np.array([0, 1])
+
+        def fit(self, rows, y):
+            return self
+
+        def predict_proba(self, rows):
+            share = 0.9 * (rows["payments"].to_numpy() > edge)
+            return np.stack([1.0 - share, share], axis=1)
+
+        def predict(self, rows):
+            return (self.predict_proba(rows)[:, 1] > 0.5).astype(int)
+
+    top = table[table["payments"] > edge].head(20)
+    subject = make_subject(Step(), top, np.arange(len(top)) % 2, train=(table, Step().predict(table)))
+    plan = make_plan(["explain.lime"], {"explain.lime": {"seeds": 1}})
+    outcome = run_step(subject, plan.steps[0], seed=0)
+    (fit,) = [m for m in outcome.measurements if m.name == "explain.local_fidelity_r2"]
+    assert fit.value > 0.999

@@ -68,18 +68,43 @@ def test_grad_cam_has_the_closed_form(images):
             return self.head(self.conv(x).mean(dim=(2, 3)))
 
     module = Pooled()
-    layer = find_convolution(module)
+    subject = differentiated(module, 4, target=2)
+    layer = find_convolution(subject, images)
     assert layer is module.conv
-    found = grad_cam(differentiated(module, 4, target=2), images, layer)
+    found = grad_cam(subject, images, layer)
     with torch.no_grad():
         expected = (module.conv(images) * (module.head.weight[2] / 81.0)[None, :, None, None]).sum(dim=1).clamp_min(0.0)
     np.testing.assert_allclose(found.values[..., 0], expected.numpy(), atol=1e-12)
     assert found.status == "unverified"
 
 
+def test_grad_cam_is_taken_where_the_last_convolution_runs(images):
+    """What is registered last may run first, or never."""
+
+    class Shuffled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(2)
+            self.last = nn.Conv2d(6, 4, 3).double()
+            self.first = nn.Conv2d(2, 6, 3).double()
+            self.unused = nn.Conv2d(2, 6, 3).double()
+            self.head = nn.Linear(4, 3).double()
+
+        def forward(self, x):
+            return self.head(torch.tanh(self.last(torch.tanh(self.first(x)))).mean(dim=(2, 3)))
+
+    module = Shuffled()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    assert find_convolution(differentiated(module, 4), images) is module.last
+    assert module.training
+    assert not module.first._forward_pre_hooks
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert find_convolution(differentiated(nn.Sequential(nn.Flatten(), nn.LazyLinear(3).double()), 4), images) is None
+
+
 def test_grad_cam_is_enlarged_and_guided_is_its_product_with_guided_backpropagation(images):
     module = Net().eval()
-    layer = find_convolution(module)
+    layer = find_convolution(differentiated(module, 4, target=1), images)
     assert layer is module.second
     cam = grad_cam(differentiated(module, 4, target=1), images, layer)
     assert cam.values.shape == (4, 9, 9, 1)
@@ -118,11 +143,11 @@ def test_guided_backpropagation_past_functional_rectifiers_is_a_failure(images):
     module = Net("function")
     subject = differentiated(module, 4)
     assert functional_rectifiers(subject, images) == 2
-    found = guided_grad_cam(subject, images, find_convolution(module))
+    found = guided_grad_cam(subject, images, find_convolution(subject, images))
     assert found.status == "failed"
     assert "2 rectifiers are called as functions" in found.reason
     assert functional_rectifiers(differentiated(Net(), 4), images) == 0
-    assert grad_cam(subject, images, find_convolution(module)).status == "unverified"
+    assert grad_cam(subject, images, find_convolution(subject, images)).status == "unverified"
 
 
 def test_deep_lift_has_the_closed_form_of_the_rescale_rule():
@@ -160,10 +185,12 @@ def test_in_place_and_reused_rectifiers_are_refused_and_nothing_is_left_behind(i
         deep_lift(subject, images, torch.zeros_like(images[:1]))
     assert same(before, state_of(module))
     assert attributes == [set(vars(part)) for part in module.modules()]
-    cam = grad_cam(subject, images, find_convolution(module))
+    cam = grad_cam(subject, images, find_convolution(subject, images))
     twin = Net("module")
     np.testing.assert_allclose(
-        cam.values, grad_cam(differentiated(twin, 4), images, find_convolution(twin)).values, atol=1e-12
+        cam.values,
+        grad_cam(differentiated(twin, 4), images, find_convolution(differentiated(twin, 4), images)).values,
+        atol=1e-12,
     )
 
 

@@ -111,8 +111,8 @@ def _by_name(
         )
     if method == "deep_lift":
         return hooked.deep_lift(subject, inputs.tensor, inputs.baseline, tolerance=tolerance)
-    layer = hooked.find_convolution(subject.module)
-    if layer is None or inputs.tensor.ndim != 4:
+    layer = hooked.find_convolution(subject, inputs.tensor) if inputs.tensor.ndim == 4 else None
+    if layer is None:
         raise NotApplicable("AK486", "the model has no two-dimensional convolution", fix="use occlusion")
     engine = hooked.grad_cam if method == "grad_cam" else hooked.guided_grad_cam
     return engine(subject, inputs.tensor, layer)

@@ -95,6 +95,11 @@ def background_rows(context: Context, n: int, limit: int) -> IntArray:
     return np.sort(rng.choice(n, size=limit, replace=False)).astype(np.int64)
 
 
+def whole_columns(codec: Any) -> tuple[int, ...]:
+    """Encoded columns that take whole numbers only."""
+    return tuple(place for place, kind in enumerate(codec.kinds) if kind == "integer")
+
+
 def stand_in_columns(
     column: str, names: tuple[str, ...], groups: tuple[str | None, ...]
 ) -> np.typing.NDArray[np.bool_]:

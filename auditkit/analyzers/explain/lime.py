@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from auditkit.analyzers.explain.explained import background_rows, encoded_background, explained_outputs
+from auditkit.analyzers.explain.explained import background_rows, encoded_background, explained_outputs, whole_columns
 from auditkit.analyzers.explain.lime_measures import fidelity, stability
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.errors import NotApplicable
@@ -109,6 +109,7 @@ def _table_run(subject: Subject, context: Context, params: LimeParams) -> Iterat
         ),
         discretizer=None if params.discretizer == "none" else params.discretizer,
         labels=_labels(subject, context, params),
+        whole=whole_columns(codec),
     )
     matrix = np.asarray(codec.encode(take_rows(subject.test.inputs, rows)), dtype=np.float64)
     targets = _targets(subject, context, rows)

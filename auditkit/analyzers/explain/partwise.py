@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.analyzers.explain.attributions import AttributedRows, AttributionParams, attributed_rows, least_budget
-from auditkit.analyzers.explain.explained import Explained, encoded_background, explained_outputs
+from auditkit.analyzers.explain.explained import Explained, encoded_background, explained_outputs, whole_columns
 from auditkit.core.analyzer import Context
 from auditkit.core.errors import NotApplicable
 from auditkit.core.subject import Dataset, FloatArray, IntArray, Subject
@@ -105,6 +105,7 @@ class PartedTable:
             reference=self.background,
             names=tuple(self.codec.names),
             categorical=tuple(int(j) for j in np.flatnonzero(_coded(self))),
+            whole=whole_columns(self.codec),
         )
         chosen = [int(target) for target in targets]
         result = batched_lime(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from auditkit.analyzers.explain.attributed import WORDS, attribute_all
-from auditkit.analyzers.explain.explained import Explained, encoded_background, explained_outputs
+from auditkit.analyzers.explain.explained import Explained, encoded_background, explained_outputs, whole_columns
 from auditkit.analyzers.explain.row_asked import (
     GRADIENT_METHODS,
     PATH_STEPS,
@@ -112,6 +112,7 @@ def _lime_table(
             for j, (coded, kind) in enumerate(zip(codec.categorical, codec.kinds, strict=True))
             if coded or kind in CODED
         ),
+        whole=whole_columns(codec),
     )
     seed = context.seed % 2**31
     result = batched_lime(explained.predict, matrix, table, samples=5000, seed=seed, targets=[column])

@@ -91,6 +91,18 @@ def find_embedding(module: torch.nn.Module) -> torch.nn.Module | None:
     return max(plain, key=lambda part: part.num_embeddings, default=None)
 
 
+def started(parts: list[torch.nn.Module], run: Callable[[], Any]) -> list[torch.nn.Module]:
+    """Those of ``parts`` that a forward pass ``run`` calls, in the order in which they start."""
+    found: list[torch.nn.Module] = []
+    handles = [part.register_forward_pre_hook(lambda part, _args: found.append(part)) for part in parts]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
 def completeness_status(delta: float, limit: float, size: float) -> tuple[AttributionStatus, str | None]:
     """``exact`` (gap at rounding of outputs of ``size``), ``estimated`` (within ``limit``) or ``failed``."""
     if not delta <= limit:

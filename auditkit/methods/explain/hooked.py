@@ -25,6 +25,7 @@ from auditkit.methods.explain.differentiable import (
     completeness_status,
     leaf,
     not_differentiable,
+    started,
     target_outputs,
     to_numpy,
     untouched,
@@ -45,10 +46,20 @@ class _Whole(torch.nn.Module):
         return self.run(inputs)
 
 
-def find_convolution(module: torch.nn.Module) -> torch.nn.Module | None:
-    """The last two-dimensional convolution that the module registers, or ``None``."""
-    found = [part for part in module.modules() if isinstance(part, torch.nn.Conv2d)]
-    return found[-1] if found else None
+def find_convolution(subject: Differentiated, inputs: torch.Tensor) -> torch.nn.Module | None:
+    """The two-dimensional convolution that runs last, or ``None``; what a module registers need not run in that order,
+    or at all.
+
+    Args:
+        subject: What is differentiated.
+        inputs: ``(n, ...)`` images; the first is passed through the module.
+    """
+    found: list[torch.nn.Module] = [part for part in subject.module.modules() if isinstance(part, torch.nn.Conv2d)]
+    if not found:
+        return None
+    with untouched(subject.module), torch.no_grad():
+        order = started(found, lambda: subject.forward(inputs[:1]))
+    return order[-1] if order else None
 
 
 def grad_cam(

@@ -2,11 +2,13 @@
 
 The law is that of lime's tabular explainer; the draws are our own, one uniform number a cell: it chooses the bin and,
 within it, the quantile of a normal cut off at the bin's edges. Where all values of a bin are the same the sample is
-that value (lime gives such a feature the value 0).
+that value (lime gives such a feature the value 0). A feature that counts takes whole numbers only, where lime draws
+from the line between them: such a value is rounded before a model sees it, and may then lie in another bin than coded.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +32,8 @@ class Column:
         code: ``(k,)`` number of the bin, or code of the category.
         low, high, mean, std: ``(k,)`` edges and moments of the bins; of the whole column without bins ``(1,)``.
         binned: Whether the feature is cut into bins.
+        ends: ``(2, k)`` least and largest reference value of each bin where only whole numbers are drawn (without bins
+            ``(2, 0)``), else ``None``.
     """
 
     cuts: FloatArray
@@ -40,6 +44,7 @@ class Column:
     mean: FloatArray
     std: FloatArray
     binned: bool
+    ends: FloatArray | None = None
 
     @property
     def counted(self) -> bool:
@@ -56,6 +61,7 @@ def make_columns(table: LimeTable, reference: FloatArray, labels: IntArray | Non
     columns = []
     for place in range(reference.shape[1]):
         values = reference[:, place]
+        whole = place in table.whole and bool((values == np.rint(values)).all())
         if place in table.categorical:
             code, count = np.unique(values, return_counts=True)
             nothing = np.zeros(len(code))
@@ -66,9 +72,10 @@ def make_columns(table: LimeTable, reference: FloatArray, labels: IntArray | Non
             if std <= 10 * np.finfo(np.float64).eps * max(abs(float(values.mean())), 1.0):
                 std = 1.0
             moments = (values[:1], values[:1], np.array([values.mean()]), np.array([std]))
-            columns.append(_column(values[:0], values[:0], values[:0], moments, binned=False))
+            line = _column(values[:0], values[:0], values[:0], moments, binned=False)
+            columns.append(dataclasses.replace(line, ends=np.empty((2, 0)) if whole else None))
         else:
-            columns.append(_binned(values, _cuts(values, table.discretizer, labels)))
+            columns.append(_binned(values, _cuts(values, table.discretizer, labels), whole))
     return tuple(columns)
 
 
@@ -89,12 +96,17 @@ def draw(columns: tuple[Column, ...], samples: int, rng: np.random.Generator) ->
         if not column.counted:
             coded[place] = ndtri(np.maximum(u, np.finfo(np.float64).tiny))
             values[place] = coded[place] * column.std[0] + column.mean[0]
+            if column.ends is not None:
+                np.rint(values[place], out=values[place])
+                coded[place] = (values[place] - column.mean[0]) / column.std[0]
             continue
         ends = np.cumsum(column.share)
         ends[-1] = 1.0
         pick = _bins_of(u, ends)
         coded[place] = column.code[pick]
         values[place] = _within(column, pick, u, ends) if column.binned else coded[place]
+        if column.ends is not None:
+            np.clip(np.rint(values[place]), *column.ends[:, pick], out=values[place])
     return np.ascontiguousarray(values.T), np.ascontiguousarray(coded.T)
 
 
@@ -140,14 +152,17 @@ def _column(
     return Column(cuts=cuts, share=share, code=code, low=low, high=high, mean=mean, std=std, binned=binned)
 
 
-def _binned(values: FloatArray, cuts: FloatArray) -> Column:
+def _binned(values: FloatArray, cuts: FloatArray, whole: bool) -> Column:
     bins = np.searchsorted(cuts, values)
     code, count = np.unique(bins, return_counts=True)
     edges = np.concatenate([[values.min()], cuts, [values.max()]])
     low, high = edges[:-1][code], edges[1:][code]
     mean = np.array([values[bins == b].mean() for b in code])
     std = np.array([values[bins == b].std() for b in code]) + _SMALLEST_SPREAD
-    return _column(cuts, count / len(values), code.astype(np.float64), (low, high, mean, std), binned=True)
+    found = _column(cuts, count / len(values), code.astype(np.float64), (low, high, mean, std), binned=True)
+    inside = [values[bins == b] for b in code]
+    ends = np.array([[part.min() for part in inside], [part.max() for part in inside]])
+    return dataclasses.replace(found, ends=ends if whole else None)
 
 
 def _cuts(values: FloatArray, discretizer: str, labels: IntArray | None) -> FloatArray:

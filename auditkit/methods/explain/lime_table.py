@@ -27,6 +27,7 @@ class LimeTable:
             default), ``decile`` or ``entropy`` (cuts that tell ``labels`` apart); ``None`` describes it by its
             standardised value.
         labels: ``(b,)`` class codes of the reference rows, for ``entropy``.
+        whole: Columns that take whole numbers only: the batched engine draws no others for them (lime does).
     """
 
     reference: FloatArray
@@ -34,6 +35,7 @@ class LimeTable:
     categorical: tuple[int, ...] = ()
     discretizer: Discretizer | None = "quartile"
     labels: IntArray | None = None
+    whole: tuple[int, ...] = ()
 
     def complete(self) -> tuple[FloatArray, IntArray | None, int]:
         """The reference rows without a missing value, their labels, and how many were dropped.

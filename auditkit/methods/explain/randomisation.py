@@ -9,6 +9,7 @@ import numpy as np
 import torch  # noqa: TID253 - this module redraws the parameters of torch modules
 
 from auditkit.core.subject import FloatArray
+from auditkit.methods.explain.differentiable import started
 
 Scope = Literal["last_layer", "all_layers"]
 
@@ -30,26 +31,14 @@ def randomise_parameters(
     parameters = list(module.parameters())
     if scope == "last_layer":
         holders = [part for part in module.modules() if list(part.parameters(recurse=False))]
-        started = holders if run is None else _started(holders, run) or holders
-        parameters = list(started[-1].parameters(recurse=False)) if started else []
+        order = holders if run is None else started(holders, run) or holders
+        parameters = list(order[-1].parameters(recurse=False)) if order else []
     with torch.no_grad():
         for parameter in parameters:
             values = parameter.detach().to("cpu", torch.float64)
             spread = float(values.std(unbiased=False)) if values.numel() > 1 else float(values.abs().mean())
             noise = torch.randn(values.shape, generator=generator, dtype=torch.float64)
             parameter.copy_((float(values.mean()) + spread * noise).to(parameter.dtype))
-
-
-def _started(holders: list[torch.nn.Module], run: Callable[[], Any]) -> list[torch.nn.Module]:
-    """Those of ``holders`` that a forward pass calls, in the order in which they start."""
-    started: list[torch.nn.Module] = []
-    handles = [part.register_forward_pre_hook(lambda part, _args: started.append(part)) for part in holders]
-    try:
-        run()
-    finally:
-        for handle in handles:
-            handle.remove()
-    return started
 
 
 def concentration(magnitude: FloatArray, share: float = 0.1) -> FloatArray:
