@@ -28,7 +28,7 @@ import model as digits  # noqa: E402
 
 from auditkit.methods.robustness import autoattack, pgd  # noqa: E402
 from auditkit.methods.robustness.art_training import train_with_toolbox  # noqa: E402
-from auditkit.methods.robustness.robust_training import RobustSettings, train_robust  # noqa: E402
+from auditkit.methods.robustness.robust_training import Lesson, RobustSettings, train_robust  # noqa: E402
 
 EPS = 0.1
 ENGINES = {"own": train_robust, "ART": train_with_toolbox}
@@ -54,11 +54,12 @@ def measure(seeds: int, epochs: int, n: int) -> list[tuple[str, str, float, floa
     rows = []
     for seed in range(seeds):
         for way in ("standard", "noise", "pgd", "trades", "fast"):
+            lesson = Lesson(x=x, y=y, n_classes=10)
             for name, train_it in ENGINES.items():
                 if name == "ART" and way in ("standard", "noise"):
                     continue
                 begun = time.process_time()
-                made = train_it(lambda: digits.Digits(10), x, y, settings(way, epochs), seed=seed, n_classes=10)
+                made = train_it(lambda: digits.Digits(10), lesson, settings(way, epochs), seed=seed)
                 spent = time.process_time() - begun
                 clean, robust = judged(made.module, x_test, y_test) if made.module is not None else (0.0, 0.0)
                 rows.append((way, name, spent, clean, robust))

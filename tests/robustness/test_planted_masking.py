@@ -39,12 +39,14 @@ def test_planted_faults_are_flagged(fault):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_honest_networks_are_hardly_ever_flagged():
     flagged = {spec: found for spec in HONEST if (found := failed(trained(*spec), name=(*spec, "digits")[3]))}
     assert len(flagged) <= len(HONEST) / 20, flagged
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("norm", "eps"), [("l2", 0.5), ("l1", 2.0)])
 def test_honest_networks_are_hardly_ever_flagged_under_other_norms(norm, eps):
     specs = [spec for spec in HONEST if len(spec) == 3]

@@ -8,6 +8,7 @@ from torch import nn
 from auditkit.core.errors import UsageError
 from auditkit.methods.robustness.robust_training import (
     WAYS,
+    Lesson,
     RobustSettings,
     divergence,
     overfitted,
@@ -49,7 +50,7 @@ def test_on_a_line_adversarial_training_is_the_loss_with_its_margin_lowered(way)
         copy.load_state_dict(first.state_dict())
         return copy
 
-    made = train_robust(build, x, y, how, seed=3, n_classes=2, scale=scale, **WIDE)
+    made = train_robust(build, Lesson(x=x, y=y, n_classes=2, scale=scale, **WIDE), how, seed=3)
     # One step of SGD by hand on mean softplus(-(s (w x + b) - eps ||scale w||_1)), s = +-1.
     w, b = before
     s = 2.0 * y.numpy() - 1.0
@@ -73,8 +74,8 @@ def test_trades_is_its_formula_computed_slowly():
         return copy
 
     how = settings("trades", beta=3.0, eps=0.5)
-    made = train_robust(build, x, y, how, seed=5, n_classes=4, **WIDE)
-    moved = training_points(first.eval(), x, y, how, seed=5, n_classes=4, **WIDE).double().numpy()[0]
+    made = train_robust(build, Lesson(x=x, y=y, n_classes=4, **WIDE), how, seed=5)
+    moved = training_points(first.eval(), Lesson(x=x, y=y, n_classes=4, **WIDE), how, seed=5).double().numpy()[0]
     clean, bias = x.double().numpy()[0], first.bias.detach().double().numpy()
     assert np.abs(moved - clean).max() == pytest.approx(0.5, abs=1e-6)
 
@@ -134,7 +135,7 @@ def test_without_a_radius_every_way_is_the_recipes_own_training_byte_for_byte(wa
     how = settings(way, epochs=2, batch_size=16, momentum=0.5, eps=0.0, noise=0.0)
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    made = train_robust(noisy_net, x, y, how, seed=11, n_classes=2, **WIDE)
+    made = train_robust(noisy_net, Lesson(x=x, y=y, n_classes=2, **WIDE), how, seed=11)
     assert torch.equal(torch.get_rng_state(), before)
     assert state(made.module) == state(recipe.fit(x.numpy(), y.numpy(), seed=11).module)
 
@@ -143,8 +144,10 @@ def test_without_a_radius_every_way_is_the_recipes_own_training_byte_for_byte(wa
 def test_with_a_radius_it_is_another_training_and_the_same_at_each_call(way):
     x, y = table()
     how = settings(way, epochs=2, batch_size=16, noise=0.1, steps=3)
-    one, two = (train_robust(noisy_net, x, y, how, seed=11, n_classes=2, **WIDE).module for _ in range(2))
-    plain = train_robust(noisy_net, x, y, settings("standard", epochs=2, batch_size=16), seed=11, n_classes=2, **WIDE)
+    one, two = (train_robust(noisy_net, Lesson(x=x, y=y, n_classes=2, **WIDE), how, seed=11).module for _ in range(2))
+    plain = train_robust(
+        noisy_net, Lesson(x=x, y=y, n_classes=2, **WIDE), settings("standard", epochs=2, batch_size=16), seed=11
+    )
     assert state(one) == state(two)
     assert state(one) != state(plain.module)
 
@@ -175,7 +178,7 @@ def test_attacks_move_no_statistics_and_no_weight_gradients(way, forwards, learn
     """4 batches: the attack looks in evaluation mode and asks for the input's gradient alone."""
     x, y = table()
     how = settings(way, batch_size=16, steps=4, noise=0.1)
-    module = train_robust(Counting, x, y, how, seed=0, n_classes=2, **WIDE).module
+    module = train_robust(Counting, Lesson(x=x, y=y, n_classes=2, **WIDE), how, seed=0).module
     # One more pass checks the shape of the output before training.
     assert module.forwards == 1 + 4 * forwards
     assert module.learning == 4 * learning
@@ -203,7 +206,7 @@ def test_adversarial_training_prefers_the_robust_feature():
     eps, found = 0.6, {}
     for way in ("standard", "pgd"):
         how = settings(way, epochs=15, batch_size=50, learning_rate=0.05, eps=eps, steps=5)
-        module = train_robust(lambda: nn.Linear(41, 1), x, y, how, seed=0, n_classes=2, **WIDE).module
+        module = train_robust(lambda: nn.Linear(41, 1), Lesson(x=x, y=y, n_classes=2, **WIDE), how, seed=0).module
         margin = (2.0 * y_test - 1.0) * module(x_test)[:, 0].detach()
         clean = float((margin > 0).float().mean())
         found[way] = clean, float((margin > eps * module.weight.abs().sum()).float().mean())
@@ -216,10 +219,12 @@ def test_noise_has_its_deviation_and_stays_inside_the_bounds():
     x = torch.full((4000, 2), 0.5)
     y = torch.zeros(4000, dtype=torch.int64)
     how = settings("noise", noise=0.2)
-    points = training_points(nn.Linear(2, 2), x, y, how, seed=0, n_classes=2, scale=torch.tensor([1.0, 0.0]))
+    points = training_points(
+        nn.Linear(2, 2), Lesson(x=x, y=y, n_classes=2, scale=torch.tensor([1.0, 0.0])), how, seed=0
+    )
     assert float(points[:, 0].std()) == pytest.approx(0.2, rel=0.05)
     assert (points[:, 1] == 0.5).all()
-    near = training_points(nn.Linear(2, 2), x, y, how, seed=0, n_classes=2, bounds=(0.45, 0.55))
+    near = training_points(nn.Linear(2, 2), Lesson(x=x, y=y, n_classes=2, bounds=(0.45, 0.55)), how, seed=0)
     assert near.min() >= 0.45 - 1e-6
     assert near.max() <= 0.55 + 1e-6
 
@@ -227,7 +232,7 @@ def test_noise_has_its_deviation_and_stays_inside_the_bounds():
 def test_a_training_that_diverges_says_so():
     x, y = table()
     how = settings("pgd", learning_rate=1e30, epochs=3)
-    made = train_robust(noisy_net, x, y, how, seed=0, n_classes=2, **WIDE)
+    made = train_robust(noisy_net, Lesson(x=x, y=y, n_classes=2, **WIDE), how, seed=0)
     assert made.module is None
     assert "NaN or infinite" in made.failed
 
@@ -235,9 +240,9 @@ def test_a_training_that_diverges_says_so():
 def test_bad_input_is_refused():
     x, y = table()
     with pytest.raises(UsageError, match=r"AK531.*floating point"):
-        train_robust(noisy_net, x.long(), y, settings("pgd"), seed=0, n_classes=2, **WIDE)
+        train_robust(noisy_net, Lesson(x=x.long(), y=y, n_classes=2, **WIDE), settings("pgd"), seed=0)
     with pytest.raises(UsageError, match=r"AK531.*outside the bounds"):
-        train_robust(noisy_net, x, y, settings("pgd"), seed=0, n_classes=2)
+        train_robust(noisy_net, Lesson(x=x, y=y, n_classes=2), settings("pgd"), seed=0)
     with pytest.raises(UsageError, match=r"AK582.*no way to train"):
         settings("free")
     with pytest.raises(UsageError, match=r"AK582.*eps"):
@@ -264,9 +269,9 @@ def test_catastrophic_overfitting_of_one_step_training_is_told(eps, random_start
     def build():
         return nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
 
-    module = train_robust(build, x[:600], y[:600], how, seed=0, n_classes=10).module
+    module = train_robust(build, Lesson(x=x[:600], y=y[:600], n_classes=10), how, seed=0).module
     x, y = x[1200:1400], y[1200:1400]
-    own = module(training_points(module, x, y, how, seed=1, n_classes=10)).argmax(dim=1) == y
+    own = module(training_points(module, Lesson(x=x, y=y, n_classes=10), how, seed=1)).argmax(dim=1) == y
     strong = ~pgd(module, x, y, eps=eps, steps=40, loss="margin").success
     assert overfitted(own, strong) is planted
     if planted:

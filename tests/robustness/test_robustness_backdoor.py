@@ -58,6 +58,7 @@ def test_a_planted_patch_is_found_with_its_class_and_the_clean_twin_is_quiet():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_patches_in_any_class_are_found_and_most_clean_twins_are_quiet():
     images = torch.from_numpy(unseen()[0])
     bounds = (torch.zeros(1, 8, 8), torch.ones(1, 8, 8))

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.analyzers.robustness.adversarial_settings import AdversarialParams
-from auditkit.analyzers.robustness.estimates import Estimate, median, proportion
+from auditkit.analyzers.robustness.estimates import Estimate, groups_of_enough, median, proportion
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.errors import NotApplicable
 from auditkit.core.evidence import Curve, Measurement, Scalar, Series, Table
-from auditkit.core.subject import Subject
+from auditkit.core.subject import Subject, take_rows
 
 if TYPE_CHECKING:
     from auditkit.analyzers.robustness.arena import Grid
@@ -28,7 +28,7 @@ IMAGE_EPS = (0.01, 0.03, 0.1)
 
 def run(subject: Subject, context: Context, params: AdversarialParams) -> Iterator[Produced]:
     """Attack a sample of the test rows; yield accuracy under attack, its checks, its curve and its parts."""
-    from auditkit.analyzers.robustness.arena import make_grid
+    from auditkit.analyzers.robustness.arena import breaches, make_grid
     from auditkit.analyzers.robustness.attacked import attack_rows, rows_at_most
     from auditkit.core.generators import preserved_generators
     from auditkit.methods.robustness.state import undisturbed
@@ -46,14 +46,17 @@ def run(subject: Subject, context: Context, params: AdversarialParams) -> Iterat
     for eps in eps_list:
         yield from _at(result, eps, params.min_group_rows)
     yield _median_distance(result)
-    yield _curve(result, eps_list, grid)
+    yield _curve(result, eps_list, grid, params.min_group_rows)
     yield from _tables(result)
+    if grid.names:
+        yield _units(grid, eps_list)
     size = "" if params.norm == "linf" else f", as the {params.norm} norm over all of them"
     yield Note(f"eps is in {grid.unit}{size}; {len(positions)} of {subject.test.n} rows were looked at.")
     if grid.frozen:
         shown = ", ".join(grid.frozen[:12]) + (" ..." if len(grid.frozen) > 12 else "")
         yield Note(f"Never changed by the attack: {shown}.")
-    for text in notes:
+    own = breaches(grid.space, grid.encode(take_rows(subject.test.inputs, positions))) if grid.names else None
+    for text in (*notes, *([own] if own else [])):
         yield Note(text)
 
 
@@ -103,9 +106,7 @@ def _at(result: Attacked, eps: float, min_group_rows: int) -> Iterator[Produced]
         unreliable=result.unreliable,
         direction_higher=False,
     )
-    for column, values in result.groups.items():
-        groups = {group: np.asarray(values == group) for group in sorted(set(values.tolist()))}
-        groups = {group: member for group, member in groups.items() if int(member.sum()) >= min_group_rows}
+    for column, groups in groups_of_enough(result.groups, min_group_rows):
         for group, member in groups.items():
             yield _measurement(
                 "robustness.accuracy",
@@ -190,12 +191,12 @@ def _measurement(  # noqa: PLR0913 - the fields of one record
     )
 
 
-def _curve(result: Attacked, eps_list: tuple[float, ...], grid: Grid) -> Curve:
+def _curve(result: Attacked, eps_list: tuple[float, ...], grid: Grid, min_group_rows: int) -> Curve:
     """Accuracy against eps from 0 (clean), overall and by group of each sensitive column."""
     everyone = np.ones(len(result.right), dtype=np.bool_)
     lines = [("all rows", everyone)]
-    for column, values in result.groups.items():
-        lines += [(f"{column}: {group}", np.asarray(values == group)) for group in sorted(set(values.tolist()))]
+    for column, groups in groups_of_enough(result.groups, min_group_rows):
+        lines += [(f"{column}: {group}", member) for group, member in groups.items()]
     radii = tuple(dict.fromkeys((0.0, *map(float, eps_list))))
     series = []
     for name, member in lines:
@@ -234,9 +235,27 @@ def _tables(result: Attacked) -> Iterator[Table]:
     )
 
 
+def _units(grid: Grid, eps_list: tuple[float, ...]) -> Table:
+    """How far each column that may change may go, in its own unit: a whole number moves by whole steps."""
+    rows: list[tuple[Scalar, ...]] = []
+    for place in np.flatnonzero(grid.space.mutable):
+        reach = np.multiply(eps_list, grid.space.scale[place])
+        reach = np.floor(reach + 1e-9) if grid.space.whole[place] else reach
+        rows.append(
+            (grid.names[place], *(float(f"{far:.4g}") for far in reach), grid.units[place] or "as in the table")
+        )
+    return Table(
+        name="robustness.adversarial.units",
+        title="Largest change of each column",
+        columns=("column", *(f"eps {eps:g}" for eps in eps_list), "unit"),
+        rows=tuple(rows),
+        note="Each within the bounds of its column. A whole number that would move by less than 1 does not move.",
+    )
+
+
 ANALYZER = Analyzer(
     name="robustness.adversarial",
-    version="3",
+    version="4",
     title="Adversarial robustness",
     summary="Accuracy on inputs changed by an attacker within stated bounds, with self-checks of the attack itself.",
     reference="Madry et al. (2018); Croce and Hein (2020); Chen, Jordan and Wainwright (2020); Brendel et al. (2018); "

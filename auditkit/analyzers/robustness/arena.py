@@ -27,6 +27,7 @@ class Grid:
         space: What is feasible.
         unit: What one unit of eps is, in words.
         names: Feature names; empty for images.
+        units: What each feature is counted in; empty where that is not told.
         frozen: Columns that no numeric change may touch.
         levels: Positions of each category that noise may swap: one for a coded column, several for a one-hot group.
     """
@@ -36,6 +37,7 @@ class Grid:
     space: Feasible
     unit: str
     names: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
     levels: tuple[npt.NDArray[np.int64], ...] = ()
 
@@ -67,9 +69,28 @@ def _table(data: Dataset, freeze_sensitive: bool, must_move: bool) -> Grid:
         space=table.space,
         unit="standard deviations of each numeric column",
         names=table.names,
+        units=table.units,
         frozen=table.frozen,
         levels=table.levels,
     )
+
+
+def breaches(space: Feasible, x: FloatArray) -> str | None:
+    """What a reader must know of rows ``x (n, f)`` that break a rule or leave the bounds before any change."""
+    found = []
+    if space.rules is not None:
+        broken = space.rules.excess(x) > 0.0
+        texts = [text for text, rows in zip(space.rules.texts, broken.T, strict=True) if rows.any()]
+        if texts:
+            rules = f"a rule of the schema ({'; '.join(dict.fromkeys(texts))})"
+            found.append((int(broken.any(axis=1).sum()), "break", rules, "it need only not be broken further"))
+    outside = int(((x < space.low) | (x > space.high)).any(axis=1).sum())
+    if outside:
+        found.append((outside, "leave", "the bounds of a column", "that cell may stay where it is, and go no further"))
+    if not found:
+        return None
+    told = [f"{count} of {len(x)} rows {verb} {what} as they are: {so}." for count, verb, what, so in found]
+    return f"{' '.join(told)} They are attacked like the others."
 
 
 def _images(data: Dataset) -> Grid:

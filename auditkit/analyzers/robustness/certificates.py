@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field, field_validator
 
-from auditkit.analyzers.robustness.estimates import Estimate, Rows, levelled_proportion, median, paired_mean, proportion
+from auditkit.analyzers.robustness.estimates import (
+    Estimate,
+    Rows,
+    groups_of_enough,
+    levelled_proportion,
+    median,
+    paired_mean,
+    proportion,
+)
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.errors import MissingExtra, NotApplicable
 from auditkit.core.evidence import Curve, Direction, Measurement, Scalar, Series, Table
@@ -154,9 +162,7 @@ def _at(scene: Scene, proved: Proved, params: CertificateParams, radius: float) 
     hits, impossible = proved.at(radius), _impossible(proved, params, radius)
     name = "robustness.certified_accuracy"
     yield _share(name, hits, scene.rows, tags, unreliable=proved.unreliable, impossible=impossible)
-    for column, values in scene.groups.items():
-        members = {group: np.asarray(values == group) for group in sorted(set(values.tolist()))}
-        members = {group: here for group, here in members.items() if int(here.sum()) >= params.min_group_rows}
+    for column, members in groups_of_enough(scene.groups, params.min_group_rows):
         for group, here in members.items():
             yield _share(
                 name,
@@ -189,9 +195,8 @@ def _curve(scene: Scene, proved: Proved, params: CertificateParams) -> Curve:
     """Certified accuracy against radius, up to the largest that the draws allow, overall and by group."""
     everyone = np.ones(len(scene.y), dtype=np.bool_)
     lines = [("all rows", everyone)]
-    for column, values in scene.groups.items():
-        lines += [(f"{column}: {group}", np.asarray(values == group)) for group in sorted(set(values.tolist()))]
-    lines = [line for line in lines if int(line[1].sum()) >= params.min_group_rows] or lines[:1]
+    for column, members in groups_of_enough(scene.groups, params.min_group_rows):
+        lines += [(f"{column}: {group}", here) for group, here in members.items()]
     radii = tuple(float(r) for r in np.linspace(0.0, proved.largest, CHART_POINTS)) if proved.largest > 0 else (0.0,)
     series = tuple(
         Series.of(name, radii, [proportion(proved.at(radius)[here], scene.rows.where(here)) for radius in radii])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,23 @@ class Rows:
             weights=None if self.weights is None else self.weights[keep],
             clusters=None if self.clusters is None else self.clusters[keep],
         )
+
+
+def groups_of_enough(
+    groups: Mapping[str, npt.NDArray[np.str_]], least: int
+) -> Iterator[tuple[str, dict[str, npt.NDArray[np.bool_]]]]:
+    """For each sensitive column its groups of at least ``least`` rows, by name, each as the rows that belong to it.
+
+    Args:
+        groups: Column -> ``(n,)`` the group of each row looked at.
+        least: Fewest rows of a group.
+
+    >>> [(column, sorted(found)) for column, found in groups_of_enough({"sex": np.array(["f", "m", "f"])}, 2)]
+    [('sex', ['f'])]
+    """
+    for column, values in groups.items():
+        members = {group: np.asarray(values == group) for group in sorted(set(values.tolist()))}
+        yield column, {group: member for group, member in members.items() if int(member.sum()) >= least}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

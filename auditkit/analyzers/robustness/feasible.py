@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from auditkit.analyzers.robustness.estimates import Estimate, Rows, levelled_proportion, median, proportion
+from auditkit.analyzers.robustness.estimates import (
+    Estimate,
+    Rows,
+    groups_of_enough,
+    levelled_proportion,
+    median,
+    proportion,
+)
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.evidence import Curve, Measurement, Series, Table
 from auditkit.core.subject import FloatArray, Subject, take_rows
@@ -75,6 +82,7 @@ class _Result:
 
 def run(subject: Subject, context: Context, params: FeasibleParams) -> Iterator[Produced]:
     """Search the cheapest feasible change of each right row; yield accuracy by budget, the gap, costs and changes."""
+    from auditkit.analyzers.robustness.arena import breaches
     from auditkit.core.generators import preserved_generators
     from auditkit.subjects.grid import require_movable, table_grid
 
@@ -108,6 +116,9 @@ def run(subject: Subject, context: Context, params: FeasibleParams) -> Iterator[
         f"{len(result.right)} of {subject.test.n} rows; {result.evaluations} model evaluations. A cost of 1 is one "
         f"standard deviation of one column, or its scale in the schema, or one change of category.{rules}"
     )
+    own = breaches(grid.space, grid.matrix[context.sample_rows(subject.test.n, params.max_rows)])
+    if own:
+        yield Note(own)
     if grid.frozen:
         yield Note(f"Never changed: {', '.join(grid.frozen[:12])}{' ...' if len(grid.frozen) > 12 else ''}.")
 
@@ -166,9 +177,7 @@ def _accuracies(result: _Result, params: FeasibleParams) -> Iterator[Measurement
     for budget in params.costs:
         standing = result.standing(budget)
         yield _accuracy(result, name, standing, np.ones(len(standing), dtype=np.bool_), budget, {})
-        for column, values in result.groups.items():
-            members = {group: np.asarray(values == group) for group in sorted(set(values.tolist()))}
-            kept = {group: member for group, member in members.items() if int(member.sum()) >= params.min_group_rows}
+        for column, kept in groups_of_enough(result.groups, params.min_group_rows):
             for group, member in kept.items():
                 yield _accuracy(result, name, standing, member, budget, {column: group})
             if len(kept) < 2:
@@ -254,7 +263,7 @@ def _changes(result: _Result, grid: TableGrid, top: float) -> Table:
 
 ANALYZER = Analyzer(
     name="robustness.feasible",
-    version="1",
+    version="2",
     title="Feasible changes of a table",
     summary="Accuracy when rows change within kinds, bounds, directions and rules of the schema, at a cost.",
     reference="Simonetto et al. (2022) and Ballet et al. (2019) on attacks of tables within constraints; own search",

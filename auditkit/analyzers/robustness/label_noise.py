@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator, model_validator
 
+from auditkit.analyzers.robustness.estimates import groups_of_enough
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.errors import AuditkitError, DeadlineReached, NotApplicable, UsageError
 from auditkit.core.evidence import Curve, Measurement, Scalar, Series, Table
@@ -166,11 +167,8 @@ def _decided(subject: Subject, inputs: Any, y: IntArray, seed: int) -> IntArray:
 
 def _parts(subject: Subject, params: LabelNoiseParams) -> list[_Part]:
     parts = [_Part(slice={}, rows=np.ones(subject.test.n, dtype=np.bool_))]
-    for column, values in subject.test.sensitive.items():
-        for group in sorted(set(values.tolist())):
-            member = np.asarray(values == group)
-            if int(member.sum()) >= params.min_group_rows:
-                parts.append(_Part(slice={column: group}, rows=member))
+    for column, groups in groups_of_enough(subject.test.sensitive, params.min_group_rows):
+        parts += [_Part(slice={column: group}, rows=member) for group, member in groups.items()]
     return parts
 
 

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from auditkit.analyzers.robustness.estimates import LEVEL, Estimate, Rows, paired_drop, paired_mean, proportion
+from auditkit.analyzers.robustness.estimates import (
+    LEVEL,
+    Estimate,
+    Rows,
+    groups_of_enough,
+    paired_drop,
+    paired_mean,
+    proportion,
+)
 from auditkit.analyzers.robustness.shifted import UNMOVED, rows_changed
 from auditkit.analyzers.robustness.table_noise import Corruption, NoiseParams, corruptions_of_tables
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
@@ -139,11 +147,8 @@ def _measured(
 ) -> Iterator[Measurement]:
     """The level and the paired change, overall and by group."""
     slices: list[tuple[dict[str, str], npt.NDArray[np.bool_]]] = [({}, np.ones(len(score), dtype=np.bool_))]
-    for column, values in clean.groups.items():
-        for group in sorted(set(values.tolist())):
-            member = np.asarray(values == group)
-            if int(member.sum()) >= min_group_rows:
-                slices.append(({column: group}, member))
+    for column, groups in groups_of_enough(clean.groups, min_group_rows):
+        slices += [({column: group}, member) for group, member in groups.items()]
     for group_slice, member in slices:
         rows, n = clean.rows.where(member), int(member.sum())
         level = _level(clean, score[member], rows)
@@ -171,12 +176,11 @@ def _gaps(
 ) -> Iterator[Measurement]:
     """The largest gap between the groups of a column in what the corruption costs them."""
     change = clean.score.astype(np.float64) - score if clean.classification else score - clean.score
-    for column, values in clean.groups.items():
-        estimates = {}
-        for group in sorted(set(values.tolist())):
-            member = np.asarray(values == group)
-            if int(member.sum()) >= min_group_rows:
-                estimates[group] = _change_estimate(change[member], clean.rows.where(member), clean.classification)
+    for column, groups in groups_of_enough(clean.groups, min_group_rows):
+        estimates = {
+            group: _change_estimate(change[member], clean.rows.where(member), clean.classification)
+            for group, member in groups.items()
+        }
         if len(estimates) < 2:
             continue
         gap = largest_gap(estimates, span=2.0 if clean.classification else None)

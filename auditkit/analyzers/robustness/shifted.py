@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from auditkit.analyzers.robustness.estimates import LEVEL, Estimate, Rows, paired_mean, proportion
+from auditkit.analyzers.robustness.estimates import LEVEL, Estimate, Rows, groups_of_enough, paired_mean, proportion
 from auditkit.core.analyzer import Context, Note
 from auditkit.core.evidence import Curve, Interval, Measurement, Scalar, Series
 from auditkit.core.subject import Dataset, IntArray, StrArray, Subject
@@ -179,9 +179,7 @@ def _few_changed(result: Shifted) -> Iterator[Note]:
 
 def _by_group(result: Shifted, share: npt.NDArray[np.float64], name: str, min_group_rows: int) -> Iterator[Measurement]:
     """The mean of each group, and the largest gap between the groups of a column."""
-    for column, values in result.groups.items():
-        members = {group: np.asarray(values == group) for group in sorted(set(values.tolist()))}
-        kept = {group: member for group, member in members.items() if int(member.sum()) >= min_group_rows}
+    for column, kept in groups_of_enough(result.groups, min_group_rows):
         for group, member in kept.items():
             estimate = share_estimate(share[member], result.rows.where(member))
             yield _accuracy(name, estimate, int(member.sum()), result.params, {column: group})

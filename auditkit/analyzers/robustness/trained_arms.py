@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from auditkit.analyzers.robustness.lens import Lens
     from auditkit.analyzers.robustness.shifted import Shift
     from auditkit.analyzers.robustness.strikes import Budget
-    from auditkit.methods.robustness.robust_training import RobustSettings
+    from auditkit.methods.robustness.robust_training import Lesson, RobustSettings
 
 BoolArray = npt.NDArray[np.bool_]
 Engine = Literal["own", "art"]
@@ -157,13 +157,15 @@ def train_arms(  # noqa: PLR0913 - the parts of a comparison, bound once by the 
     engine: Engine,
 ) -> Iterator[Trial]:
     """Train every arm ``seeds`` times on the same seeds, hence the same weights and batches, and examine each model."""
+    from auditkit.methods.robustness.robust_training import Lesson
+
     assert subject.train is not None
     own = [int(seed) for seed in context.rng.integers(0, 2**62, seeds)]
     kept = take_rows(subject.train.inputs, data.rows)
-    training = {**ball(ring, data.x, kept), "n_classes": data.n_classes, "output": ring.output}
+    training = Lesson(x=data.x, y=data.y, n_classes=data.n_classes, output=ring.output, **ball(ring, data.x, kept))
     test_rows = take_rows(subject.test.inputs, ring.attacked)
     under = data.x_test[ring.attacked]
-    testing = {**training, **ball(ring, under, test_rows)}
+    testing = replace(training, x=under, y=data.y_test[ring.attacked], **ball(ring, under, test_rows))
     for index, arm in enumerate(arms):
         seen: list[_Seen] = []
         failures: list[str] = []
@@ -217,7 +219,7 @@ def _train(
     data: Data,
     arm: RobustSettings,
     seed: int,
-    training: dict[str, Any],
+    training: Lesson,
     engine: Engine,
     context: Context,
 ) -> Any:
@@ -230,15 +232,7 @@ def _train(
         from auditkit.methods.robustness.art_training import train_with_toolbox
 
         train = train_with_toolbox
-    return train(
-        lambda: recipe.build(data.n_classes),
-        data.x,
-        data.y,
-        arm,
-        seed=seed,
-        watch=context.check_deadline,
-        **training,
-    )
+    return train(lambda: recipe.build(data.n_classes), training, arm, seed=seed, watch=context.check_deadline)
 
 
 def _examined(  # noqa: PLR0913 - one private seam between training and measuring
@@ -248,7 +242,7 @@ def _examined(  # noqa: PLR0913 - one private seam between training and measurin
     ring: Ring,
     arm: RobustSettings,
     module: Any,
-    testing: dict[str, Any],
+    testing: Lesson,
     budget: Budget,
     seed: int,
 ) -> _Seen:
@@ -271,11 +265,10 @@ def _examined(  # noqa: PLR0913 - one private seam between training and measurin
         shifted = decide_under(own_subject, quiet, ring.corrupted, list(ring.shifts), {}) if ring.shifts else None
     own = None
     if arm.way in ATTACKED and not arm.plain:
-        x, y = data.x_test[ring.attacked], data.y_test[ring.attacked]
-        points = training_points(module, x, y, arm, seed=seed, **testing)
+        points = training_points(module, testing, arm, seed=seed)
         with torch.no_grad():
             found = model.logits(points).argmax(dim=1)
-        own = np.asarray((found == y).cpu().numpy(), dtype=np.bool_)
+        own = np.asarray((found == testing.y).cpu().numpy(), dtype=np.bool_)
     return _Seen(
         right=np.asarray(decisions == subject.test.y),
         corrupted=None if shifted is None else shifted.share,

@@ -12,9 +12,7 @@ import torch  # noqa: TID253 - this module drives torch
 
 from auditkit.core.errors import UsageError
 from auditkit.methods.art import load, quiet
-from auditkit.methods.robustness.robust_training import RobustSettings, RobustTrained
-from auditkit.methods.robustness.threat import check_inputs, make_threat
-from auditkit.methods.sgd import class_logits
+from auditkit.methods.robustness.robust_training import Lesson, RobustSettings, RobustTrained
 
 Tensor = torch.Tensor
 # Way -> what its trainer does otherwise than the paper, for the card.
@@ -25,17 +23,12 @@ TRAINERS: dict[str, str] = {
 }
 
 
-def train_with_toolbox(  # noqa: PLR0913 - as train_robust, whose place it takes
+def train_with_toolbox(
     build: Callable[[], torch.nn.Module],
-    x: Tensor,
-    y: Tensor,
+    lesson: Lesson,
     settings: RobustSettings,
     *,
     seed: int,
-    n_classes: int,
-    bounds: tuple[float | Tensor, float | Tensor] = (0.0, 1.0),
-    scale: float | Tensor = 1.0,
-    output: Callable[[Any], Tensor] = lambda raw: raw,
     watch: Callable[[], None] | None = None,
 ) -> RobustTrained:
     """Train by ART's ``AdversarialTrainerMadryPGD``, ``AdversarialTrainerTRADESPyTorch`` or ``...FBFPyTorch``.
@@ -45,14 +38,9 @@ def train_with_toolbox(  # noqa: PLR0913 - as train_robust, whose place it takes
 
     Args:
         build: As of :func:`~auditkit.methods.robustness.robust_training.train_robust`, like all other arguments.
-        x: Inputs.
-        y: Class codes.
+        lesson: Rows, labels and what may be done to them.
         settings: How to train; ``pgd``, ``trades`` or ``fast``.
         seed: Of weights, batches and attack.
-        n_classes: Number of classes.
-        bounds: Smallest and largest value of a feature.
-        scale: Size of one unit of eps in each feature.
-        output: What the module returns -> its tensor of logits.
         watch: Called at every forward pass; may raise to stop.
 
     Raises:
@@ -65,8 +53,7 @@ def train_with_toolbox(  # noqa: PLR0913 - as train_robust, whose place it takes
             f"the toolbox has no trainer for {settings.way!r} with eps {settings.eps:g}",
             fix='engine = "own"',
         )
-    threat = make_threat(x, settings.eps, "linf", bounds, scale)
-    check_inputs(x, y, threat)
+    threat, x, y, n_classes = lesson.threat(settings.eps), lesson.x, lesson.y, lesson.n_classes
     size = torch.broadcast_to(threat.scale, (1, *x.shape[1:]) if threat.scale.ndim < 1 else threat.scale.shape)
     if len(size) != 1 or bool((size == 0).any()):
         raise UsageError(
@@ -77,7 +64,7 @@ def train_with_toolbox(  # noqa: PLR0913 - as train_robust, whose place it takes
         )
     with quiet(seed), contextlib.redirect_stderr(io.StringIO()), torch.enable_grad():
         module = build().to(x.device)
-        classifier = _classifier(_InUnits(module, size, output, n_classes, watch), threat, size, settings, n_classes)
+        classifier = _classifier(_InUnits(module, size, lesson, watch), threat, size, settings, n_classes)
         trainer = _trainer(classifier, settings)
         trainer.fit(
             (x / size).cpu().numpy().astype(np.float32),
@@ -101,19 +88,18 @@ class _InUnits(torch.nn.Module):
         self,
         inner: torch.nn.Module,
         size: Tensor,
-        output: Callable[[Any], Tensor],
-        n_classes: int,
+        lesson: Lesson,
         watch: Callable[[], None] | None,
     ) -> None:
         super().__init__()
-        self.inner, self.output, self.n_classes, self.watch = inner, output, n_classes, watch
+        self.inner, self.lesson, self.watch = inner, lesson, watch
         self.register_buffer("size", size)
 
     def forward(self, units: Tensor) -> Tensor:
         """Class logits."""
         if self.watch is not None:
             self.watch()
-        return class_logits(self.output(self.inner(units.float() * self.size)), self.n_classes)
+        return self.lesson.logits(self.inner, units.float() * self.size)
 
 
 def _classifier(module: _InUnits, threat: Any, size: Tensor, settings: RobustSettings, n_classes: int) -> Any:

@@ -13,7 +13,7 @@ import torch  # noqa: TID253 - this module drives torch
 from auditkit.core.errors import UsageError
 from auditkit.core.generators import preserved_generators
 from auditkit.methods.robustness.oracle import input_gradient
-from auditkit.methods.robustness.threat import Batch, check_inputs, make_threat
+from auditkit.methods.robustness.threat import Batch, Threat, check_inputs, make_threat
 from auditkit.methods.sgd import class_logits, descend, training_loss
 from auditkit.methods.threads import threads_for
 
@@ -103,17 +103,52 @@ class RobustTrained:
     failed: str | None = None
 
 
-def train_robust(  # noqa: PLR0913 - a training's parts, each named at the call
+def _as_it_is(raw: Any) -> Tensor:
+    return raw  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """Rows to learn from, and where an attacker may move them.
+
+    Attributes:
+        x: ``(n, *features)`` floating-point inputs inside ``bounds``.
+        y: ``(n,)`` int64 class codes.
+        n_classes: Number of classes; a binary module may have a single logit.
+        bounds: Smallest and largest value of a feature: numbers, or tensors that broadcast to ``x``.
+        scale: Size of one unit of eps in each feature, 0 where it is frozen; broadcasts to ``x``.
+        output: What the module returns -> its tensor of logits.
+    """
+
+    x: Tensor
+    y: Tensor
+    n_classes: int
+    bounds: tuple[float | Tensor, float | Tensor] = (0.0, 1.0)
+    scale: float | Tensor = 1.0
+    output: Callable[[Any], Tensor] = _as_it_is
+
+    def threat(self, eps: float) -> Threat:
+        """What an attacker may do to these rows within ``eps`` under linf.
+
+        Raises:
+            UsageError: AK530 a scale out of range, AK531 inputs that are no floats (token ids) or out of bounds, AK532
+                labels that do not match.
+        """
+        threat = make_threat(self.x, eps, "linf", self.bounds, self.scale)
+        check_inputs(self.x, self.y, threat)
+        return threat
+
+    def logits(self, module: Callable[[Tensor], Any], points: Tensor) -> Tensor:
+        """``(m, n_classes)`` logits of a module at some points."""
+        return class_logits(self.output(module(points)), self.n_classes)
+
+
+def train_robust(
     build: Callable[[], torch.nn.Module],
-    x: Tensor,
-    y: Tensor,
+    lesson: Lesson,
     settings: RobustSettings,
     *,
     seed: int,
-    n_classes: int,
-    bounds: tuple[float | Tensor, float | Tensor] = (0.0, 1.0),
-    scale: float | Tensor = 1.0,
-    output: Callable[[Any], Tensor] = lambda raw: raw,
     watch: Callable[[], None] | None = None,
 ) -> RobustTrained:
     """Train a fresh module in one of the :data:`WAYS`; the same seed gives the same weights and batches in all of them.
@@ -125,14 +160,9 @@ def train_robust(  # noqa: PLR0913 - a training's parts, each named at the call
 
     Args:
         build: Makes the module; called under ``seed``.
-        x: ``(n, *features)`` floating-point inputs inside ``bounds``.
-        y: ``(n,)`` int64 class codes.
+        lesson: Rows, labels and what may be done to them.
         settings: How to train.
         seed: Of weights, batches, dropout and attack.
-        n_classes: Number of classes; a binary module may have a single logit.
-        bounds: Smallest and largest value of a feature: numbers, or tensors that broadcast to ``x``.
-        scale: Size of one unit of eps in each feature, 0 where it is frozen; broadcasts to ``x``.
-        output: What the module returns -> its tensor of logits.
         watch: Called before every batch; may raise to stop.
 
     Raises:
@@ -145,24 +175,23 @@ def train_robust(  # noqa: PLR0913 - a training's parts, each named at the call
 
     >>> x, y = torch.tensor([[0.2], [0.8]]), torch.tensor([0, 1])
     >>> how = RobustSettings(way="pgd", epochs=50, batch_size=2, learning_rate=1.0, eps=0.1)
-    >>> made = train_robust(lambda: torch.nn.Linear(1, 2), x, y, how, seed=0, n_classes=2)
+    >>> made = train_robust(lambda: torch.nn.Linear(1, 2), Lesson(x=x, y=y, n_classes=2), how, seed=0)
     >>> made.module(x).argmax(dim=1).tolist()
     [0, 1]
     """
-    threat = make_threat(x, settings.eps, "linf", bounds, scale)
-    check_inputs(x, y, threat)
+    threat, x, y = lesson.threat(settings.eps), lesson.x, lesson.y
     draws = _draws(seed)
     with preserved_generators(seed), torch.enable_grad():
         module = build().to(x.device)
         work = settings.batch_size * sum(parameter.numel() for parameter in module.parameters())
         with torch.no_grad():
             module.eval()
-            class_logits(output(module(x[:2])), n_classes)
+            lesson.logits(module, x[:2])
         everyone = torch.arange(len(x), device=x.device)
 
         def loss(rows: Tensor, _: Tensor) -> Tensor:
             batch = threat.batch(x, y, rows)
-            return _loss(module, batch, settings, draws, lambda points: output(module(points)), n_classes)
+            return _loss(module, batch, settings, draws, lambda points: lesson.output(module(points)), lesson.n_classes)
 
         # Rows travel by position, so that bounds and scales of single rows stay with them.
         with threads_for(work, x.device):
@@ -172,40 +201,23 @@ def train_robust(  # noqa: PLR0913 - a training's parts, each named at the call
     return RobustTrained(module=None if failed else module, failed=failed)
 
 
-def training_points(  # noqa: PLR0913 - as train_robust
-    module: torch.nn.Module,
-    x: Tensor,
-    y: Tensor,
-    settings: RobustSettings,
-    *,
-    seed: int,
-    n_classes: int,
-    bounds: tuple[float | Tensor, float | Tensor] = (0.0, 1.0),
-    scale: float | Tensor = 1.0,
-    output: Callable[[Any], Tensor] = lambda raw: raw,
-) -> Tensor:
-    """The points that training in this way would have trained on in place of ``x``: how it sees an attack.
+def training_points(module: torch.nn.Module, lesson: Lesson, settings: RobustSettings, *, seed: int) -> Tensor:
+    """The points that training in this way would have trained on in place of the lesson's: how it sees an attack.
 
     A model that withstands these and falls to a stronger attack has learnt to defeat its own attack only.
 
     Args:
         module: A module in evaluation mode.
-        x: ``(n, *features)`` inputs inside ``bounds``; other arguments as of :func:`train_robust`.
-        y: ``(n,)`` int64 class codes.
+        lesson: Rows, which need not be those it was trained on, and what may be done to them.
         settings: How it was trained.
         seed: Of the attack's draws.
-        n_classes: Number of classes.
-        bounds: Smallest and largest value of a feature.
-        scale: Size of one unit of eps in each feature.
-        output: What the module returns -> its tensor of logits.
     """
-    threat = make_threat(x, settings.eps, "linf", bounds, scale)
-    check_inputs(x, y, threat)
+    threat, x, y = lesson.threat(settings.eps), lesson.x, lesson.y
     if settings.plain:
         return x.detach().clone()
 
     def logits(points: Tensor) -> Tensor:
-        return class_logits(output(module(points)), n_classes)
+        return lesson.logits(module, points)
 
     with preserved_generators(seed), torch.enable_grad():
         batch = threat.batch(x, y, torch.arange(len(x), device=x.device))
