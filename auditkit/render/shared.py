@@ -21,12 +21,16 @@ def shared_copy(evidence: Evidence, verdict: Verdict | None = None) -> tuple[Evi
         verdict: What a policy says about it, if there is one.
     """
     shared = redact(evidence)
-    return shared, None if verdict is None else shared_verdict(shared, verdict)
+    return shared, None if verdict is None else _withheld(verdict, shared)
 
 
 def shared_verdict(evidence: Evidence, verdict: Verdict) -> Verdict:
     """``verdict`` as it may be shared; ``evidence`` is that which it judges, complete or redacted."""
-    return redact_verdict(verdict, smallest_cell(evidence), withheld_disparities(redact(evidence)))
+    return _withheld(verdict, redact(evidence))
+
+
+def _withheld(verdict: Verdict, shared: Evidence) -> Verdict:
+    return redact_verdict(verdict, smallest_cell(shared), withheld_disparities(shared))
 
 
 def hides(measurement: Measurement) -> bool:
