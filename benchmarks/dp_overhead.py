@@ -19,6 +19,7 @@ from opacus.optimizers import DPOptimizer, DPOptimizerFastGradientClipping
 from opacus.utils.fast_gradient_clipping_utils import DPLossFastGradientClipping
 from torch import nn
 
+from auditkit.methods.memory import keep_freed_memory
 from auditkit.methods.privacy.dp_gradient import clipping, summed_loss, trainable
 from auditkit.methods.privacy.dp_model import dp_ready
 from auditkit.methods.privacy.dp_step import descent, noisy_mean
@@ -189,6 +190,7 @@ def measure(case, rounds=15):
 
 def main():
     torch.set_num_threads(1)
+    keep_freed_memory()  # as dp_train does
     warnings.simplefilter("ignore")
     print("| model | " + " | ".join(ENGINES) + " |\n|" + " --- |" * (len(ENGINES) + 1))
     for case in CASES:

@@ -12,6 +12,8 @@ import torch  # noqa: TID253 - this module exists to drive torch
 
 from auditkit.core.errors import AuditkitError
 from auditkit.core.generators import preserved_generators
+from auditkit.methods.memory import keep_freed_memory
+from auditkit.subjects.stacked_embedding import with_shared_tables
 from auditkit.subjects.torch import plain_output
 from auditkit.subjects.torch_training import SgdSettings, diverged, train_sgd, training_loss
 
@@ -58,6 +60,7 @@ def train_sgd_stacked(
     modules = [_fresh(recipe, n_outputs, seed) for seed in seeds]
     reason = _unstackable(modules[0], (rows, target), recipe.name)
     if reason is None:
+        keep_freed_memory()
         with preserved_generators(int(seeds[0])):
             _train_together(recipe, modules, (rows, target), subsets, seeds, watch)
         return [module.eval() for module in modules], None
@@ -77,6 +80,7 @@ def _fresh(recipe: SgdSettings, n_outputs: int, seed: int) -> torch.nn.Module:
 
 def _total_loss(module: torch.nn.Module, name: str) -> Callable[[_State, torch.Tensor, torch.Tensor], torch.Tensor]:
     """Stacked weights and ``(models, rows, ...)`` inputs -> the sum over models of their mean losses."""
+    module = with_shared_tables(module)
 
     def one(state: _State, x: torch.Tensor) -> torch.Tensor:
         return plain_output(torch.func.functional_call(module, state, (x,)), name)
@@ -106,9 +110,7 @@ def _unstackable(module: torch.nn.Module, data: _Data, name: str) -> str | None:
     with preserved_generators(0):
         try:
             # Only a stack is tried with a batch axis: a module that fails on plain rows as well fails in train_sgd.
-            loss = _total_loss(copy.deepcopy(module), name)(
-                _stacked([module, module]), torch.stack([x, x]), torch.stack([y, y])
-            )
+            loss = _total_loss(module, name)(_stacked([module, module]), torch.stack([x, x]), torch.stack([y, y]))
             loss.backward()  # type: ignore[no-untyped-call]
         except (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, AuditkitError) as error:
             return f"torch cannot batch it over models ({str(error).strip().splitlines()[0][:120]})"

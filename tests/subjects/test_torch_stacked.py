@@ -23,6 +23,21 @@ class Tokens(nn.Module):
         return {"logits": self.out(self.embed(tokens).mean(dim=1))}
 
 
+class Padded(nn.Module):
+    """Two tables, one with padding, one read twice and the output's weights too."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.embed, self.places = nn.Embedding(50, 8, padding_idx=3), nn.Embedding(7, 8)
+        self.mix, self.out = nn.Linear(8, 8), nn.Linear(8, 7)
+        self.out.weight = self.places.weight
+
+    def forward(self, tokens):
+        places = torch.arange(tokens.shape[1])
+        hidden = self.embed(tokens) + self.places(places) + self.places(tokens % 7)
+        return self.out(torch.tanh(self.mix(hidden)).mean(dim=1))[:, :2]
+
+
 class Recurrent(nn.Module):
     def __init__(self, outputs):
         super().__init__()
@@ -49,6 +64,7 @@ CASES = {
     "single output": (mlp, FLAT, 1, None),
     "frozen layer": (frozen, FLAT, 2, None),
     "token ids": (Tokens, IDS, 2, None),
+    "padding, positions and tied weights": (Padded, IDS, 2, None),
     "recurrent": (Recurrent, FLAT.reshape(90, 2, 3), 2, "cannot batch it over models"),
     "batch norm": (lambda k: nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, k)), FLAT, 2, "batch it|running statistics"),
     "convolution": (
@@ -80,6 +96,32 @@ def test_a_stack_gives_the_models_of_single_trainings(case):
         assert not module.training
         for first, second in zip(module.state_dict().values(), alone.state_dict().values(), strict=True):
             torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_tables_are_added_up_alike_on_any_number_of_threads(threads):
+    y = np.random.default_rng(0).integers(0, 2, 90)
+    subsets = np.stack([np.arange(45), np.arange(45, 90)])
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        modules, _ = train_sgd_stacked(fits(Padded), (IDS, y), subsets, n_outputs=2, seeds=[1, 2])
+    finally:
+        torch.set_num_threads(before)
+    alone = train_sgd(fits(Padded), IDS[45:], y[45:], 2, 2)
+    torch.testing.assert_close(modules[1].embed.weight, alone.embed.weight, atol=1e-6, rtol=1e-5)
+    assert torch.equal(modules[1].embed.weight[3], fits(Padded).build(2).embed.weight[3])
+
+
+@pytest.mark.parametrize("token", [50, -1])
+def test_a_token_that_is_not_in_the_table_is_not_read_from_the_next_models(token):
+    """Only the first (the last) of the models sees the row, whose neighbour in the table is another model's."""
+    x, y = IDS.clone(), np.random.default_rng(0).integers(0, 2, 90)
+    at = 20 if token == 50 else 80
+    x[at, 0] = token
+    subsets = np.stack([np.arange(45), np.arange(45, 90)])
+    with pytest.raises(IndexError, match="out of range"):
+        train_sgd_stacked(fits(Tokens), (x, y), subsets, n_outputs=2, seeds=[1, 2])
 
 
 def test_values_are_fitted_by_squared_error():

@@ -71,7 +71,6 @@ class GhostClipper:
         self.parameters = tuple(parameters)
         self._wanted = {id(parameter) for parameter in parameters}
         self._calls: list[_Call] = []
-        self._kept: tuple[Any, ...] = ()
         self._pieces_of: dict[nn.Module, Pieces] = {}
 
     def watch(self, layer: nn.Module, how: Pieces) -> RemovableHandle:
@@ -85,11 +84,7 @@ class GhostClipper:
         Raises:
             NotFollowed: The pass cannot be taken apart; gradients by other means are needed.
         """
-        calls, self._calls = self._calls, []
-        # Kept until the next pass: memory given back to the system in every step costs up to a third of its time.
-        uses = self._uses(loss, calls, rows)
-        pieces = self._pieces(uses, rows)
-        self._kept = (uses, pieces)
+        pieces = self._pieces(self._uses(loss, rows), rows)
         norms = torch.stack([piece.lengths for piece in pieces]).square_().sum(0).sqrt_()
         scale = torch.div(torch.tensor(limit, dtype=torch.float64), norms.clamp_min(limit))
         sums: dict[int, Tensor] = {}
@@ -99,10 +94,11 @@ class GhostClipper:
 
     def forget(self) -> None:
         """Start a new pass."""
-        self._calls, self._kept = [], ()
+        self._calls = []
 
-    def _uses(self, loss: Tensor, calls: list[_Call], rows: int) -> dict[nn.Module, list[Use]]:
-        """What each layer read and the gradients of its outputs, call by call."""
+    def _uses(self, loss: Tensor, rows: int) -> dict[nn.Module, list[Use]]:
+        """What each layer read and the gradients of its outputs, call by call; the pass is forgotten."""
+        calls, self._calls = self._calls, []
         uses: dict[nn.Module, list[Use]] = {}
         if not calls or not loss.requires_grad:
             return uses
@@ -121,7 +117,9 @@ class GhostClipper:
 
     def _pieces(self, uses: dict[nn.Module, list[Use]], rows: int) -> list[Piece]:
         """Pieces such that every trained parameter is in exactly one."""
-        pieces = [piece for layer, own in uses.items() for piece in _of_layer(layer, self._pieces_of[layer], own, rows)]
+        pieces: list[Piece] = []
+        for layer in list(uses):  # what a piece does not need any more is freed at once
+            pieces += _of_layer(layer, self._pieces_of[layer], uses.pop(layer), rows)
         names = [id(parameter) for piece in pieces for parameter in piece.parameters]
         found = set(names)
         if not self._wanted <= found:

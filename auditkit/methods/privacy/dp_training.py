@@ -16,6 +16,7 @@ from torch import nn  # noqa: TID253
 
 from auditkit.core.errors import UsageError
 from auditkit.core.generators import preserved_generators
+from auditkit.methods.memory import keep_freed_memory
 from auditkit.methods.privacy.dp_gradient import (
     Engine,
     check_gradients,
@@ -117,6 +118,7 @@ def dp_train(
     Source: Abadi et al. (2016), Deep learning with differential privacy, algorithm 1.
     """
     _check(settings, len(x))
+    keep_freed_memory()
     with preserved_generators(seed):
         module, notes = dp_ready(build().to(x.device), x[:_CHECKED_ROWS])
         with torch.no_grad():
