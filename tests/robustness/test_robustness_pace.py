@@ -110,6 +110,22 @@ def test_what_is_found_does_not_depend_on_the_pace(attack, norm, monkeypatch):
     assert paced.n_evaluations - plain.n_evaluations == 8
 
 
+def test_a_model_that_takes_derivatives_itself_is_attacked_as_it_is():
+    """Its own transforms refuse to be watched, whichever module they are in."""
+    layer = torch.nn.Linear(6, 3)
+
+    def steepest(rows):
+        slope = torch.func.vmap(torch.func.grad(lambda row: layer(row).square().sum()))(rows)
+        return layer(rows) + 0.1 * layer(slope)
+
+    x = torch.rand(60, 6, generator=torch.Generator().manual_seed(0))
+    y = steepest(x).argmax(dim=1)
+    found = pgd(steepest, x, y, eps=0.3, steps=5)
+    with torch.no_grad():
+        assert torch.equal(steepest(found.adversarial).argmax(dim=1) != y, found.success)
+    assert found.success.any()
+
+
 def test_rows_at_once_follow_from_what_a_pass_keeps():
     wide = torch.nn.Sequential(
         torch.nn.Flatten(), torch.nn.Linear(432, 4096), torch.nn.ReLU(), torch.nn.Linear(4096, 3)

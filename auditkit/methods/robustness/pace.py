@@ -27,14 +27,15 @@ class Pace:
 
     Attributes:
         module: The module behind the model, where there is one.
-        rows: Rows of a pass with a gradient; ``None`` until it is learnt.
+        rows: Rows of a pass; ``None`` for all, as long as nothing is learnt.
     """
 
-    __slots__ = ("_lent", "module", "rows")
+    __slots__ = ("_lent", "_settled", "module", "rows")
 
     def __init__(self, module: torch.nn.Module | None) -> None:
         self.module = module
         self.rows: int | None = None
+        self._settled = False
         self._lent: list[tuple[Tensor, Tensor]] = []
 
     def pieces(self, n: int) -> list[slice]:
@@ -55,10 +56,16 @@ class Pace:
             see: ``(m, *features)`` points -> logits, and a gradient at the points.
             points: The rows of the first pass.
         """
-        if self.rows is not None or len(points) <= FEWEST_ROWS or points.device.type != "cpu" or self._compiled():
+        if self._settled or len(points) <= FEWEST_ROWS or points.device.type != "cpu":
+            return
+        self._settled = True
+        if self._compiled():
             return
         some = points[:LEARNT_FROM].clone()
-        own, kept = _watched(see, some.detach(), self.module)
+        try:
+            own, kept = _watched(see, some.detach(), self.module)
+        except RuntimeError:  # a model that takes derivatives of its own cannot be watched
+            return
         self.rows = max(FEWEST_ROWS, CACHE_BYTES * len(some) // max(kept, 1))
         if not self._lend(some):
             return
