@@ -52,11 +52,8 @@ def read_leaves(tree: Tree, both: Columns, n: int, player_of: IntArray) -> tuple
     Raises:
         UnreadError: More than 62 players on a path.
     """
-    ends = _ends(tree, tree.goes_left(both).view(np.uint8), player_of)
-    outputs = np.zeros((ends.unmet.shape[1], tree.value.shape[1]))
-    reached = np.flatnonzero(ends.unmet == 0)  # each row reaches one leaf
-    leaf = reached // len(outputs)
-    outputs[reached - leaf * len(outputs)] = tree.value[ends.nodes[leaf]]
+    left = tree.goes_left(both)
+    ends = _ends(tree, left.view(np.uint8), player_of)
     found = []
     worth = tree.value[ends.nodes].any(axis=1)
     for depth in np.unique(ends.length[worth & (ends.length > 0)]).tolist():
@@ -72,7 +69,7 @@ def read_leaves(tree: Tree, both: Columns, n: int, player_of: IntArray) -> tuple
                 counts=counts,
             )
         )
-    return found, outputs
+    return found, tree.outputs(left)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,10 +106,10 @@ class Tree:
         side[known] = table[codes[known].astype(np.int64)]
         return np.asarray(np.where(side < 0, self.missing_left[node], side == 1), dtype=np.bool_)
 
-    def outputs(self, columns: Columns) -> FloatArray:
-        """``(m, k)`` what the tree adds for each row."""
-        left = self.goes_left(columns).view(np.uint8).ravel()
-        rows = np.arange(columns.double.shape[1])
+    def outputs(self, goes_left: BoolArray) -> FloatArray:
+        """``(m, k)`` what the tree adds for each row, from :meth:`goes_left` of the rows."""
+        left = goes_left.view(np.uint8).ravel()
+        rows = np.arange(goes_left.shape[1])
         here = np.arange(len(self.feature))
         ends = self.feature < 0
         # A leaf leads to itself, so all rows take as many steps as the longest path has.
@@ -148,5 +148,5 @@ class Ensemble:
         total = np.zeros((len(matrix), self.outputs))
         columns = Columns(matrix)
         for tree in self.trees:
-            total += tree.outputs(columns)
+            total += tree.outputs(tree.goes_left(columns))
         return total
