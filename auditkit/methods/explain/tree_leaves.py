@@ -1,6 +1,6 @@
 """Which conditions on its way to each leaf of a tree a row does not meet, as bit patterns, and how often each occurs.
 
-A tree is read level by level, all of its nodes and rows at once. Of the background only how often each pattern
+Trees are read level by level, all nodes of a level and all rows at once. Of the background only how often each pattern
 occurs is kept, so that what is done with a leaf afterwards depends on the patterns that differ, not on the rows.
 """
 
@@ -41,10 +41,10 @@ class Leaves:
 
 
 def read_leaves(tree: Tree, both: Columns, n: int, player_of: IntArray) -> tuple[list[Leaves], FloatArray]:
-    """The leaves of a tree that add anything, by number of players on their paths, and the tree's outputs ``(m, k)``.
+    """The leaves that add anything, by the number of players on their paths, and what they add up to ``(m, k)``.
 
     Args:
-        tree: The tree.
+        tree: The tree, or several side by side.
         both: ``m`` rows: the ``n`` rows explained, and the background below them.
         n: Rows explained.
         player_of: ``(f,)`` the player of each column.
@@ -99,10 +99,10 @@ def _ends(tree: Tree, left: Any, player_of: IntArray) -> _Ends:
 
 
 def _levels(tree: Tree, left: Any, player_of: IntArray) -> Iterator[tuple[IntArray, ...]]:
-    nodes, length = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
-    twin = np.full(1, -1, dtype=np.int64)
-    path = np.full((1, min(depth_of(tree), len(player_of), _MOST_PLAYERS)), -1, dtype=np.int64)
-    unmet: Any = np.zeros((1, left.shape[1]), dtype=np.uint8)
+    nodes = np.array(tree.roots, dtype=np.int64)
+    length, twin = np.zeros_like(nodes), np.full_like(nodes, -1)
+    path = np.full((len(nodes), min(depth_of(tree), len(player_of), _MOST_PLAYERS)), -1, dtype=np.int64)
+    unmet: Any = np.zeros((len(nodes), left.shape[1]), dtype=np.uint8)
     seen = 0
     while len(nodes):
         end = tree.feature[nodes] < 0

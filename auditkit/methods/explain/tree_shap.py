@@ -8,6 +8,7 @@ then settled together by sums over supersets, or in pairs where few patterns occ
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from math import factorial
 from typing import Any
@@ -16,11 +17,12 @@ import numpy as np
 
 from auditkit.core.subject import FloatArray, IntArray
 from auditkit.methods.explain.tree_leaves import Leaves, read_leaves
-from auditkit.methods.explain.tree_table import Columns, Ensemble
+from auditkit.methods.explain.tree_table import Columns, Ensemble, Tree, side_by_side
 
 _TABLED_PLAYERS = 16  # beyond, a leaf's table of patterns would not fit a cache
 _PAIR_COST = 2.0  # of comparing two patterns, beside one addition in a table of patterns
 _CELLS = 1_000_000
+_READ = 2_000_000  # answers of nodes to rows, read at once
 _PAIRS = 250_000  # compared at once: what stays in the cache
 
 
@@ -48,8 +50,8 @@ def tree_shapley(
     outputs = np.zeros((len(both.matrix), ensemble.outputs))
     waiting: dict[int, list[Leaves]] = {}
     held: dict[int, int] = {}
-    for tree in ensemble.trees:
-        found, own = read_leaves(tree, both, n, player_of)
+    for grove in _groves(ensemble, len(both.matrix)):
+        found, own = read_leaves(grove, both, n, player_of)
         outputs += own
         for leaves in found:
             depth = leaves.players.shape[1]
@@ -63,6 +65,20 @@ def tree_shapley(
         if some:
             _settle(values, some, len(background))
     return np.asarray(values.reshape(players, ensemble.outputs, n).transpose(2, 0, 1)), outputs[n:]
+
+
+def _groves(ensemble: Ensemble, rows: int) -> Iterator[Tree]:
+    """Trees side by side, as many as are read at once without leaving the cache for long."""
+    some: list[Tree] = []
+    size = 0
+    for tree in ensemble.trees:
+        if some and size + len(tree.feature) * rows > _READ:
+            yield side_by_side(some)
+            some, size = [], 0
+        some.append(tree)
+        size += len(tree.feature) * rows
+    if some:
+        yield side_by_side(some)
 
 
 def _cells(leaves: Leaves) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -46,7 +46,7 @@ class Columns:
 
 @dataclass(frozen=True, kw_only=True)
 class Tree:
-    """One tree.
+    """One tree, or several side by side.
 
     Attributes:
         feature: ``(nodes,)`` column that a node asks; ``-1`` at a leaf.
@@ -58,6 +58,7 @@ class Tree:
         categories: For nodes that ask for a category: codes ``0, 1 ..`` -> 1 left, 0 right, -1 as a missing value.
         strict: Whether a number equal to the threshold goes right.
         single: Whether numbers are rounded to single precision before they are compared.
+        roots: Where the trees begin.
     """
 
     feature: IntArray
@@ -69,6 +70,7 @@ class Tree:
     categories: Mapping[int, IntArray] = field(default_factory=dict)
     strict: bool = False
     single: bool = False
+    roots: tuple[int, ...] = (0,)
 
     def goes_left(self, columns: Columns) -> BoolArray:
         """``(nodes, m)``: which rows go left at which node (leaves: False)."""
@@ -107,22 +109,42 @@ class Tree:
         return np.asarray(np.where(side < 0, self.missing_left[node], side == 1), dtype=np.bool_)
 
     def outputs(self, goes_left: BoolArray) -> FloatArray:
-        """``(m, k)`` what the tree adds for each row, from :meth:`goes_left` of the rows."""
+        """``(m, k)`` what the trees add for each row, from :meth:`goes_left` of the rows."""
         left = goes_left.view(np.uint8).ravel()
-        rows = np.arange(goes_left.shape[1])
+        m = goes_left.shape[1]
+        rows = np.arange(m)
         here = np.arange(len(self.feature))
         ends = self.feature < 0
         # A leaf leads to itself, so all rows take as many steps as the longest path has.
         sides = np.stack([np.where(ends, here, self.right), np.where(ends, here, self.left)], axis=1).ravel()
-        node = np.zeros(len(rows), dtype=np.int64)
+        node = np.repeat(np.array(self.roots, dtype=np.int64)[:, None], m, axis=1)
         for _ in range(depth_of(self)):
-            node = sides.take(2 * node + left.take(node * len(rows) + rows))
-        return self.value[node]
+            node = sides.take(2 * node + left.take(node * m + rows))
+        return np.asarray(self.value[node].sum(axis=0))
+
+
+def side_by_side(trees: Sequence[Tree]) -> Tree:
+    """Trees of one library as one: what is done node by node is then done for all of them at once."""
+    starts = np.concatenate([[0], np.cumsum([len(tree.feature) for tree in trees])]).tolist()
+    moved = list(zip(trees, starts, strict=False))
+    return Tree(
+        feature=np.concatenate([tree.feature for tree in trees]),
+        threshold=np.concatenate([tree.threshold for tree in trees]),
+        left=np.concatenate([tree.left + start for tree, start in moved]),
+        right=np.concatenate([tree.right + start for tree, start in moved]),
+        value=np.concatenate([tree.value for tree in trees]),
+        missing_left=np.concatenate([tree.missing_left for tree in trees]),
+        categories={node + start: codes for tree, start in moved for node, codes in tree.categories.items()},
+        strict=trees[0].strict,
+        single=trees[0].single,
+        roots=tuple(root + start for tree, start in moved for root in tree.roots),
+    )
 
 
 def depth_of(tree: Tree) -> int:
     """Splits on the longest path."""
-    level, depth = np.flatnonzero(tree.feature[:1] >= 0), 0
+    roots = np.array(tree.roots, dtype=np.int64)
+    level, depth = roots[tree.feature[roots] >= 0], 0
     while len(level):
         below = np.concatenate([tree.left[level], tree.right[level]])
         level, depth = below[tree.feature[below] >= 0], depth + 1
