@@ -53,6 +53,29 @@ def test_random_numbers_of_any_width_are_quiet(width):
     assert by_values(numbers) == ()
 
 
+VERSIONS = ["1.2.3.4", "1.2.3.5", "2.0.0.1", "4.18.2.0", "10.0.17.63", "3.1.4.1", "1.0.0.100"]
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_version_strings_are_no_addresses(within):
+    texts = [f"upgraded to {own} last night" for own in VERSIONS] if within else VERSIONS
+    assert by_values(texts, within=within) == ()
+    assert by_name("ip") == "IP address"  # a column that says so is reported whatever its numbers are
+
+
+@pytest.mark.parametrize("net", ["10.0.0.{}", "192.168.1.{}", "172.16.{}.7", "8.8.{}.8"])
+def test_addresses_of_one_network_are_addresses(net):
+    (match,) = by_values([net.format(host) for host in range(1, 255)])
+    assert (match.kind, match.share) == ("IP address", 1.0)
+    drawn = np.random.default_rng(0).integers(1, 255, (200, 4))
+    assert by_values([".".join(map(str, row)) for row in drawn])[0].share == 1.0
+
+
+def test_addresses_of_the_newer_kind_count_beside_version_strings():
+    (match,) = by_values([*VERSIONS, "2001:db8::8a2e:370:7334", "2001:db8::1", "fe80::1"])
+    assert (match.kind, match.share) == ("IP address", 0.3)
+
+
 def test_ordinary_columns_are_quiet():
     words = [
         "Private",

@@ -111,7 +111,7 @@ def _texts(values: Any, context: Context, most: int) -> list[str]:
 
 ANALYZER = Analyzer(
     name="privacy.personal_data",
-    version="2",
+    version="3",
     title="Columns that look like personal data",
     summary="Columns or texts that hold e-mail addresses, phone, card, account or identity numbers, or places.",
     reference="ISO/IEC 7812-1; ISO 13616; national rules as python-stdnum cites them",

@@ -82,6 +82,9 @@ KINDS = (
 )
 
 
+_IP = next(kind for kind in KINDS if kind.module == "ip")
+
+
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
@@ -111,6 +114,9 @@ _NOT_PERSONS = _words(
 # Right check digits this likely by chance prove nothing; forms without any, in fewer cells than this, neither.
 LUCK = 0.02
 FEW = 0.1
+# Of addresses at least three in four have an octet this large (of those that differ in the last alone; of others nearly
+# all), of version strings hardly any.
+_LARGE_OCTET = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,10 +162,15 @@ def by_values(values: Iterable[str], *, within: bool = False) -> tuple[Match, ..
     texts = [text for text in (value.strip() for value in values) if text]
     formed: dict[Kind, int] = {}
     right: dict[Kind, int] = {}
+    quads: list[str] = []
     for text in texts:
-        for kind, valid in _found(text, within):
+        for kind, value, valid in _found(text, within):
             formed[kind] = formed.get(kind, 0) + 1
             right[kind] = right.get(kind, 0) + valid
+            if valid and kind.module == "ip" and ":" not in value:
+                quads.append(value)
+    if _versions(quads):
+        right[_IP] -= len(quads)
     found: list[Match] = []
     for kind, count in formed.items():
         checks = kind.chance < 1.0
@@ -173,17 +184,23 @@ def by_values(values: Iterable[str], *, within: bool = False) -> tuple[Match, ..
     return tuple(sorted(found, key=lambda match: (-match.share, match.kind)))
 
 
-def _found(text: str, within: bool) -> Iterable[tuple[Kind, bool]]:
-    """Kinds whose form ``text`` has, and whether the check passes; whole cells count for the first that passes only."""
-    formed: list[tuple[Kind, bool]] = []
+def _versions(quads: list[str]) -> bool:
+    """Whether four numbers with dots between are versions of something: most have small numbers only."""
+    large = sum(any(int(octet) >= _LARGE_OCTET for octet in quad.split(".")) for quad in quads)
+    return bool(quads) and 2 * large < len(quads)
+
+
+def _found(text: str, within: bool) -> Iterable[tuple[Kind, str, bool]]:
+    """Kinds whose form ``text`` has, with the value, and whether the check passes; of whole cells the first to pass."""
+    formed: list[tuple[Kind, str, bool]] = []
     for kind in KINDS:
         match = kind.form.search(text) if within else kind.form.fullmatch(text)
         if match is None:
             continue
         valid = _check(kind)(match.group())
         if valid and not within:
-            return [*formed, (kind, True)]
-        formed.append((kind, valid))
+            return [*formed, (kind, match.group(), True)]
+        formed.append((kind, match.group(), valid))
     return formed
 
 
