@@ -81,6 +81,16 @@ def test_an_overfitted_network_is_caught_at_low_false_positive_rates(overfit):
         assert pick(overfit, "privacy.membership_tpr", attack=attack, fpr=0.01).value > 0.02
 
 
+def test_thresholds_and_shadow_models_have_a_chart_each_with_few_enough_lines_to_tell_apart(overfit):
+    charts = [artifact for artifact in overfit.artifacts if artifact.kind == "curve"]
+    names = {chart.name: {line.name for line in chart.series} for chart in charts}
+    assert names["privacy.membership_shadow_roc"] == {"blind", *SHADOW_ATTACKS}
+    assert {"blind", "loss"} <= names["privacy.membership_roc"]
+    assert not names["privacy.membership_roc"] & set(SHADOW_ATTACKS)
+    assert len({chart.title for chart in charts}) == len(charts) == 2
+    assert all(len(chart.series) <= 6 for chart in charts)
+
+
 def test_how_the_shadows_were_made_is_told(overfit):
     (told,) = [note for note in overfit.notes if "shadow models were trained" in note]
     assert "16 shadow models were trained by 'MLP' together in one batched computation" in told

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import AfterValidator, Field, field_validator
 
 from auditkit.analyzers.privacy.membership_report import (
+    BY_SHADOWS,
     FEWEST,
     Attack,
     Attacked,
@@ -24,8 +25,6 @@ from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.errors import AuditkitError, DeadlineReached
 from auditkit.core.subject import FloatArray, IntArray, Subject
 from auditkit.methods.privacy.art_membership import ArtModel
-
-BY_SHADOWS = ("lira-offline", "lira-online", "rmia", "bavaria")
 
 
 def _rates(value: tuple[float, ...]) -> tuple[float, ...]:

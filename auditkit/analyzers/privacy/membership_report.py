@@ -15,6 +15,7 @@ from auditkit.core.subject import FloatArray, IntArray, StrArray
 BoolArray = npt.NDArray[np.bool_]
 FEWEST = 10
 _CLUSTERED = "rows of one cluster are alike: no interval holds for them"
+BY_SHADOWS = ("lira-offline", "lira-online", "rmia", "bavaria")
 # Attacks whose score has two values have no threshold to move.
 _BINARY = ("correctness",)
 
@@ -81,17 +82,19 @@ def _most_exposed_group(attack: Attack, column: str, areas: Sequence[Measurement
 
 
 def charts(made: Sequence[Attack], attacked: Attacked, rates: Sequence[float], level: float) -> Iterator[Produced]:
-    """One table of the rates and one curve, of all attacks."""
+    """One table of the rates of all attacks, one chart of the threshold attacks and one of those with shadow models."""
     from auditkit.methods.privacy.membership import thinned_roc, tpr_at_fpr
 
     rows: list[tuple[str | float | int | None, ...]] = []
-    lines = [Series(name="blind", x=(0.0, 1.0), y=(0.0, 1.0))]
+    lines: dict[bool, list[Series]] = {False: [], True: []}
     for attack in made:
         if attack.name in _BINARY:
             continue
         member = np.asarray(attack.of(attacked.member), dtype=np.bool_)
         false, true = thinned_roc(attack.scores, member)
-        lines.append(Series(name=attack.name, x=tuple(false.tolist()), y=tuple(true.tolist())))
+        lines[attack.name in BY_SHADOWS].append(
+            Series(name=attack.name, x=tuple(false.tolist()), y=tuple(true.tolist()))
+        )
         for rate in rates:
             found = tpr_at_fpr(attack.scores, member, rate, level)
             bounds = (None, None) if attacked.clusters is not None else (found.interval.low, found.interval.high)
@@ -103,14 +106,19 @@ def charts(made: Sequence[Attack], attacked: Attacked, rates: Sequence[float], l
             columns=("attack", "false positive rate", "found", "false positives", "non-members", "low", "high"),
             rows=tuple(rows),
         )
-    if len(lines) > 1:
-        yield Curve(
-            name="privacy.membership_roc",
-            title="Membership attack",
-            x_label="false positive rate (test rows taken for training rows)",
-            y_label="true positive rate (training rows found)",
-            series=tuple(lines),
-        )
+    for shadows, own in lines.items():
+        if own:
+            yield _roc(own, shadows)
+
+
+def _roc(lines: list[Series], shadows: bool) -> Curve:
+    return Curve(
+        name="privacy.membership_shadow_roc" if shadows else "privacy.membership_roc",
+        title="Membership attacks with shadow models" if shadows else "Membership attacks by a threshold",
+        x_label="false positive rate (test rows taken for training rows)",
+        y_label="true positive rate (training rows found)",
+        series=(Series(name="blind", x=(0.0, 1.0), y=(0.0, 1.0)), *lines),
+    )
 
 
 def exposed(attack: Attack, attacked: Attacked, count: int) -> Iterator[Table]:

@@ -32,6 +32,7 @@ _WHOLE = frozenset(
         "dp_frontier",
         "accuracy_by_eps",
         "membership_roc",
+        "membership_shadow_roc",
         "predicted_actual",
         "permutation_importance",
     }
