@@ -174,9 +174,10 @@ def test_a_rule_on_use_fails_the_copy_and_passes_the_twin():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_interval_covers_the_true_product():
     """A feature whose AUC and share are known: two normal columns with weights 2 and 1, the first shifted by sex."""
-    hits, runs = 0, 100
+    hits, runs = 0, 200
     rng = np.random.default_rng(0)
     big = rng.normal(size=(2_000_000, 2))
     sexes = rng.random(2_000_000) < 0.5
