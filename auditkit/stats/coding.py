@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import MISSING_GROUP
-from auditkit.stats.distinct import distinct, hashed_places
+from auditkit.stats.distinct import distinct, first_rows, hashed_places
 
 IntArray = npt.NDArray[np.int64]
 Coded = tuple[tuple[str, ...], npt.NDArray[Any]]
@@ -145,8 +145,7 @@ def _encode_hashed(strings: npt.NDArray[Any]) -> Coded | None:
         hashed ^= hashed >> np.uint64(29)
     for coded in (hashed_places, lambda hashed: distinct(hashed)[0]):
         codes = coded(hashed)
-        first = np.zeros(int(codes.max()) + 1, dtype=np.int64)
-        first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+        first = first_rows(codes, int(codes.max()) + 1)
         if _rows_equal(letters, letters[first], codes):
             return _sorted([str(name) for name in strings[first]], codes)
     return None

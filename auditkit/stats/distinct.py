@@ -42,6 +42,17 @@ def hashed_places(hashed: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     return _of_buckets((hashed >> np.uint64(64 - 16)).astype(np.int64))[0]
 
 
+def first_rows(codes: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """The first row ``(count,)`` of each code 0 .. ``count - 1`` in ``codes (n,)``; -1 where it has none.
+
+    >>> first_rows(np.array([1, 0, 1]), 3).tolist()
+    [1, 0, -1]
+    """
+    first = np.full(count, -1, dtype=np.int64)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    return first
+
+
 def _of_objects(items: list[Any]) -> tuple[npt.NDArray[np.int64], list[Any]]:
     found = [value for value in dict.fromkeys(items) if not _is_missing(value)]
     place = {value: code for code, value in enumerate(found)}
@@ -51,8 +62,7 @@ def _of_objects(items: list[Any]) -> tuple[npt.NDArray[np.int64], list[Any]]:
 
 def _of_buckets(bucket: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The place ``(n,)`` of each of some small numbers by order of appearance, and the row where each appears first."""
-    first = np.full(_BUCKETS, -1, dtype=np.int64)
-    first[bucket[::-1]] = np.arange(len(bucket) - 1, -1, -1)
+    first = first_rows(bucket, _BUCKETS)
     filled = np.flatnonzero(first >= 0)
     order = filled[np.argsort(first[filled])]
     place = np.zeros(_BUCKETS, dtype=np.int64)

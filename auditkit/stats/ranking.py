@@ -27,12 +27,24 @@ def midranks(values: FloatArray) -> FloatArray:
 def placements(scores: FloatArray, positive: BoolArray) -> tuple[FloatArray, FloatArray]:
     """DeLong's structural components: for each positive, the share of negatives below it (ties half), and
     for each negative, the share of positives above it."""
-    distinct, inverse = np.unique(scores, return_inverse=True)
-    at_pos, at_neg = inverse[positive], inverse[~positive]
-    pos, neg = (np.bincount(places, minlength=len(distinct)) for places in (at_pos, at_neg))
-    below = (np.cumsum(neg) - neg / 2.0) / max(len(at_neg), 1)
-    above = (len(at_pos) - np.cumsum(pos) + pos / 2.0) / max(len(at_pos), 1)
-    return below[at_pos], above[at_neg]
+    _, _, below, above, place = _levels(scores, positive, np.ones(len(scores)))
+    return below[place[positive]], above[place[~positive]]
+
+
+def _levels(
+    scores: FloatArray, positive: BoolArray, w: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, IntArray]:
+    """Of each distinct score, in rising order: the weight of positives and of negatives that have it, the share of
+    negatives below it and of positives above it (ties half); and the place ``(n,)`` of each row's score."""
+    found, place = np.unique(scores, return_inverse=True)
+    pos, neg = (
+        np.asarray(np.bincount(place[rows], weights=w[rows], minlength=len(found)), dtype=np.float64)
+        for rows in (positive, ~positive)
+    )
+    mass_pos, mass_neg = float(pos.sum()) or 1.0, float(neg.sum()) or 1.0
+    below = (np.cumsum(neg) - neg / 2.0) / mass_neg
+    above = (mass_pos - np.cumsum(pos) + pos / 2.0) / mass_pos
+    return pos, neg, below, above, place
 
 
 def auc(
@@ -116,15 +128,10 @@ def _units(rows: BoolArray, weights: FloatArray | None, clusters: IntArray | Non
 def auc_parts(scores: FloatArray, positive: BoolArray, weights: FloatArray | None = None) -> tuple[float, FloatArray]:
     """Weighted AUC and its parts ``(n,)``: each row's share of the error, summing to 0 in each class."""
     w = np.ones(len(scores)) if weights is None else weights
-    _, inverse = np.unique(scores, return_inverse=True)
-    size = int(inverse.max()) + 1
-    pos = np.bincount(inverse[positive], weights=w[positive], minlength=size)
-    neg = np.bincount(inverse[~positive], weights=w[~positive], minlength=size)
+    pos, neg, below, above, place = _levels(scores, positive, w)
     mass_pos, mass_neg = float(pos.sum()), float(neg.sum())
-    below = (np.cumsum(neg) - neg / 2.0) / mass_neg
-    above = (mass_pos - np.cumsum(pos) + pos / 2.0) / mass_pos
     area = min(max(float((pos * below).sum()) / mass_pos, 0.0), 1.0)
-    placed = np.where(positive, below[inverse], above[inverse])
+    placed = np.where(positive, below[place], above[place])
     return area, w * (placed - area) / np.where(positive, mass_pos, mass_neg)
 
 

@@ -157,10 +157,10 @@ def _binned(values: FloatArray, cuts: FloatArray, whole: bool) -> Column:
     code, count = np.unique(bins, return_counts=True)
     edges = np.concatenate([[values.min()], cuts, [values.max()]])
     low, high = edges[:-1][code], edges[1:][code]
-    mean = np.array([values[bins == b].mean() for b in code])
-    std = np.array([values[bins == b].std() for b in code]) + _SMALLEST_SPREAD
-    found = _column(cuts, count / len(values), code.astype(np.float64), (low, high, mean, std), binned=True)
     inside = [values[bins == b] for b in code]
+    mean = np.array([part.mean() for part in inside])
+    std = np.array([part.std() for part in inside]) + _SMALLEST_SPREAD
+    found = _column(cuts, count / len(values), code.astype(np.float64), (low, high, mean, std), binned=True)
     ends = np.array([[part.min() for part in inside], [part.max() for part in inside]])
     return dataclasses.replace(found, ends=ends if whole else None)
 

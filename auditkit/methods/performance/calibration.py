@@ -124,7 +124,7 @@ def plug_in_calibration_error(binned: Bins) -> float:
 
 
 def observed_rates(binned: Bins, hit: BoolArray, design: Design = PLAIN) -> tuple[Estimate, ...]:
-    """The observed rate of each bin with its Wilson interval."""
+    """The observed rate of each bin with its exact interval."""
     found = []
     for rows in rows_of_codes(binned.code, len(binned.n)):
         part = design.take(rows)
