@@ -82,16 +82,17 @@ def _comparisons(result: RuleResult, icons: dict[str, str]) -> Table:
     if needed:
         table.add_column("needs n", justify="right", no_wrap=True, min_width=7)
     for comparison in result.comparisons[:SHOWN]:
+        near = result.limits if len(comparison.sides) == 1 else ()  # a single side is what the limit is for
         groups = " vs ".join(side.group for side in comparison.sides)
         scope = comparison.label.removesuffix(groups).removesuffix(": ")
         rates = "\n".join(
-            f"{plain_text(side.group)} {_number(side.value)} ({_count(side.n)})" for side in comparison.sides
+            f"{plain_text(side.group)} {_number(side.value, near)} ({_count(side.n)})" for side in comparison.sides
         )
         cells = [
             Text(f"  {icons[comparison.state]} {comparison.state}", style=_STYLES[comparison.state]),
             Text(plain_text(scope)),
             Text(rates),
-            Text(_value(comparison)),
+            Text(_value(comparison, result.limits)),
         ]
         table.add_row(*cells, *([Text("" if comparison.n_needed is None else f"{comparison.n_needed:,}")] * needed))
     hidden = result.comparisons[SHOWN:]
@@ -110,10 +111,14 @@ def _word(result: RuleResult) -> str:
     return f"{word} ({result.state})" if word == "WARNING" else word
 
 
-def _value(comparison: Comparison) -> str:
-    if comparison.interval is None:
-        return _number(comparison.value)
-    return f"{_number(comparison.value)} [{comparison.interval.low:.3f}, {comparison.interval.high:.3f}]"
+def _value(comparison: Comparison, limits: tuple[float, ...]) -> str:
+    from auditkit.render.numerals import ends, in_ascii
+
+    value, interval = _number(comparison.value, limits), comparison.interval
+    if interval is None:
+        return value
+    low, high = (in_ascii(end) for end in ends(interval.low, interval.high, limits))
+    return f"{value} [{low}, {high}]"
 
 
 def _sentences(verdict: Verdict) -> Iterator[tuple[str, str]]:
@@ -138,8 +143,10 @@ def _tally(comparisons: tuple[Comparison, ...]) -> str:
     return ", ".join(f"{count} more {state}" for state, count in counts.items())
 
 
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
+def _number(value: float | None, limits: tuple[float, ...] = ()) -> str:
+    from auditkit.render.numerals import in_ascii, number
+
+    return "undefined" if value is None else in_ascii(number(value, limits))
 
 
 def _count(n: int | None) -> str:

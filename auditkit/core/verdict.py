@@ -59,7 +59,10 @@ class Waived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleResult:
-    """One rule's state with every comparison behind it; ``line`` is its line in the policy file."""
+    """One rule's state with every comparison behind it.
+
+    ``limit`` is what the rule demands, in words, ``limits`` the numbers in it; ``line`` is its line in the policy file.
+    """
 
     id: str
     metric: str
@@ -67,6 +70,7 @@ class RuleResult:
     limit: str
     state: State
     message: str
+    limits: tuple[float, ...] = ()
     level: Level = "error"
     decide: str = "interval"
     confidence: float = 0.95

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from auditkit.core.rounding import general
 from auditkit.methods.fairness.gaps import disparities, disparity_limits, mover_limits, signed_limits
 from auditkit.methods.fairness.metrics import Rates
 from auditkit.methods.fairness.paired import Pairing
@@ -122,7 +123,7 @@ class Change(Family):
         """The same with the chosen ``(m,)`` comparisons alone."""
         return replace(self, left=self.left[chosen], right=self.right[chosen])
 
-    def phrase(self, index: int) -> str:
+    def phrase(self, index: int, limits: tuple[float, ...] = ()) -> str:
         """What both audits gave, before the interval of the change."""
         one = replace(self, left=self.left[index : index + 1], right=self.right[index : index + 1])
         now, then = (float(one._points(part.value)[0]) for part in (self.estimates, self.base))
@@ -130,7 +131,8 @@ class Change(Family):
         moved = "changed" if self.kind == "value" and self.direction == "neutral" else "worse"
         paired = bool(one.on_pairs()[0])
         same = f" (paired, n = {self._pairs(index):,})" if paired else ""
-        return f": {what}{now:.4g}, {then:.4g} in the baseline: {moved} by {float(one.values()[0]):.4g}{same}"
+        by = general(float(one.values()[0]), limits)
+        return f": {what}{general(now)}, {general(then)} in the baseline: {moved} by {by}{same}"
 
     def method(self) -> str:
         """How the interval is made."""

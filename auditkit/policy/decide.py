@@ -18,14 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
+from auditkit.core.rounding import SAME, exactly, general
 from auditkit.core.verdict import Comparison, Side, State
 from auditkit.policy.families import ALL_ROWS, Family, Measured
 from auditkit.policy.lookup import Settings
 from auditkit.policy.model import Rule
 from auditkit.policy.power import rows_needed
 
-# Rounding must not decide: a value computed as 0.1 + 1e-17 is not above a limit of 0.1.
-_ROUNDING = 1e-12
+_ROUNDING = SAME  # rounding must not decide
 _MOST_SIZED = 40
 _SMALL: State = "inconclusive"
 _SEVERITY: dict[State, int] = {"error": 0, "fail": 1, "inconclusive": 2, "waived": 3, "pass": 4}
@@ -65,10 +65,14 @@ class Limit:
         '<= 0.1'
         """
         parts = [
-            f">= {self.low:g}" if self.low is not None else "",
-            f"<= {self.high:g}" if self.high is not None else "",
+            f">= {exactly(self.low)}" if self.low is not None else "",
+            f"<= {exactly(self.high)}" if self.high is not None else "",
         ]
         return " and ".join(part for part in parts if part)
+
+    def ends(self) -> tuple[float, ...]:
+        """The numbers in it."""
+        return tuple(end for end in (self.low, self.high) if end is not None)
 
 
 @dataclass(frozen=True)
@@ -257,7 +261,7 @@ def _one(looked: _Looked, index: int, limit: Limit, settings: Settings) -> Decis
             label=_label(family, ends),
             state=state,
             value=shown,
-            message=_message(sides, "" if problem else family.phrase(index), interval, f"limit {limit.text()}: {told}"),
+            message=_message(sides, "" if problem else family.phrase(index, limit.ends()), interval, limit, told),
             interval=interval,
             sides=sides,
             n=sum(int(family.estimates.rows[end]) for end in ends),
@@ -337,12 +341,15 @@ def _label(family: Family, ends: list[int]) -> str:
     return f"{family.label}: {groups}" if family.label and groups != ALL_ROWS else family.label or groups
 
 
-def _message(sides: tuple[Side, ...], what: str, interval: Interval | None, told: str) -> str:
+def _message(sides: tuple[Side, ...], what: str, interval: Interval | None, limit: Limit, told: str) -> str:
+    judged = limit.ends()
+    near = () if what else judged  # where a disparity follows, it is that which the limit is for
     rates = " against ".join(
-        f"{side.group} {'undefined' if side.value is None else f'{side.value:.4g}'} (n = {side.n:,})" for side in sides
+        f"{side.group} {'undefined' if side.value is None else general(side.value, near)} (n = {side.n:,})"
+        for side in sides
     )
-    shown = f" [{interval.low:.4g}, {interval.high:.4g}]" if interval else ""
-    return f"{rates}{what}{shown}, {told}"
+    shown = f" [{general(interval.low, judged)}, {general(interval.high, judged)}]" if interval else ""
+    return f"{rates}{what}{shown}, limit {limit.text()}: {told}"
 
 
 def _margin(comparison: Comparison, limit: Limit) -> float:

@@ -58,6 +58,7 @@ def _judge(rule: Rule, index: int, policy: Policy, evidence: Evidence, as_of: da
         metric=settings.metric,
         compare=rule.compare,
         limit=_limit_text(rule),
+        limits=limit_of(rule).ends(),
         state="error",
         message="",
         level=rule.level,
@@ -98,7 +99,8 @@ def _families(settings: Settings, policy: Policy, evidence: Evidence) -> tuple[t
 
 
 def _limit_text(rule: Rule) -> str:
-    return limit_of(rule).text() if rule.baseline is None else f"worse than {rule.baseline} by <= {rule.max_increase:g}"
+    text = limit_of(rule).text()
+    return text if rule.baseline is None else f"worse than {rule.baseline} by {text}"
 
 
 def _unresolved(blank: RuleResult, rule: Rule, missing: Unresolved) -> RuleResult:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Measurement
+from auditkit.core.rounding import general
 from auditkit.methods.fairness.gaps import (
     Estimates,
     disparities,
@@ -108,12 +109,15 @@ class Family:
             right=np.array([len(ends) - 1], dtype=np.int64),
         )
 
-    def phrase(self, index: int) -> str:
-        """The disparity in words, after the groups' own values; nothing where the value is all there is."""
+    def phrase(self, index: int, limits: tuple[float, ...] = ()) -> str:
+        """The disparity in words, after the groups' own values; nothing where the value is all there is.
+
+        ``limits`` are those that it is judged by, which no rounding may carry it across.
+        """
         if self.kind == "value":
             return ""
         ends = self.left[index : index + 1], self.right[index : index + 1]
-        return f": {self.kind} {float(disparities(self.estimates.value, *ends, self.kind)[0]):.4g}"
+        return f": {self.kind} {general(float(disparities(self.estimates.value, *ends, self.kind)[0]), limits)}"
 
     def method(self) -> str:
         """How the intervals of the comparisons are made."""

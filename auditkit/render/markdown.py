@@ -101,15 +101,16 @@ _HEADS = ("Compared", "Groups", "Value", "Interval", "State", "Rows needed")
 
 def _comparisons(result: RuleResult) -> Iterable[Sequence[str]]:
     for comparison in result.comparisons:
+        near = result.limits if len(comparison.sides) == 1 else ()  # a single side is what the limit is for
         sides = "; ".join(
-            f"{md(side.group)} {number(side.value)} ({span(side.interval)}), n {count(side.n)}"
+            f"{md(side.group)} {number(side.value, near)} ({span(side.interval, near)}), n {count(side.n)}"
             for side in comparison.sides
         )
         yield (
             md(comparison.label),
             sides or f"n {count(comparison.n)}",
-            number(comparison.value),
-            span(comparison.interval),
+            number(comparison.value, result.limits),
+            span(comparison.interval, result.limits),
             STATES[comparison.state][0],
             count(comparison.n_needed),
         )

@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from auditkit.core.evidence import Interval, Measurement, Scalar
+from auditkit.core.rounding import SAME, digits_beside, exactly, keeps_side
 from auditkit.render.text import clean
 
 MISSING = "—"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_PLAIN = str.maketrans("−⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "--0123456789")
 
 
-def number(value: float | None) -> str:
+def number(value: float | None, beside: Iterable[float] = ()) -> str:
     """``value`` with three significant digits or decimals; never ``nan`` and never rounded onto 0 or 1.
+
+    Beside the limits that a rule has for it, it has as many digits as keep it on its side of each.
 
     >>> number(0.71234), number(-2), number(12345.6), number(0.0000213), number(None)
     ('0.712', '−2', '12,346', '2.13 × 10⁻⁵', '—')
     >>> number(0.99987), number(1.0), number(0.5)
     ('0.9999', '1', '0.500')
-    >>> number(0.0463), number(0.00231)
-    ('0.046', '0.0023')
+    >>> number(0.0463), number(0.00231), number(0.79996, [0.8])
+    ('0.046', '0.0023', '0.79996')
     """
     if value is None or not math.isfinite(value):
         return MISSING
+    text, limits = _three_digits(value), tuple(beside)
+    if not limits or keeps_side(float(in_ascii(text).replace(",", "")), value, limits):
+        return text
+    return setting(float(f"{value:.{digits_beside(value, limits, 3)}g}"))
+
+
+def in_ascii(text: str) -> str:
+    """A number as :func:`number` writes it, in characters that every terminal has.
+
+    >>> in_ascii(number(-2.13e-5)), in_ascii(number(0.5))
+    ('-2.13e-5', '0.500')
+    """
+    return text.replace(" × 10", "e").translate(_PLAIN)
+
+
+def _three_digits(value: float) -> str:
     size = abs(value)
     sign = "−" if value < 0 else ""
     if size == int(size) and size < 1e15:
@@ -58,14 +78,16 @@ def count(n: int | None) -> str:
     return MISSING if n is None else f"{n:,}".replace("-", "−")
 
 
-def span(interval: Interval | None) -> str:
-    """``0.66 to 0.75``, or an em dash when there is no interval."""
-    return MISSING if interval is None else f"{_end(interval.low)} to {_end(interval.high)}"
+def span(interval: Interval | None, beside: Iterable[float] = ()) -> str:
+    """``0.66 to 0.75``, or an em dash when there is no interval; its ends beside limits as :func:`number` has them."""
+    return MISSING if interval is None else " to ".join(ends(interval.low, interval.high, beside))
 
 
-def _end(value: float) -> str:
-    """An end of an interval; what is only rounding noise beside 0 is 0."""
-    return number(0.0 if abs(value) < 1e-12 else value)
+def ends(low: float, high: float, beside: Iterable[float] = ()) -> tuple[str, str]:
+    """Both ends of an interval; what is only rounding noise beside 0 is 0."""
+    limits = tuple(beside)
+    first, second = (number(0.0 if abs(end) < SAME else end, limits) for end in (low, high))
+    return first, second
 
 
 def with_unit(value: float | None, unit: str) -> str:
@@ -117,7 +139,7 @@ def setting(value: object) -> str:
     ('0.1', '1e-05', '0.5, 2')
     """
     if isinstance(value, float):
-        return f"{value:.12g}".replace("-", "−") if abs(value) >= 1e-4 else f"{value:.12g}"
+        return exactly(value).replace("-", "−") if abs(value) >= 1e-4 else exactly(value)
     if isinstance(value, list | tuple):
         return ", ".join(setting(item) for item in value)
     if isinstance(value, Mapping):

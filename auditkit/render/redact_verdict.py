@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from auditkit.core.evidence import Evidence
+from auditkit.core.evidence import Evidence, Interval
+from auditkit.core.rounding import keeps_side
 from auditkit.core.verdict import Comparison, RuleResult, Side, Verdict
 from auditkit.render.coarse import coarse_interval, coarse_value
 from auditkit.render.redact import MIN_CELL, withheld_reason
@@ -65,7 +66,9 @@ def _result(result: RuleResult, min_cell: int, withheld: frozenset[str]) -> Rule
     shown = [min(sizes[name], min_cell - 1) if name in counted else sizes[name] for name in names]
     positions = hidden_cells(shown, [range(len(names))], min_cell)
     coarse = {names[position] for position in positions} - small
-    comparisons = tuple(_comparison(comparison, small, coarse, min_cell) for comparison in result.comparisons)
+    comparisons = tuple(
+        _comparison(comparison, small, coarse, min_cell, result.limits) for comparison in result.comparisons
+    )
     what = "are withheld" if small else "behind a rate are rounded"
     message = f"{_count_states(comparisons)}; numbers of groups with fewer than {min_cell} rows {what}"
     return dataclasses.replace(result, comparisons=comparisons, message=message)
@@ -83,7 +86,9 @@ def _small_shares(result: RuleResult, min_cell: int) -> set[str]:
     return found
 
 
-def _comparison(comparison: Comparison, small: set[str], coarse: set[str], min_cell: int) -> Comparison:
+def _comparison(
+    comparison: Comparison, small: set[str], coarse: set[str], min_cell: int, limits: tuple[float, ...]
+) -> Comparison:
     touched = {side.group for side in comparison.sides} or {comparison.label}
     if touched & small:
         return dataclasses.replace(
@@ -97,16 +102,32 @@ def _comparison(comparison: Comparison, small: set[str], coarse: set[str], min_c
         )
     if touched & coarse:
         rows = min((side.n or 0 for side in comparison.sides if side.group in coarse), default=comparison.n or 0)
+        value, interval = _coarse(comparison, rows, min_cell, limits)
         return dataclasses.replace(
             comparison,
-            value=None if comparison.value is None else coarse_value(comparison.value, rows, min_cell),
-            interval=coarse_interval(comparison.interval, rows, min_cell),
+            value=value,
+            interval=interval,
             n=None,
             n_needed=None,
             sides=tuple(_side(side, small, coarse, min_cell) for side in comparison.sides),
             message=f"{_SAYS[comparison.state]}; rounded, so that a smaller group cannot be found by subtraction",
         )
     return comparison
+
+
+def _coarse(
+    comparison: Comparison, rows: int, min_cell: int, limits: tuple[float, ...]
+) -> tuple[float | None, Interval | None]:
+    """Value and interval rounded; neither where rounding carries it across a limit, or onto one."""
+    exact, span = comparison.value, comparison.interval
+    value = None if exact is None else coarse_value(exact, rows, min_cell)
+    if exact is None or value is None or not keeps_side(value, exact, limits):
+        return None, None
+    found = coarse_interval(span, rows, min_cell)
+    if span is None or found is None:
+        return value, None
+    kept = keeps_side(found.low, span.low, limits) and keeps_side(found.high, span.high, limits)
+    return value, found if kept else None
 
 
 def _bare(comparison: Comparison, min_cell: int) -> Comparison:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from auditkit.render.charts.axis import Axis, make_axis, tick_text
+from auditkit.render.charts.axis import Axis, make_axis
 from auditkit.render.charts.chart import BROAD_LENGTH, LABEL_LENGTH, Chart, Key, drawing
 from auditkit.render.charts.plot import WIDTH, across, box, dot, grid, path, plot, segment, tick_labels, upright
 from auditkit.render.charts.svg import Markup, element, joined
-from auditkit.render.numerals import MISSING, count, number
+from auditkit.render.numerals import MISSING, count, ends, number, setting
 from auditkit.render.text import clean, shorten
 
 _ROW = 42.0
@@ -77,12 +77,13 @@ def interval_chart(
         marks.append(path([upright(across(axis, limit.value), _TOP, bottom)], "ak-limit"))
     marks += _dots(rows, axis)
     broad = _needs_width(rows)
-    texts = [_texts(row, _TOP + _ROW * index, missing=True, broad=broad) for index, row in enumerate(rows)]
+    near = (limit.value,) if limit else ()
+    texts = [_texts(row, _TOP + _ROW * index, near, missing=True, broad=broad) for index, row in enumerate(rows)]
     keys = [Key(css="ak-key-dot", label="estimate with its interval")]
     if reference is not None:
         keys.append(Key(css="ak-key-reference", label=f"all rows: {number(reference)}"))
     if limit is not None:
-        keys.append(Key(css="ak-key-limit", label=f"limit {tick_text(limit.value)}; the shaded side is allowed"))
+        keys.append(Key(css="ak-key-limit", label=f"limit {setting(limit.value)}; the shaded side is allowed"))
     return Chart(
         title=clean(title),
         drawing=drawing(
@@ -93,7 +94,7 @@ def interval_chart(
             element("g", joined(*texts), class_="ak-row"),
         ),
         columns=("Group", _value_head(axis), "Interval", "n", "Note"),
-        rows=tuple(_cells(row) for row in rows),
+        rows=tuple(_cells(row, near) for row in rows),
         keys=tuple(keys),
         axes=axis.caption,
         broad=broad,
@@ -144,15 +145,12 @@ def _value_head(axis: Axis) -> str:
     return axis.caption[:1].upper() + axis.caption[1:]
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    return clean(row.label), number(row.value), _span(row), count(row.n), clean(row.note)
+def _cells(row: Row, near: Sequence[float] = ()) -> tuple[str, ...]:
+    return clean(row.label), number(row.value, near), _span(row, near), count(row.n), clean(row.note)
 
 
-def _span(row: Row) -> str:
-    if row.low is None or row.high is None:
-        return MISSING
-    low, high = (0.0 if abs(end) < 1e-12 else end for end in (row.low, row.high))
-    return f"{number(low)} to {number(high)}"
+def _span(row: Row, near: Sequence[float] = ()) -> str:
+    return MISSING if row.low is None or row.high is None else " to ".join(ends(row.low, row.high, near))
 
 
 def _allowed(axis: Axis, limit: Limit | None, bottom: float) -> Markup | None:
@@ -163,15 +161,15 @@ def _allowed(axis: Axis, limit: Limit | None, bottom: float) -> Markup | None:
     return path([box(left, right, _TOP, bottom - _TOP)], "ak-allowed")
 
 
-def _texts(row: Row, top: float, *, missing: bool = False, broad: bool = False) -> Markup:
+def _texts(row: Row, top: float, near: Sequence[float] = (), *, missing: bool = False, broad: bool = False) -> Markup:
     """The label at the left and the number at the right; the interval and n give way on narrow screens."""
-    detail = f"  ({_span(row)})" if row.low is not None and row.high is not None else ""
+    detail = f"  ({_span(row, near)})" if row.low is not None and row.high is not None else ""
     detail += f"  n {count(row.n)}" if row.n is not None else ""
     note = None
     if missing and row.value is None:
         note = element("text", shorten(row.note or "no value", 44), x="2%", y=top + 33.0, class_="ak-tick")
     more = element("tspan", detail) if detail else None
-    value = element("text", number(row.value), more, x="100%", y=top + 15.0, text_anchor="end")
+    value = element("text", number(row.value, near), more, x="100%", y=top + 15.0, text_anchor="end")
     return joined(
         element("text", shorten(row.label, BROAD_LENGTH if broad else LABEL_LENGTH), y=top + 15.0), value, note
     )

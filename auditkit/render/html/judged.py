@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from auditkit.core.verdict import Comparison, RuleResult, State, Verdict
-from auditkit.render.charts import Chart, Markup, Row, interval_chart
+from auditkit.core.verdict import Comparison, RuleResult, Verdict
+from auditkit.render.charts import Chart, Limit, Markup, Row, interval_chart
 from auditkit.render.charts.tables import CELLS, table_markup
 from auditkit.render.html.names import label
-from auditkit.render.html.plain import about_comparison, demand_of, limit_of, rule_sentence, verdict_sentence
+from auditkit.render.html.plain import (
+    about_comparison,
+    demand_of,
+    limit_of,
+    rule_sentence,
+    verdict_sentence,
+    why_undecided,
+)
 from auditkit.render.html.view import STATES, Reason, RuleView, Tally, VerdictView
 from auditkit.render.numerals import MISSING, count, number, span
 from auditkit.render.text import clean
@@ -129,8 +136,8 @@ def _cells(comparison: Comparison, result: RuleResult, sides: int) -> list[str]:
     return [
         about_comparison(comparison.label) + (" (exploratory)" if comparison.exploratory else ""),
         *(rates + [MISSING] * (sides - len(rates))),
-        number(comparison.value),
-        span(comparison.interval),
+        number(comparison.value, result.limits),
+        span(comparison.interval, result.limits),
         count(comparison.n),
         STATES[comparison.state][0],
         count(comparison.n_needed),
@@ -161,7 +168,7 @@ def _chart(result: RuleResult) -> Chart | None:
         )
         for name, comparison in zip(names, shown, strict=False)
     ]
-    finding = _finding([comparison.state for comparison in result.comparisons], result.decide)
+    finding = _finding(result.comparisons, result.decide, limit)
     if len(shown) > _CHART_ROWS:
         finding += f" The {_CHART_ROWS} nearest to breaking it are drawn."
     kind = {"difference": "difference of ", "ratio": "ratio of "}.get(result.compare, "")
@@ -184,15 +191,19 @@ def _shared_start(names: list[str]) -> str:
     return start[: start.rfind(" ") + 1]
 
 
-def _finding(states: list[State], decide: str) -> str:
+def _finding(comparisons: Sequence[Comparison], decide: str, limit: Limit) -> str:
     """Where the comparisons lie, in one sentence."""
+    states = [comparison.state for comparison in comparisons]
     outside = sum(state in ("fail", "waived") for state in states)
-    unsure = sum(state in ("inconclusive", "error") for state in states)
+    unsure, unjudged = states.count("inconclusive"), states.count("error")
     if len(states) == 1:
-        what = "The whole interval" if decide == "interval" else "The estimate"
+        if unjudged:
+            return "It could not be judged."
         if unsure:
-            return "The interval crosses the limit."
+            return why_undecided(comparisons[0], limit) + "."
+        what = "The whole interval" if decide == "interval" and comparisons[0].interval else "The estimate"
         return f"{what} lies {'outside' if outside else 'inside'} the limit."
-    inside = len(states) - outside - unsure
-    parts = [f"{n} {words}" for n, words in ((outside, "outside"), (unsure, "undecided"), (inside, "inside")) if n]
+    inside = len(states) - outside - unsure - unjudged
+    told = ((outside, "outside"), (unsure, "undecided"), (unjudged, "not judged"), (inside, "inside"))
+    parts = [f"{n} {words}" for n, words in told if n]
     return f"Of {len(states)} comparisons with the limit: {', '.join(parts)}."

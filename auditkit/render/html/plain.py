@@ -65,9 +65,29 @@ def rule_sentence(result: RuleResult) -> str:
         demand = f"at least {setting(limit.value)} is required"
     told = f"{_found(result, worst)}; {demand}."
     if result.state == "inconclusive":
-        told += " The interval crosses the limit, so these rows cannot decide"
+        told += f" {why_undecided(worst, limit)}, so these rows cannot decide"
         told += f"; about {count(worst.n_needed)} would." if worst.n_needed else "."
     return told + _others(result)
+
+
+def why_undecided(comparison: Comparison, limit: Limit) -> str:
+    """Why an inconclusive comparison is not settled: by where its interval lies, which need not be across the limit.
+
+    >>> from auditkit.core.evidence import Interval
+    >>> found = Interval(low=0.11, high=0.3, level=0.95, method="melded")
+    >>> one = Comparison(label="sex", state="inconclusive", value=0.2, message="", interval=found)
+    >>> why_undecided(one, Limit(value=0.1, allowed="below"))
+    'The interval lies beyond the limit, but not after the correction for many comparisons'
+    """
+    interval = comparison.interval
+    if interval is None:
+        return "There is no interval"
+    below, above = interval.high < limit.value, interval.low > limit.value
+    if not below and not above:
+        return "The interval crosses the limit"
+    if below == (limit.allowed == "below"):
+        return "A group has fewer rows than the rule asks for"
+    return "The interval lies beyond the limit, but not after the correction for many comparisons"
 
 
 def _decisive(result: RuleResult) -> Comparison | None:
@@ -82,7 +102,8 @@ def _decisive(result: RuleResult) -> Comparison | None:
 
 
 def _found(result: RuleResult, worst: Comparison) -> str:
-    value = number(worst.value) + (f" ({span(worst.interval)})" if worst.interval else "")
+    near = result.limits
+    value = number(worst.value, near) + (f" ({span(worst.interval, near)})" if worst.interval else "")
     column, _, pair = worst.label.partition(": ")
     if result.compare in ("difference", "ratio") and len(worst.sides) == 2:
         where = f" by {clean(column)}" if pair else ""
