@@ -71,10 +71,26 @@ def verdict_of(state, value, low, high, limit=0.8, decide="interval", compare="v
     given = tuple(Side(group=g, value=value if sides == 1 else 0.5, n=50_000) for g in ("all rows", "b")[:sides])
     interval = Interval(low=low, high=high, level=0.95, method="clopper-pearson")
     text = Limit(limit, None).text()
-    one = Comparison(label="all rows" if sides == 1 else "g: all rows vs b", state=state, value=value, interval=interval,
-                     sides=given, n=50_000, message=f"found {general(value, [limit])}, limit {text}")  # fmt: skip
-    result = RuleResult(id="r", metric="performance.accuracy", compare=compare, limit=text, limits=(limit,), state=state,
-                        message=one.message, decide=decide, comparisons=(one,))  # fmt: skip
+    one = Comparison(
+        label="all rows" if sides == 1 else "g: all rows vs b",
+        state=state,
+        value=value,
+        interval=interval,
+        sides=given,
+        n=50_000,
+        message=f"found {general(value, [limit])}, limit {text}",
+    )
+    result = RuleResult(
+        id="r",
+        metric="performance.accuracy",
+        compare=compare,
+        limit=text,
+        limits=(limit,),
+        state=state,
+        message=one.message,
+        decide=decide,
+        comparisons=(one,),
+    )
     return Verdict(state=state, exit_code=1, results=(result,), summary=f"r failed: {one.message}", as_of="2026-01-01")
 
 
