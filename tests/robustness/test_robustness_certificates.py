@@ -42,10 +42,11 @@ def module_of(weight, bias):
     return net
 
 
-def table_subject(net=None, n=60, whole=False, **more):
+def table_subject(net=None, n=60, whole=False, flipped=0, **more):
     x = np.random.default_rng(0).normal(size=(n, 3)).astype(np.float32)
     x = (3.0 * x).round() + np.float32([0.0, 0.0, 1.0]) if whole else x
     y = (x @ np.array([1.0, -1.0, 0.5], dtype=np.float32) > 0).astype(np.int64)
+    y[np.abs(x).sum(axis=1).argsort()[n - flipped :]] ^= 1
     net = net or module_of(torch.tensor([1.0, -1.0, 0.5]), 0.0)
     frame = pd.DataFrame(x, columns=["a", "b", "c"])
     sex = np.where(np.arange(n) % 2, "F", "M")
@@ -336,3 +337,28 @@ def test_what_cannot_be_certified_does_not_apply():
     assert outcome.status == "not_applicable"
     assert "AK599" in outcome.reason
     assert outcome_of(subject_zoo.pipeline_subject()).status == "not_applicable"
+
+
+def test_the_mean_radius_counts_rows_that_are_not_certified_and_stays_in_its_range():
+    # By definition the area under the curve of certified accuracy over all radii.
+    radii = np.linspace(0.0, largest_radius(0.25, 200, 0.001), 400)
+    told = outcome_of(table_subject(), radii=tuple(radii))
+    (mean,) = values(told, "average_certified_radius")
+    area = np.trapezoid([overall(told, float(radius)).value for radius in radii], radii)
+    assert mean.value == pytest.approx(area, abs=2e-3)
+    assert mean.interval.low < mean.value < mean.interval.high <= radii[-1]
+    # Turned labels: nothing is certified, which the limits of so many rows bound too.
+    weight = torch.tensor([1.0, -1.0, 0.5])
+    (none,) = values(outcome_of(table_subject(module_of(-weight, 0.0))), "average_certified_radius")
+    assert none.value == 0.0
+    assert none.interval.low == 0.0
+    assert none.interval.high == pytest.approx((1 - 0.025 ** (1 / 60)) * radii[-1], rel=1e-6)
+    # One row of sixty: a symmetric interval would reach below 0.
+    (few,) = values(outcome_of(table_subject(module_of(-weight, 0.0), flipped=1)), "average_certified_radius")
+    assert 0.0 <= few.interval.low <= few.value <= few.interval.high
+
+
+def test_draws_that_certify_nothing_give_no_mean_radius():
+    (mean,) = values(outcome_of(table_subject(), draws=10, alpha=0.0005), "average_certified_radius")
+    assert mean.value is None
+    assert "certify no radius" in mean.reason

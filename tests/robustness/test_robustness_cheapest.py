@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 
 from auditkit.analyzers.robustness.feasible import ANALYZER
+from auditkit.core.analyzer import Context
 from auditkit.core.feasible import Choice, Feasible, Rules
 from auditkit.core.plan import Step
 from auditkit.execution.runner import run_step
+from auditkit.methods.robustness import search
 from auditkit.methods.robustness.cheapest import blind_change, cheapest_change
 from auditkit.subjects.build import make_subject
 
@@ -171,3 +173,65 @@ def test_a_random_model_is_unreliable():
     outcome = audit(make_subject(lambda t: rng.integers(2, size=len(t)), table, y, positive=1))
     assert outcome.status == "measured", outcome.reason
     assert "deterministic" in find(outcome, "robustness.feasible_accuracy", cost=1.0).unreliable
+
+
+def with_gaps(n=160, seed=1):
+    """Incomes, a job that a third of the rows lack, and a one-hot home; income decides, or the job."""
+    rng = np.random.default_rng(seed)
+    home = rng.integers(3, size=n)
+    table = pd.DataFrame({"income": rng.uniform(20, 80, n), "job": rng.choice(["clerk", "cook", None], n)})
+    for code, name in enumerate(("home_own", "home_rent", "home_free")):
+        table[name] = (home == code).astype(int)
+    return table
+
+
+def changes_of(outcome):
+    table = next(a for a in outcome.artifacts if a.name == "robustness.feasible.changes")
+    return {row[0]: row[1] for row in table.rows}
+
+
+def test_a_category_that_is_missing_is_no_change_of_it():
+    table = with_gaps()
+    rich = lambda t: (t["income"] > 50).astype(int).to_numpy()  # noqa: E731
+    shares = changes_of(audit(make_subject(rich, table, rich(table), positive=1), costs=(9.0,)))
+    assert shares == {"income": 1.0}
+    # The clean twin: where the job decides, it is what changes, in all rows that have one.
+    clerk = lambda t: (t["job"] == "clerk").astype(int).to_numpy()  # noqa: E731
+    outcome = audit(make_subject(clerk, table, clerk(table), positive=1), costs=(9.0,))
+    assert changes_of(outcome) == {"job": 1.0}
+    lacking = float(table["job"].isna().mean())
+    assert find(outcome, "robustness.feasible_accuracy", cost=9.0).value == pytest.approx(lacking)
+    owner = lambda t: t["home_own"].to_numpy().astype(int)  # noqa: E731
+    assert changes_of(audit(make_subject(owner, table, owner(table), positive=1))) == {"home (one-hot group)": 1.0}
+
+
+def test_wide_tables_are_searched_in_blocks_of_rows(monkeypatch):
+    rng = np.random.default_rng(0)
+    weights, x = np.array([1.0, -2.0, 0.5]), rng.standard_normal((30, 3))
+    calls = []
+
+    def decide(rows):
+        calls.append(len(rows))
+        return (rows @ weights > 0).astype(np.int64)
+
+    space = Feasible(low=np.full(3, -np.inf), high=np.full(3, np.inf), scale=np.ones(3), whole=np.zeros(3, dtype=bool))
+    monkeypatch.setattr(search, "CELLS", 3 * 400 * 10)
+    found = cheapest_change(decide, x, decide(x), space, pool=x, rounds=5, rng=rng)
+    assert max(calls[1:]) <= 10 * 72  # twelve steps of three features both ways, for ten rows
+    assert found.success.all()
+    assert found.n_evaluations == sum(calls[1:])
+    assert (decide(found.points) != decide(x)).all()
+    exact = np.abs(x @ weights) / 2.0
+    assert (space.cost(x, found.points) >= exact - 1e-9).all()
+
+
+def test_the_sample_of_rows_is_drawn_once(monkeypatch):
+    drawn = []
+    kept = Context.sample_rows
+    monkeypatch.setattr(Context, "sample_rows", lambda self, *given: drawn.append(given) or kept(self, *given))
+    table, y, _ = loans()
+    model = lambda t: (t["income"] > 50).astype(int).to_numpy()  # noqa: E731
+    outcome = audit(make_subject(model, table, y, positive=1, constraints=["income <= 60"]), max_rows=50)
+    assert drawn == [(200, 50)]
+    (note,) = [note for note in outcome.notes if "break a rule" in note]
+    assert "of 50 rows break a rule of the schema (income <= 60)" in note

@@ -89,6 +89,30 @@ def test_the_mean_corruption_error_is_that_of_its_definition():
     partial = audit(make_subject(bright(), x, y, positive=1), corruptions=chosen, baseline_errors={"contrast": 0.5})
     assert not [m for m in partial.measurements if "error" in m.name]
     assert any("no error for brightness" in note for note in partial.notes)
+    # What is over two corruptions is no published figure, and a baseline that gains by a corruption has no rise.
+    assert any("over 2 of 15 corruptions" in note for note in outcome.notes)
+    odd = audit(
+        make_subject(bright(), x, y, positive=1), corruptions=chosen, baseline_errors=baseline, baseline_clean_error=0.4
+    )
+    assert not [m for m in odd.measurements if m.name == "robustness.relative_mean_corruption_error"]
+    assert any("under brightness is not above its error of 0.4" in note for note in odd.notes)
+    assert not any("No relative" in note for note in outcome.notes)
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32", "float16", "uint8"])
+def test_images_that_are_the_same_but_for_rounding_are_not_changed(kind):
+    x, y = images(60)
+    flat = np.broadcast_to(x.mean(axis=(1, 2, 3), keepdims=True), x.shape).astype(np.float64)
+    flat = np.rint(flat * 255).astype(np.uint8) if kind == "uint8" else flat.astype(kind)
+    chosen = {"corruptions": ("contrast", "defocus_blur", "pixelate", "brightness"), "severities": (1, 2)}
+    outcome = audit(make_subject(bright(127.5 if kind == "uint8" else 0.5), flat, y, positive=1), **chosen)
+    if kind != "uint8":  # pixelate counts in bytes, which a level of floats is not
+        assert find(outcome, "robustness.corruption_accuracy", corruption="pixelate", severity=1).value == 1.0
+    for name in ("contrast", "defocus_blur"):
+        found = find(outcome, "robustness.corruption_accuracy", corruption=name, severity=2)
+        assert found.value is None, name
+        assert "no row looked at is changed" in found.reason
+    assert find(outcome, "robustness.corruption_accuracy", corruption="brightness", severity=2).value == 1.0
 
 
 @pytest.mark.parametrize("layout", ["bytes", "channels last", "no channels", "colour"])

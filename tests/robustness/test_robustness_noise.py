@@ -14,6 +14,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from auditkit.analyzers.robustness.estimates import Rows, paired_drop
 from auditkit.analyzers.robustness.noise import ANALYZER
+from auditkit.analyzers.robustness.shifted import rows_changed
 from auditkit.analyzers.robustness.table_noise import NoiseParams
 from auditkit.core.errors import UsageError
 from auditkit.core.plan import Step
@@ -401,3 +402,51 @@ def test_a_corruption_that_moves_no_row_is_no_robustness():
     assert find(outcome, "numeric_noise", 0.05, "robustness.accuracy_drop").value is None
     assert moved.value < 1.0
     assert find(outcome, "drift_up: count", 0.05).value is None
+
+
+def nullable(n=200):
+    """Numbers, flags and categories of the nullable kinds, a fifth of them missing; the numbers decide."""
+    rng = np.random.default_rng(0)
+    level = pd.array(rng.integers(0, 9, n), dtype="Int64")
+    flag = pd.array(rng.random(n) < 0.5, dtype="boolean")
+    share = pd.array(rng.random(n), dtype="Float64")
+    for column in (level, flag, share):
+        column[rng.random(n) < 0.2] = pd.NA
+    return pd.DataFrame({"level": level, "flag": flag, "share": share})
+
+
+def test_nullable_columns_with_missing_cells_are_corrupted_as_plain_ones_are():
+    frame = nullable()
+    plain = frame.astype("Float64").astype("float64")
+    decide = lambda t: (t["level"].astype("Float64").fillna(0).to_numpy(dtype=float) > 4).astype(int)  # noqa: E731
+    y = decide(frame)
+    seen = []
+
+    def watched(table):
+        seen.append(table.copy())
+        return decide(table)
+
+    whole = {"level": {"kind": "integer"}, "flag": {"kind": "boolean"}}
+    settings_ = {"drift": (), "numeric_noise": (0.5,), "missing_values": (0.1,), "category_swap": (0.5,)}
+    found = audit(make_subject(watched, frame, y, positive=1), **settings_)
+    assert found.status == "measured", found.reason
+    assert {str(kind) for table in seen for kind in table.dtypes} == {"Int64", "boolean", "Float64"}
+    twin = audit(make_subject(decide, plain, y, positive=1, schema=whole), **settings_)
+    for corruption, severity in (("numeric_noise", 0.5), ("missing_values", 0.1)):
+        assert find(found, corruption, severity).value == find(twin, corruption, severity).value < 1.0
+    swapped = seen[-1]
+    moved = (swapped["flag"] != frame["flag"]).fillna(False).to_numpy(dtype=bool)
+    assert 0.3 < moved[frame["flag"].notna()].mean() < 0.7
+    assert swapped["flag"].isna().equals(frame["flag"].isna())
+
+
+def test_rows_that_differ_are_told_cell_by_cell():
+    frame = nullable(40)
+    assert not rows_changed(frame, frame.copy()).any()
+    for place, value in ((3, pd.NA), (5, 8)):
+        other = frame.copy()
+        other.iloc[place, 0] = value
+        expected = np.zeros(40, dtype=bool)
+        before, after = frame.iloc[place, 0], value
+        expected[place] = (before is pd.NA) != (after is pd.NA) or (before is not pd.NA and before != after)
+        np.testing.assert_array_equal(rows_changed(frame, other), expected)

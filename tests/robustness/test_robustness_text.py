@@ -173,3 +173,52 @@ def test_texts_of_nothing_are_told():
     outcome = audit(lengthy, ["", "", "a longer text with some words"] * 10, [0, 0, 1] * 10)
     assert any(note.startswith("Changed fewer than half of the rows: typos 1 (10 of 30)") for note in outcome.notes)
     assert find(outcome, "robustness.text_accuracy", text="typos", severity=1).value is not None
+
+
+def test_a_slip_hits_a_key_that_touches_the_one_meant():
+    # Keys of one unit of width, each row a quarter and then a half of one to the right of the row above.
+    places = {}
+    for height, (row, start) in enumerate((("qwertyuiop", 0.0), ("asdfghjkl", 0.25), ("zxcvbnm", 0.75))):
+        places |= {letter: (height, start + place) for place, letter in enumerate(row)}
+
+    def touch(a, b):
+        (high, left), (other, right) = places[a], places[b]
+        return a != b and (
+            abs(left - right) == 1.0 if high == other else abs(high - other) == 1 and abs(left - right) < 1
+        )
+
+    rng = np.random.default_rng(0)
+    for letter in places:
+        hit = {methods.with_typos(f"0{letter}", 1.0, rng) for _ in range(2)}  # a first letter is spared
+        assert hit == {f"0{letter}"}
+        slips = {methods.with_typos(f"x{letter}", 1.0, rng)[1:] for _ in range(400)} - {"", letter * 2}
+        assert slips == {other for other in places if touch(letter, other)}
+
+
+def test_a_title_keeps_the_small_letter_after_an_apostrophe():
+    assert methods.with_case("it's o'clock, DON’T well-known", 2) == "It's O'clock, Don’t Well-Known"
+    texts = ["we don't like it", "we do like it"] * 20
+    model = lambda rows: np.array([int("n't" not in row) for row in rows])  # noqa: E731
+    outcome = audit(model, texts, [0, 1] * 20)
+    assert find(outcome, "robustness.text_accuracy", text="case", severity=2).value == 1.0
+    assert find(outcome, "robustness.text_accuracy", text="case", severity=3).value == 0.5
+
+
+def test_synonyms_may_be_several_words_and_a_word_stands_once():
+    rng = np.random.default_rng(0)
+    known = {"credit card": ("card",), "card": ("ticket",), "3d": ("flat",), "c++": ("rust",)}
+    assert methods.with_synonyms("A Credit Card, a card; 3D in C++!", known, rng) == "A Card, a ticket; FLAT in RUST!"
+    assert methods.with_synonyms("discredit cards 33d", known, rng) == "discredit cards 33d"
+    with pytest.raises(ValueError, match="words must differ in more than case"):
+        ANALYZER.params(synonyms={"Good": ["fine"], "good ": ["nice"]})
+    texts = ["a new york story", "a story"] * 20
+    model = lambda rows: np.array([int("york" in row) for row in rows])  # noqa: E731
+    told = audit(model, texts, [1, 0] * 20, synonyms={"New York": ["NYC"]})
+    assert find(told, "robustness.text_accuracy", text="synonyms", severity=1).value == 0.5
+
+
+def test_terms_with_spaces_around_them_and_letters_alike_but_for_case_are_swapped_or_left():
+    assert methods.with_terms_swapped("She saw Ann.", [[" she ", "he"], ["Ann ", " Eve"]]) == ("He saw Eve.",)
+    # A long s is an s but for case in a pattern: no reason to stop.
+    assert methods.with_terms_swapped("\u017fhe saw him", [["she", "he"]]) == ()
+    assert methods.with_terms_swapped("B\u0130ll met Ann", [["Bill", "Bob"], ["Ann", "Eve"]]) == ("B\u0130ll met Eve",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,6 @@ from auditkit.analyzers.robustness.estimates import (
     groups_of_enough,
     levelled_proportion,
     median,
-    paired_mean,
     proportion,
 )
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
@@ -129,7 +129,7 @@ def _overall(scene: Scene, proved: Proved, params: CertificateParams) -> Iterato
     yield _share(name, np.asarray(scene.own == scene.y), scene.rows, {})
     name, why = "robustness.abstention_rate", proved.unreliable
     yield _share(name, proved.abstained, scene.rows, base, direction="lower", unreliable=why)
-    mean = paired_mean(np.maximum(proved.radii, 0.0), scene.rows)
+    mean = _mean_radius(scene, proved, params)
     yield Measurement(
         name="robustness.average_certified_radius",
         value=mean.value,
@@ -140,8 +140,24 @@ def _overall(scene: Scene, proved: Proved, params: CertificateParams) -> Iterato
         direction="higher",
         bounds=(0.0, None),
         reason=mean.reason,
-        unreliable=why,
+        unreliable=None if mean.value is None else why,
     )
+
+
+def _mean_radius(scene: Scene, proved: Proved, params: CertificateParams) -> Estimate:
+    """Mean certified radius; its limits are those of a share of the largest radius that these draws can certify."""
+    from auditkit.analyzers.robustness.shifted import share_estimate
+
+    impossible = _impossible(proved, params, 0.0)
+    if impossible:
+        return Estimate(value=None, interval=None, reason=impossible)
+    share = share_estimate(np.clip(proved.radii / proved.largest, 0.0, 1.0), scene.rows)
+    if share.value is None or share.interval is None:
+        value = None if share.value is None else share.value * proved.largest
+        return Estimate(value=value, interval=None, reason=share.reason)
+    low, high = (limit * proved.largest for limit in (share.interval.low, share.interval.high))
+    interval = replace(share.interval, low=low, high=high)
+    return Estimate(value=share.value * proved.largest, interval=interval)
 
 
 def _impossible(proved: Proved, params: CertificateParams, radius: float) -> str | None:
@@ -309,7 +325,7 @@ def _notes(subject: Subject, scene: Scene, proved: Proved, params: CertificatePa
 
 ANALYZER = Analyzer(
     name="robustness.certificates",
-    version="1",
+    version="2",
     title="Certificates by randomized smoothing",
     summary="Share of rows on which the model, smoothed by noise, provably keeps the right decision within l2 radii.",
     reference="Cohen, Rosenfeld and Kolter (2019); Weng et al. (2018), CLEVER",

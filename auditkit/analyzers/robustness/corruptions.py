@@ -109,6 +109,8 @@ def _corruption_error(result: Shifted, params: CorruptionParams) -> Iterator[Pro
     Source: Hendrycks and Dietterich (2019), section 3.2. The baseline is taken as known, so that the interval is the
     spread of these rows alone.
     """
+    from auditkit.methods.robustness.corruptions import NAMES
+
     known = params.baseline_errors or {}
     still = [name for name, changed in result.changed.items() if not all(changed)]
     if still:
@@ -121,8 +123,18 @@ def _corruption_error(result: Shifted, params: CorruptionParams) -> Iterator[Pro
         return
     error = {name: 1.0 - hit.mean(axis=1) for name, hit in result.hits.items()}
     values = [("mean_corruption_error", np.mean([100.0 * error[c] / known[c] for c in error], axis=0))]
+    if len(error) < len(NAMES):
+        yield Note(
+            f"The mean corruption error is over {len(error)} of {len(NAMES)} corruptions; published ones are over all."
+        )
     clean = params.baseline_clean_error
-    if clean is not None and all(known[name] > clean for name in error):
+    below = [name for name in error if clean is not None and known[name] <= clean]
+    if below:
+        yield Note(
+            f"No relative mean corruption error: the baseline's error under {', '.join(below)} is not above its "
+            f"error of {clean:g} on clean images."
+        )
+    elif clean is not None:
         missed = 1.0 - result.clean
         rises = [100.0 * (error[name] - missed) / (known[name] - clean) for name in error]
         values.append(("relative_mean_corruption_error", np.mean(rises, axis=0)))
@@ -143,7 +155,7 @@ def _corruption_error(result: Shifted, params: CorruptionParams) -> Iterator[Pro
 
 ANALYZER = Analyzer(
     name="robustness.corruptions",
-    version="2",
+    version="3",
     title="Image corruptions",
     summary="Accuracy on images under fifteen natural corruptions at five severities: noise, blur, weather, digital.",
     reference="Hendrycks and Dietterich (2019), Benchmarking neural network robustness to common corruptions",

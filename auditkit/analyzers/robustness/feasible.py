@@ -61,7 +61,10 @@ class FeasibleParams(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class _Result:
-    """The rows looked at, who was right, what turning each right row costs (infinite where nothing was found)."""
+    """The rows looked at, who was right, what turning each right row costs (infinite where nothing was found).
+
+    ``breaches`` tells which of the rows break a rule or leave the bounds before any change.
+    """
 
     rows: Rows
     right: BoolArray
@@ -72,6 +75,7 @@ class _Result:
     checks: tuple[Check, ...]
     unreliable: str | None
     evaluations: int
+    breaches: str | None
 
     def standing(self, budget: float) -> BoolArray:
         """``(n,)`` rows that are right and that no change within the budget turned."""
@@ -82,7 +86,6 @@ class _Result:
 
 def run(subject: Subject, context: Context, params: FeasibleParams) -> Iterator[Produced]:
     """Search the cheapest feasible change of each right row; yield accuracy by budget, the gap, costs and changes."""
-    from auditkit.analyzers.robustness.arena import breaches
     from auditkit.core.generators import preserved_generators
     from auditkit.subjects.grid import require_movable, table_grid
 
@@ -116,15 +119,15 @@ def run(subject: Subject, context: Context, params: FeasibleParams) -> Iterator[
         f"{len(result.right)} of {subject.test.n} rows; {result.evaluations} model evaluations. A cost of 1 is one "
         f"standard deviation of one column, or its scale in the schema, or one change of category.{rules}"
     )
-    own = breaches(grid.space, grid.matrix[context.sample_rows(subject.test.n, params.max_rows)])
-    if own:
-        yield Note(own)
+    if result.breaches:
+        yield Note(result.breaches)
     if grid.frozen:
         yield Note(f"Never changed: {', '.join(grid.frozen[:12])}{' ...' if len(grid.frozen) > 12 else ''}.")
 
 
 def _searched(subject: Subject, context: Context, params: FeasibleParams, grid: TableGrid) -> _Result:
     """Search, decide every point found afresh, and look at each for feasibility again."""
+    from auditkit.analyzers.robustness.arena import breaches
     from auditkit.methods.robustness import checks
     from auditkit.methods.robustness.cheapest import blind_change, cheapest_change
 
@@ -168,6 +171,7 @@ def _searched(subject: Subject, context: Context, params: FeasibleParams, grid: 
         checks=results,
         unreliable=checks.verdict(results) if right.any() else None,
         evaluations=found.n_evaluations + len(flat) + 2 * len(everyone) + int(turned.sum()),
+        breaches=breaches(grid.space, everyone),
     )
 
 
@@ -234,17 +238,18 @@ def _changes(result: _Result, grid: TableGrid, top: float) -> Table:
     """Which features the changes within the largest budget used, and by how much, in the features' own units."""
     used = result.cost <= top
     x, points = result.clean[used], result.points[used]
+    moved = ~((points == x) | (np.isnan(points) & np.isnan(x)))
     choices = {int(column): choice.columns for choice in grid.space.choices for column in choice.columns[:1]}
     rows = []
     for place, name in enumerate(grid.names):
         if place in choices:
-            changed = (x[:, choices[place]] != points[:, choices[place]]).any(axis=1)
+            changed = moved[:, choices[place]].any(axis=1)
             size, unit = None, "another category"
-            name = name if len(choices[place]) == 1 else f"{name} ... (one-hot group)"
+            group = grid.codec.columns[place].feature.group
+            name = f"{group} (one-hot group)" if group else name
         elif grid.space.mutable[place]:
-            delta = points[:, place] - x[:, place]
-            changed = np.nan_to_num(delta) != 0
-            size = float(np.median(np.abs(delta[changed]))) if changed.any() else None
+            changed = moved[:, place]
+            size = float(np.median(np.abs(points[changed, place] - x[changed, place]))) if changed.any() else None
             unit = grid.units[place] or "as in the table"
         else:
             continue
@@ -263,7 +268,7 @@ def _changes(result: _Result, grid: TableGrid, top: float) -> Table:
 
 ANALYZER = Analyzer(
     name="robustness.feasible",
-    version="2",
+    version="3",
     title="Feasible changes of a table",
     summary="Accuracy when rows change within kinds, bounds, directions and rules of the schema, at a cost.",
     reference="Simonetto et al. (2022) and Ballet et al. (2019) on attacks of tables within constraints; own search",

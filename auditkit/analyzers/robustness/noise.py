@@ -18,7 +18,7 @@ from auditkit.analyzers.robustness.estimates import (
     paired_mean,
     proportion,
 )
-from auditkit.analyzers.robustness.shifted import UNMOVED, rows_changed
+from auditkit.analyzers.robustness.shifted import UNMOVED, rounding, rows_changed
 from auditkit.analyzers.robustness.table_noise import Corruption, NoiseParams, corruptions_of_tables
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.errors import AuditkitError, NotApplicable
@@ -99,7 +99,7 @@ def _scored(
     from auditkit.core.generators import preserved_generators
 
     inputs = corruption.make(severity, rng)
-    if not rows_changed(before, inputs).any():
+    if not rows_changed(before, inputs, rounding(subject.test)).any():
         return None
     try:
         with preserved_generators():
@@ -314,7 +314,7 @@ def _plane(shape: tuple[int, ...]) -> tuple[int, int]:
 
 ANALYZER = Analyzer(
     name="robustness.noise",
-    version="3",
+    version="4",
     title="Natural robustness",
     summary="Accuracy or error when inputs are noisy, missing, swapped, blurred or shifted, row by row against clean.",
     reference="Hendrycks and Dietterich (2019); paired interval after Agresti and Min (2005)",

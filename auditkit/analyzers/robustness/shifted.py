@@ -66,8 +66,23 @@ class Shifted:
         return np.asarray(np.mean(parts, axis=0)) if parts else None
 
 
-def rows_changed(before: Any, after: Any) -> BoolArray:
+def rounding(data: Dataset) -> float:
+    """What may differ between images that are the same but for single precision: 1e-6 of the range of their pixels."""
+    from auditkit.analyzers.robustness.arena import pixel_range
+
+    if data.modality != "image" or np.asarray(data.inputs).dtype.kind != "f":
+        return 0.0
+    low, high = pixel_range(data)
+    return 1e-6 * (high - low)
+
+
+def rows_changed(before: Any, after: Any, slack: float = 0.0) -> BoolArray:
     """``(n,)`` rows of a table, of images or of texts that differ; two missing cells are alike.
+
+    Args:
+        before: Rows as they were.
+        after: The same rows, changed or not.
+        slack: Differences of up to this between floats count as none.
 
     >>> rows_changed(["a", "b"], ["a", "B"]).tolist()
     [False, True]
@@ -75,17 +90,21 @@ def rows_changed(before: Any, after: Any) -> BoolArray:
     if hasattr(before, "iloc"):
         changed = np.zeros(len(before), dtype=np.bool_)
         for place in range(before.shape[1]):
-            old, new = before.iloc[:, place], after.iloc[:, place]
-            differ = (old.to_numpy(dtype=object) != new.to_numpy(dtype=object)).astype(np.bool_)
-            changed |= differ & ~(old.isna().to_numpy() & new.isna().to_numpy())
+            old, new = (table.iloc[:, place].to_numpy(dtype=object) for table in (before, after))
+            gone, lost = (table.iloc[:, place].isna().to_numpy() for table in (before, after))
+            there = ~(gone | lost)
+            changed |= gone != lost
+            changed[there] |= np.asarray(old[there] != new[there], dtype=np.bool_)
         return changed
     if isinstance(before, list):
         return np.array([old != new for old, new in zip(before, after, strict=True)], dtype=np.bool_)
-    old, new = np.asarray(before), np.asarray(after)
-    differ = old != new
-    if old.dtype.kind == "f":
-        differ &= ~(np.isnan(old) & np.isnan(new))
-    return np.asarray(differ.reshape(len(old), -1).any(axis=1))
+    first, second = np.asarray(before), np.asarray(after)
+    differ = first != second
+    if first.dtype.kind == "f":
+        differ &= ~(np.isnan(first) & np.isnan(second))
+    if slack > 0.0:
+        differ &= ~(np.abs(first - second) <= slack)
+    return np.asarray(differ.reshape(len(first), -1).any(axis=1))
 
 
 def decide_under(
@@ -99,6 +118,7 @@ def decide_under(
     from auditkit.core.generators import preserved_generators
 
     data: Dataset = subject.test.take(positions)
+    slack = rounding(subject.test)
     hits: dict[str, BoolArray] = {}
     changed: dict[str, tuple[int, ...]] = {}
     total, done = sum(len(shift.severities) for shift in shifts), 0
@@ -107,7 +127,7 @@ def decide_under(
         for severity in shift.severities:
             context.check_deadline()
             inputs = shift.make(severity)
-            moved.append(int(rows_changed(data.inputs, inputs).sum()))
+            moved.append(int(rows_changed(data.inputs, inputs, slack).sum()))
             with preserved_generators():
                 columns.append(np.asarray(subject.model.predict(inputs)) == data.y)
             done += 1

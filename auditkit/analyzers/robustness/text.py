@@ -23,7 +23,7 @@ class TextParams(Params):
     """Settings of ``robustness.text``.
 
     Attributes:
-        synonyms: Word -> words that mean the same in these texts; none are known without this list.
+        synonyms: Word, or several, -> words that mean the same in these texts; none are known without this list.
         swaps: Name of a swap -> sets of terms that should not matter (names, spellings of a dialect), of any language.
         gender: Swap English words that tell a gender, too.
         max_rows: Test texts looked at.
@@ -41,7 +41,10 @@ class TextParams(Params):
     def _lower(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         if any(not words for words in value.values()):
             raise ValueError("each word needs a synonym")
-        return {word.lower(): words for word, words in value.items()}
+        lower = {word.strip().lower(): words for word, words in value.items()}
+        if len(lower) < len(value) or "" in lower:
+            raise ValueError("words must differ in more than case, and be more than spaces")
+        return lower
 
 
 def run(subject: Subject, context: Context, params: TextParams) -> Iterator[Produced]:
@@ -132,7 +135,7 @@ def _swap(
 
 ANALYZER = Analyzer(
     name="robustness.text",
-    version="2",
+    version="3",
     title="Text robustness",
     summary="Accuracy on texts with typos, other case, spacing, marks and words; decisions when terms are swapped.",
     reference="Ribeiro et al. (2020), Beyond accuracy: behavioral testing of NLP models with CheckList",

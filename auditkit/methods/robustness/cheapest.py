@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from auditkit.core.feasible import Feasible, FloatArray, IntArray
-from auditkit.methods.robustness.search import Decide, Found
+from auditkit.methods.robustness.search import Decide, Found, joined, row_blocks
 
 # Single moves tried a row at the start; wider tables try a random part of theirs.
 _SINGLES = 400
@@ -44,6 +44,10 @@ def cheapest_change(  # noqa: PLR0913 - each budget is named at the call
     Returns:
         Points ``(n, f)``, the clean row where nothing was found, and for which rows something was.
     """
+    blocks = row_blocks(len(x), x.shape[1] * max(_SINGLES, 2 * width))
+    if len(blocks) > 1:
+        settings = {"pool": pool, "rounds": rounds, "width": width, "rng": rng}
+        return joined([cheapest_change(decide, x[b], y[b], space, **settings) for b in blocks], x)  # type: ignore[arg-type]
     best, cost = x.copy(), np.full(len(x), np.inf)
     spent = 0
     for tried in (_singles(x, space, rng), _from_pool(x, space, pool, rng)):

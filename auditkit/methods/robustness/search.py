@@ -44,13 +44,14 @@ def margin_loss(scores: FloatArray, y: IntArray) -> FloatArray:
     return np.asarray(np.nan_to_num(margin, nan=np.inf, posinf=np.inf, neginf=-np.inf), dtype=np.float64)
 
 
-def _blocks(rows: int, cells: int) -> list[slice]:
+def row_blocks(rows: int, cells: int) -> list[slice]:
     """Slices of rows whose candidates fit in memory together; none when there are no rows."""
     size = max(1, CELLS // max(cells, 1))
     return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
-def _joined(parts: list[Found], x: FloatArray) -> Found:
+def joined(parts: list[Found], x: FloatArray) -> Found:
+    """What was found for blocks of the rows ``x``, as one."""
     if not parts:
         return Found(points=x.copy(), success=np.zeros(len(x), dtype=np.bool_), n_evaluations=0)
     return Found(
@@ -74,10 +75,10 @@ def random_noise(
         draws: Points tried a row; each is one evaluation.
         rng: Source of the draws.
     """
-    blocks = _blocks(len(x), x.shape[1] * AT_ONCE)
+    blocks = row_blocks(len(x), x.shape[1] * AT_ONCE)
     if len(blocks) != 1:
         parts = [random_noise(decide, x[b], y[b], space, eps, draws=draws, rng=rng) for b in blocks]
-        return _joined(parts, x)
+        return joined(parts, x)
     points, success = x.copy(), np.zeros(len(x), dtype=np.bool_)
     low, high = space.box(x, eps)
     spent = 0
@@ -129,11 +130,11 @@ def feasible_search(  # noqa: PLR0913 - each budget is named at the call
     Source: random search with shrinking blocks after Andriushchenko et al. (2020), section 3.
     """
     begin = x if start is None else start
-    blocks = _blocks(len(x), x.shape[1] * width)
+    blocks = row_blocks(len(x), x.shape[1] * width)
     if len(blocks) != 1:
         settings = {"rounds": rounds, "width": width, "rng": rng}
         parts = [feasible_search(judge, x[b], y[b], space, eps, start=begin[b], **settings) for b in blocks]  # type: ignore[arg-type]
-        return _joined(parts, x)
+        return joined(parts, x)
     best = space.project(x, begin, eps)
     low, high = space.box(x, eps)
     success, loss = judge(best, y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -41,11 +42,10 @@ def _neighbours() -> dict[str, str]:
     near: dict[str, str] = {}
     for height, row in enumerate(_ROWS):
         for place, letter in enumerate(row):
-            beside = row[max(place - 1, 0) : place] + row[place + 1 : place + 2]
-            for other in (height - 1, height + 1):
-                if 0 <= other < len(_ROWS):
-                    beside += _ROWS[other][max(place - 1, 0) : place + 1]
-            near[letter] = beside
+            # Each row stands a part of a key to the right of the one above it.
+            above = _ROWS[height - 1][place : place + 2] if height else ""
+            below = _ROWS[height + 1][max(place - 1, 0) : place + 1] if height + 1 < len(_ROWS) else ""
+            near[letter] = row[max(place - 1, 0) : place] + row[place + 1 : place + 2] + above + below
     return near
 
 
@@ -86,8 +86,14 @@ def with_typos(text: str, share: float, rng: np.random.Generator) -> str:
 
 
 def with_case(text: str, how: int) -> str:
-    """All small (1), each word with a capital (2), or all capitals (3)."""
-    return (text.lower(), text.title(), text.upper())[how - 1]
+    """All small (1), each word with a capital (2), or all capitals (3).
+
+    >>> [with_case("don't GO", how) for how in (1, 2, 3)]
+    ["don't go", "Don't Go", "DON'T GO"]
+    """
+    if how == 2:
+        return _WORD.sub(lambda found: found.group().capitalize(), text)
+    return text.lower() if how == 1 else text.upper()
 
 
 def with_spacing(text: str, share: float, rng: np.random.Generator) -> str:
@@ -116,13 +122,25 @@ def with_punctuation(text: str, how: int) -> str:
 
 
 def with_synonyms(text: str, synonyms: Mapping[str, Sequence[str]], rng: np.random.Generator) -> str:
-    """Each word of the list replaced by one of its synonyms; capitals follow the word replaced."""
+    """Each word of the list, or several in a row, replaced by one of its synonyms; capitals follow what is replaced.
+
+    >>> with_synonyms("In New York City it is big.", {"new york": ["NYC"], "big": ["large"]}, np.random.default_rng(0))
+    'In NYC City it is large.'
+    """
 
     def replaced(found: re.Match[str]) -> str:
         others = synonyms.get(found.group().lower(), ())
         return _cased_like(found.group(), others[int(rng.integers(len(others)))]) if others else found.group()
 
-    return _WORD.sub(replaced, text)
+    return _words_or(tuple(synonyms)).sub(replaced, text)
+
+
+@functools.lru_cache(maxsize=8)
+def _words_or(terms: tuple[str, ...]) -> re.Pattern[str]:
+    """What finds those of ``terms`` that are no plain words, the longest first, and else every word."""
+    odd = sorted((term for term in terms if not _WORD.fullmatch(term)), key=len, reverse=True)
+    parts = [rf"(?<!\w){re.escape(term)}(?!\w)" for term in odd]
+    return re.compile("|".join([*parts, _WORD.pattern]), re.IGNORECASE)
 
 
 def with_terms_swapped(text: str, sets: Sequence[Sequence[str]]) -> tuple[str, ...]:
@@ -140,16 +158,18 @@ def with_terms_swapped(text: str, sets: Sequence[Sequence[str]]) -> tuple[str, .
     >>> with_terms_swapped("He saw Ann.", [["he", "she"], ["Ann", "Eve", "Ida"]])
     ('She saw Eve.', 'He saw Ida.')
     """
-    where = {term.lower(): (group, place) for group in sets for place, term in enumerate(group)}
+    groups = [[term.strip() for term in group] for group in sets]
+    where = {term.lower(): (group, place) for group in groups for place, term in enumerate(group)}
     if not where:
         return ()
     longest = sorted(where, key=len, reverse=True)
     pattern = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, longest)) + r")(?!\w)", re.IGNORECASE)
     variants = []
-    for step in range(1, max(len(group) for group in sets)):
+    for step in range(1, max(len(group) for group in groups)):
 
         def replaced(found: re.Match[str], step: int = step) -> str:
-            group, place = where[found.group().lower()]
+            # Letters may be alike but for case in a pattern (a long s and an s) and not in lower case: no term then.
+            group, place = where.get(found.group().lower(), ([found.group()], 0))
             return _cased_like(found.group(), group[(place + step) % len(group)])
 
         variants.append(pattern.sub(replaced, text))

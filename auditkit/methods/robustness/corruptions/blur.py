@@ -111,9 +111,8 @@ def moved(x: torch.Tensor, radius: int, sigma: float, angle: torch.Tensor) -> to
 
 def zoom_blur(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
     """The mean of the image and of its middle enlarged step by step up to ``strength[0]``."""
-    height, width = x.shape[-2:]
     factors = np.arange(1.0, strength[0], strength[1])
     total = x.clone()
     for factor in factors:
-        total += enlarged(x, float(factor))[..., :height, :width]
+        total += enlarged(x, float(factor))
     return (total / (len(factors) + 1)).clamp(0.0, 1.0)

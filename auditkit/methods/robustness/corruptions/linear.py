@@ -57,12 +57,13 @@ def box_matrix(size: int, to: int) -> FloatArray:
 
 
 def enlarged(images: torch.Tensor, factor: float) -> torch.Tensor:
-    """The middle of ``(n, c, h, w)`` enlarged ``factor`` times, ends on ends, linearly; at least ``h x w`` large."""
+    """The middle of ``(n, c, h, w)`` enlarged ``factor`` times, ends on ends, linearly, and trimmed to ``h x w``."""
     height, width = images.shape[-2:]
     part_h, part_w = math.ceil(height / factor), math.ceil(width / factor)
     top, left = (height - part_h) // 2, (width - part_w) // 2
     part = images[..., top : top + part_h, left : left + part_w]
     size = (round(part_h * factor), round(part_w * factor))
-    if size == (part_h, part_w):
-        return part
-    return torch.nn.functional.interpolate(part, size=size, mode="bilinear", align_corners=True)
+    if size != (part_h, part_w):
+        part = torch.nn.functional.interpolate(part, size=size, mode="bilinear", align_corners=True)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    return part[..., top : top + height, left : left + width]

@@ -48,8 +48,17 @@ STRENGTHS: dict[Size, dict[str, tuple[Strength, ...]]] = {
         "fog": ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
         "brightness": _singles(0.1, 0.2, 0.3, 0.4, 0.5),
         "contrast": _singles(0.4, 0.3, 0.2, 0.1, 0.05),
-        # (displacement, smoothing and bound as shares of the height, random affine shift as a share of the height)
-        "elastic_transform": tuple((250 * a, 0.01, 0.005, 0.0) for a in (0.05, 0.065, 0.085, 0.1, 0.12)),
+        # (displacement; smoothing, bound, random affine shift as shares of the height). The authors counted in 244ths.
+        "elastic_transform": tuple(
+            (244 * size, 244 / 224 * smooth, 1 / 224, 244 / 224 * shift)
+            for size, smooth, shift in (
+                (2, 0.7, 0.1),
+                (2, 0.08, 0.2),
+                (0.05, 0.01, 0.02),
+                (0.07, 0.01, 0.02),
+                (0.12, 0.01, 0.02),
+            )
+        ),
         "pixelate": _singles(0.6, 0.5, 0.4, 0.3, 0.25),
         "jpeg_compression": _singles(25, 18, 15, 10, 7),
     },

@@ -21,7 +21,6 @@ def snow(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
     flakes = torch.where(flakes < least, torch.zeros_like(flakes), flakes).clamp(0.0, 1.0)
     angle = -135.0 + 90.0 * draws.uniform((len(x),))
     flakes = torch.round(moved(flakes, int(radius), sigma, angle) * 255.0) / 255.0
-    flakes = flakes[..., :height, :width]
     white = kept * x + (1.0 - kept) * torch.maximum(x, grey(x) * 1.5 + 0.5)
     return (white + flakes + torch.flip(flakes, (-2, -1))).clamp(0.0, 1.0)
 
