@@ -5,8 +5,10 @@ The package needs an environment of its own (imagecorruptions 1.1.2 with numpy 1
     python benchmarks/corruptions_vs_imagecorruptions.py path/to/that/python > benchmarks/results/corruptions.md
 
 Both sides run on one thread, in turn, corruption by corruption, on the same 224 x 224 RGB images: ours on a batch of
-16, the package one image at a time, three images each. The reading and writing of images is outside both.
-Agreement to a step of 1/255 is held by tests/robustness/test_robustness_corruptions.py.
+16, the package one image at a time, three images each; of three turns the quickest counts on either side. The reading
+and writing of images is outside both. Agreement with the scripts of ImageNet-C and CIFAR-10-C to a step of 1/255 is
+held by tests/robustness/test_robustness_corruptions.py; elastic maps are those of ImageNet-C here, which have an affine
+part that those of the package lack.
 """
 
 import json
@@ -16,6 +18,7 @@ import sys
 import time
 from pathlib import Path
 
+TURNS = 3
 PEER = """
 import json, sys, time, warnings
 warnings.simplefilter("ignore")
@@ -56,17 +59,20 @@ def main(python):
         rows = []
         for name in NAMES:
             corrupt(batch[:2], name, 3)
-            begin = time.process_time()
-            corrupt(batch, name, 3)
-            ours = (time.process_time() - begin) / len(batch)
-            peer.stdin.write(name + "\n")
-            peer.stdin.flush()
-            rows.append((name, ours, json.loads(peer.stdout.readline())))
+            ours, theirs = [], []
+            for _ in range(TURNS):
+                begin = time.process_time()
+                corrupt(batch, name, 3)
+                ours.append((time.process_time() - begin) / len(batch))
+                peer.stdin.write(name + "\n")
+                peer.stdin.flush()
+                theirs.append(json.loads(peer.stdout.readline()))
+            rows.append((name, min(ours), min(theirs)))
         peer.stdin.close()
         peer.wait()
     print("# Image corruptions against imagecorruptions 1.1.2\n")
-    print("CPU milliseconds per 224 x 224 RGB image at severity 3, one thread, both sides in one run; x86-64, 2 cores,")
-    print(f"Python {sys.version.split()[0]}, torch {torch.__version__}.\n")
+    print("CPU milliseconds per 224 x 224 RGB image at severity 3, one thread, both sides in one run, the quickest of")
+    print(f"{TURNS} turns each; x86-64, 2 cores, Python {sys.version.split()[0]}, torch {torch.__version__}.\n")
     print("| corruption | auditkit | imagecorruptions | ratio |\n| --- | ---: | ---: | ---: |")
     for name, ours, theirs in rows:
         print(f"| {name} | {1000 * ours:.2f} | {1000 * theirs:.2f} | {theirs / ours:.1f} |")
@@ -78,7 +84,12 @@ def main(python):
     print(
         f"\nMedian ratio {statistics.median(row[2] / row[1] for row in rows):.1f}. Frost: ours draws its pattern, the"
     )
-    print("package reads a photograph from disk.")
+    print(
+        "package reads a photograph from disk. Elastic maps are those of ImageNet-C here, with the affine part that the"
+    )
+    print(
+        "package leaves out. Pixelate and JPEG: the package calls Pillow, which works on bytes; ours works on floats."
+    )
 
 
 main(*sys.argv[1:])

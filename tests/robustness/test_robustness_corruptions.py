@@ -211,3 +211,35 @@ def test_what_is_no_image_or_corruption_is_refused():
     for bad in (images * 255, images[:, :2], images[0], (images * 255).to(torch.uint8), images * torch.nan):
         with pytest.raises(UsageError, match="AK579 corruptions take grey or RGB images"):
             corrupt(bad, "fog", 1)
+
+
+@pytest.mark.parametrize("side", [(16, 40), (64, 50), (5, 9)])
+@pytest.mark.parametrize("strength", [(0.3, 0.4), (3, 0.1), (6, 0.5), (10, 0.5)])
+def test_defocus_is_the_plain_sum_over_the_disk(side, strength):
+    from scipy.ndimage import convolve
+
+    from auditkit.methods.robustness.corruptions.blur import _disk, defocus_blur
+
+    images = torch.from_numpy(np.random.default_rng(0).random((2, 3, *side)))
+    kernel = _disk(*strength)
+    plain = [[convolve(plane, kernel, mode="mirror") for plane in image] for image in images.numpy()]
+    np.testing.assert_allclose(defocus_blur(images, strength, None), np.clip(plain, 0, 1), atol=1e-9)
+
+
+@pytest.mark.parametrize(("size", "to"), [(224, 89), (224, 134), (61, 40), (33, 33), (70, 1)])
+def test_products_by_bands_are_the_whole_products(size, to):
+    from auditkit.methods.robustness.corruptions.linear import along, box_matrix
+
+    images = torch.from_numpy(np.random.default_rng(0).random((2, 3, size, size + 3)))
+    rows, columns = box_matrix(size, to), np.random.default_rng(1).random((to, size + 3)) * (np.arange(size + 3) > 4)
+    columns[: to // 2] = 0.0
+    whole = np.einsum("ah,nchw,bw->ncab", rows, images.numpy(), columns)
+    np.testing.assert_allclose(along(images, rows, columns), whole, atol=1e-10)
+
+
+def test_a_single_wrong_pixel_is_refused():
+    for value in (torch.nan, torch.inf, -torch.inf, -1e-6, 1.0 + 1e-6):
+        bad = smooth_images()
+        bad[2, 1, 3, 4] = value
+        with pytest.raises(UsageError, match="AK579 corruptions take grey or RGB images"):
+            corrupt(bad, "contrast", 1)

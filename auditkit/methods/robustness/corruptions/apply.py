@@ -65,7 +65,8 @@ def corrupt(
     with torch.no_grad():
         single = images.detach().float()
         parts = [CORRUPTIONS[name](part, strength, source) for part in torch.split(single, chunk)]
-        return torch.cat(parts).to(images.dtype) if parts else images.clone()
+        whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return whole.to(images.dtype)
 
 
 def _check(images: torch.Tensor) -> None:
@@ -74,8 +75,11 @@ def _check(images: torch.Tensor) -> None:
         why = f"they are {images.dtype} of shape {tuple(images.shape)}"
     elif not images.numel():
         return
-    elif not bool(torch.isfinite(images).all()) or float(images.min()) < 0.0 or float(images.max()) > 1.0:
-        why = f"they reach from {float(images.min()):g} to {float(images.max()):g}"
+    else:
+        # One pass; a value that is no number is both the least and the largest.
+        least, largest = (float(end) for end in torch.aminmax(images))
+        if not 0.0 <= least <= largest <= 1.0:
+            why = f"they reach from {least:g} to {largest:g}"
     if why is not None:
         raise UsageError(
             "AK579",

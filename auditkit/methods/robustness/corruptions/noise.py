@@ -10,7 +10,7 @@ from auditkit.methods.robustness.corruptions.severities import Strength
 
 def gaussian_noise(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
     """Independent normal noise of the standard deviation ``strength[0]``."""
-    return (x + strength[0] * draws.normal(tuple(x.shape))).clamp(0.0, 1.0)
+    return draws.normal(tuple(x.shape)).mul_(strength[0]).add_(x).clamp_(0.0, 1.0)
 
 
 def shot_noise(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
