@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import os
@@ -156,6 +157,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         code = 3
     else:
         code = result if isinstance(result, int) else 0
+    if args is None:
+        gc.freeze()  # the process ends: nothing that is left needs a search for reference cycles
     sys.exit(code)
 
 

@@ -5,6 +5,7 @@ One record serves everything that changes rows: attacks, noise and counterfactua
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from dataclasses import dataclass
@@ -94,10 +95,15 @@ class Schema:
 
 _NUMBER = r"(?>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
 _NAME = r"(?:`[^`]+`|[^\W\d]\w*)"
-_TERM = re.compile(
-    rf"(?P<signs>[-+\s]*)(?:(?:(?P<before>{_NUMBER})\s*\*?\s*)?(?P<name>{_NAME})(?:\s*\*\s*(?P<after>{_NUMBER}))?"
-    rf"|(?P<constant>{_NUMBER}))\s*"
-)
+
+
+@functools.cache
+def _term() -> re.Pattern[str]:
+    """A signed term of a sum: a feature with or without a factor, or a number."""
+    return re.compile(
+        rf"(?P<signs>[-+\s]*)(?:(?:(?P<before>{_NUMBER})\s*\*?\s*)?(?P<name>{_NAME})(?:\s*\*\s*(?P<after>{_NUMBER}))?"
+        rf"|(?P<constant>{_NUMBER}))\s*"
+    )
 
 
 def parse_constraint(text: str) -> tuple[Constraint, ...]:
@@ -136,7 +142,7 @@ def _linear(side: str, text: str) -> tuple[dict[str, float], float]:
     terms: dict[str, float] = {}
     constant, place = 0.0, 0
     while place < len(side) or not side.strip():
-        found = _TERM.match(side, place)
+        found = _term().match(side, place)
         if found is None:
             raise _unreadable(text, f"{side[place:].strip()[:20] or 'nothing'!r} is not a sum of features and numbers")
         signs = found["signs"]

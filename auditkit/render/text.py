@@ -10,6 +10,8 @@ _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff"
     "\U000e0000-\U000e007f\ud800-\udfff]"
 )
+# A first word with a dot or an underline inside is spelt as people must type it.
+_NAMED_FIRST = re.compile(r"[a-z][a-z0-9]*[._][a-z]")
 
 LIMIT = 2000
 
@@ -64,5 +66,9 @@ def words(name: str) -> str:
 
 
 def capitalised(sentence: str) -> str:
-    """``sentence`` with its first letter a capital; the rest as it is."""
-    return sentence[:1].upper() + sentence[1:]
+    """``sentence`` with its first letter a capital, unless it begins with the name of a metric, analyzer or file.
+
+    >>> capitalised("the rule holds"), capitalised("fairness.base_rate was not measured")
+    ('The rule holds', 'fairness.base_rate was not measured')
+    """
+    return sentence if _NAMED_FIRST.match(sentence) else sentence[:1].upper() + sentence[1:]

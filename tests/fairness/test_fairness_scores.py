@@ -223,5 +223,10 @@ def test_one_group_and_too_many_groups():
     assert "g: 40 groups, more than max_groups = 24; left out." in many.notes
 
 
-def test_a_draw_of_rows_is_told():
-    assert any("200 of 1200 rows drawn at random" in note for note in run(*rows(), max_rows=200).notes)
+def test_a_draw_of_weighted_rows_is_told_and_plain_rows_are_all_compared():
+    y, score, sensitive = rows()
+    drawn = run(y, score, sensitive, max_rows=200, weights=np.linspace(1.0, 2.0, len(y)))
+    assert any("200 of 1200 rows drawn at random" in note for note in drawn.notes)
+    whole = run(y, score, sensitive, max_rows=200)
+    assert not any("drawn at random" in note for note in whole.notes)
+    assert find(whole, "fairness.abroca", over=("sex",)).n == 1200

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Protocol
 
+from auditkit.core.analyzer import Context, Note
 from auditkit.core.evidence import Direction, Interval, Measurement
+from auditkit.core.subject import IntArray
 from auditkit.stats.estimate import Estimate
+from auditkit.stats.linearised import Design
 
 
 def measured(name: str, estimate: Estimate, level: float, *, clip: bool = False, **fields: Any) -> Measurement:
@@ -64,3 +67,14 @@ def over_groups(
     own: dict[str, Any] = {"value": found.value, "interval": found.interval, "reason": found.reason}
     own |= {"n": n, "over": (column,), "bounds": (0.0, top), "direction": direction}
     return Measurement(name=name, **{**own, **fields})
+
+
+def rows_of_curves(context: Context, design: Design, n: int, limit: int) -> tuple[IntArray, tuple[Note, ...]]:
+    """The rows behind distances between groups' curves, and the note that tells of a draw.
+
+    Of plain rows only counts are resampled, so all are taken; of weighted or clustered rows at most ``limit``.
+    """
+    picked = context.sample_rows(n, None if design.plain else limit)
+    if len(picked) == n:
+        return picked, ()
+    return picked, (Note(f"Distances between groups are of {len(picked)} of {n} rows drawn at random."),)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from auditkit.analyzers.fairness.measured import measured, over_groups
+from auditkit.analyzers.fairness.measured import measured, over_groups, rows_of_curves
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.evidence import Direction, Measurement
-from auditkit.core.subject import FloatArray, IntArray, Subject
+from auditkit.core.subject import IntArray, Subject
 from auditkit.stats.linearised import Design
 
 if TYPE_CHECKING:
+    from auditkit.methods.fairness.distances import GroupedScores
     from auditkit.methods.fairness.regression import Rows
 
 # Name -> direction, bounds, unit, sentence; then which disparities are published.
@@ -53,13 +54,15 @@ class RegressionParams(Params):
     level: float = Field(0.95, gt=0.5, lt=1.0, description="Two-sided confidence level.")
     max_groups: int = Field(24, ge=2, description="Columns with more groups are left out.")
     resamples: int = Field(200, ge=20, description="Bootstrap resamples of each group's predictions.")
-    max_rows: int = Field(20_000, ge=2, description="Rows behind the distances between groups; others use all rows.")
+    max_rows: int = Field(20_000, ge=2, description="Most rows behind the distances of weighted or clustered rows.")
 
 
 def run(subject: Subject, context: Context, params: RegressionParams) -> Iterator[Produced]:
     """Every sensitive column: quantities by group, their gaps, distances of the predictions."""
+    from auditkit.methods.fairness.distances import GroupedScores, score_levels
     from auditkit.methods.fairness.regression import Rows, jain_index
     from auditkit.stats.coding import encode_groups
+    from auditkit.stats.ranking import midranks
 
     context.check_deadline()
     test = subject.test
@@ -68,6 +71,11 @@ def run(subject: Subject, context: Context, params: RegressionParams) -> Iterato
     if (rows.true > 0).all() and (rows.predicted >= 0).all():
         estimate = jain_index(rows.predicted / rows.true, design)
         yield measured("fairness.jain_index", estimate, params.level, direction="higher", bounds=(0.0, 1.0))
+    picked, notes = rows_of_curves(context, design, len(rows.true), params.max_rows)
+    yield from notes
+    # Ranks from 0 to 1: the area between two cumulated distributions is then over the top shares of all rows.
+    levels = score_levels((midranks(rows.predicted[picked]) - 0.5) / len(picked))
+    part, nothing = design.take(picked), np.zeros(len(picked), dtype=bool)
     for done, (column, values) in enumerate(test.sensitive.items()):
         context.check_deadline()
         names, codes = encode_groups(values)
@@ -77,7 +85,8 @@ def run(subject: Subject, context: Context, params: RegressionParams) -> Iterato
             continue
         yield from _quantities(column, names, codes, rows, params.level)
         yield from _levels(column, names, codes, rows, params.level)
-        yield from _distances(column, names, codes, rows, context, params)
+        scores = GroupedScores(levels, nothing, codes[picked], len(names), part)
+        yield from _distances(column, scores, context, params)
         context.progress(done + 1, len(test.sensitive))
 
 
@@ -161,35 +170,24 @@ def _levels(column: str, names: tuple[str, ...], codes: IntArray, rows: Rows, le
     )
 
 
-def _distances(  # a column's predictions in two scales: as they are, and as ranks
-    column: str, names: tuple[str, ...], codes: IntArray, rows: Rows, context: Context, params: RegressionParams
-) -> Iterator[Produced]:
-    from auditkit.methods.fairness import distances as d
-    from auditkit.stats.ranking import midranks
+def _distances(column: str, scores: GroupedScores, context: Context, params: RegressionParams) -> Iterator[Measurement]:
+    from auditkit.methods.fairness.distances import worst_distances
 
-    rng, picked = context.rng, context.sample_rows(len(codes), params.max_rows)
-    if len(picked) < len(codes):
-        yield Note(f"{column}: distances between groups are of {len(picked)} of {len(codes)} rows drawn at random.")
-    codes, design = codes[picked], rows.design.take(picked)
-    # Ranks from 0 to 1: the area between two cumulated distributions is then over the top shares of all rows.
-    ranks: FloatArray = (midranks(rows.predicted[picked]) - 0.5) / len(picked)
-    levels, nothing = d.score_levels(ranks), np.zeros(len(picked), dtype=bool)
-    scores = d.GroupedScores(levels, nothing, codes, len(names), design)
-    found = d.worst_distances(
+    found = worst_distances(
         ("ks", "wasserstein"),
         scores,
-        rng,
+        context.rng,
         resamples=params.resamples,
         level=params.level,
         before_group=context.check_deadline,
     )
-    yield over_groups("fairness.prediction_ks", found["ks"], column, len(codes))
-    yield over_groups("fairness.statistical_parity_auc", found["wasserstein"], column, len(codes))
+    yield over_groups("fairness.prediction_ks", found["ks"], column, len(scores.codes))
+    yield over_groups("fairness.statistical_parity_auc", found["wasserstein"], column, len(scores.codes))
 
 
 ANALYZER = Analyzer(
     name="fairness.regression",
-    version="1",
+    version="2",
     title="Predicted values by group",
     summary="Whether predicted values are as right, as well ordered and as high in every group.",
     reference=(

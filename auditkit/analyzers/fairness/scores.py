@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from auditkit.analyzers.fairness.measured import measured, over_groups
+from auditkit.analyzers.fairness.measured import measured, over_groups, rows_of_curves
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.evidence import Density, Direction, Measurement
 from auditkit.core.subject import FloatArray, IntArray, Subject
 from auditkit.stats.linearised import Design
 
 if TYPE_CHECKING:
-    from auditkit.methods.fairness.distances import Levels
+    from auditkit.methods.fairness.distances import GroupedScores, Kind, Levels
     from auditkit.stats.estimate import Estimate
 
 # Name -> direction, bounds, one sentence.
@@ -79,7 +79,7 @@ class ScoresParams(Params):
     calibration_min_rows: int = Field(20, ge=1, description="Fewest rows of a calibration bin.")
     resamples: int = Field(200, ge=20, description="Bootstrap resamples of each group's curves.")
     permutations: int = Field(199, ge=0, description="Permutations of the ABROCA test; 0 leaves it out.")
-    max_rows: int = Field(20_000, ge=1, description="Rows that are resampled and permuted; values are of all rows.")
+    max_rows: int = Field(20_000, ge=1, description="Most rows behind the distances of weighted or clustered rows.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,9 @@ def run(subject: Subject, context: Context, params: ScoresParams) -> Iterator[Pr
     if rows.probability is None:
         yield Note("The scores are margins, not probabilities: means, calibration and Wasserstein are not measured.")
     yield from _measured(_estimates(rows, params), {}, params.level)
+    picked, notes = rows_of_curves(context, rows.design, len(rows.positive), params.max_rows)
+    yield from notes
+    curves = _curves(rows.take(picked))
     columns = subject.test.sensitive
     for done, (column, values) in enumerate(columns.items()):
         context.check_deadline()
@@ -114,7 +117,10 @@ def run(subject: Subject, context: Context, params: ScoresParams) -> Iterator[Pr
         if len(names) > params.max_groups:
             yield Note(f"{column}: {len(names)} groups, more than max_groups = {params.max_groups}; left out.")
         else:
-            yield from _column(column, names, codes, rows, context, params)
+            yield from _column(column, names, codes, rows, params)
+            yield from _distances(column, codes[picked], len(names), curves, context, params)
+            if rows.probability is not None:
+                yield _density(column, names, codes, rows.probability)
         context.progress(done + 1, len(columns))
 
 
@@ -166,7 +172,7 @@ def _measured(found: Mapping[str, Estimate], where: Mapping[str, str], level: fl
 
 
 def _column(
-    column: str, names: tuple[str, ...], codes: IntArray, rows: _Rows, context: Context, params: ScoresParams
+    column: str, names: tuple[str, ...], codes: IntArray, rows: _Rows, params: ScoresParams
 ) -> Iterator[Produced]:
     from auditkit.stats.gaps import largest_gap
 
@@ -184,9 +190,6 @@ def _column(
         yield over_groups(f"fairness.{quantity}.difference", gap, column, gap.n, top=span, **missing)
     if rows.probability is not None:
         yield _generalized(column, groups, params.level, len(codes))
-    yield from _distances(column, names, codes, rows, context, params)
-    if rows.probability is not None:
-        yield _density(column, names, codes, rows.probability)
 
 
 def _generalized(column: str, groups: Mapping[str, Mapping[str, Estimate]], level: float, n: int) -> Measurement:
@@ -202,58 +205,61 @@ def _generalized(column: str, groups: Mapping[str, Mapping[str, Estimate]], leve
     return over_groups(_GENERALIZED, gap, column, n)
 
 
+@dataclass(frozen=True, slots=True)
+class _Curves:
+    """Rows whose curves are compared, and their scores on levels with the kinds of distance taken on each."""
+
+    rows: _Rows
+    scales: tuple[tuple[Levels, tuple[Kind, ...]], ...]
+
+
+def _curves(rows: _Rows) -> _Curves:
+    from auditkit.methods.fairness.distances import score_levels
+
+    ranking = score_levels(rows.ranking)
+    if rows.probability is None:
+        return _Curves(rows, ((ranking, ("abroca", "ks")),))
+    if np.array_equal(rows.probability, rows.ranking):
+        return _Curves(rows, ((ranking, ("abroca", "ks", "wasserstein")),))
+    return _Curves(rows, ((ranking, ("abroca", "ks")), (score_levels(rows.probability), ("wasserstein",))))
+
+
 def _distances(
-    column: str, names: tuple[str, ...], codes: IntArray, rows: _Rows, context: Context, params: ScoresParams
-) -> Iterator[Produced]:
+    column: str, codes: IntArray, groups: int, curves: _Curves, context: Context, params: ScoresParams
+) -> Iterator[Measurement]:
     from auditkit.methods.fairness import distances as d
 
-    rng = context.rng
-    picked = context.sample_rows(len(codes), params.max_rows)
-    if len(picked) < len(codes):
-        yield Note(f"{column}: distances between groups are of {len(picked)} of {len(codes)} rows drawn at random.")
-    codes, part = codes[picked], rows.take(picked)
-    ranked = d.score_levels(part.ranking)
-    sets: list[tuple[d.Levels, tuple[d.Kind, ...]]] = [(ranked, ("abroca", "ks"))]
-    if part.probability is not None:
-        sets.append((d.score_levels(part.probability), ("wasserstein",)))
-    for levels, kinds in sets:
-        scores = d.GroupedScores(levels, part.positive, codes, len(names), part.design)
+    rng, rows = context.rng, curves.rows
+    for levels, kinds in curves.scales:
+        scores = d.GroupedScores(levels, rows.positive, codes, groups, rows.design)
         found = d.worst_distances(
             kinds, scores, rng, resamples=params.resamples, level=params.level, before_group=context.check_deadline
         )
         for kind, distance in found.items():
             name = f"fairness.{kind if kind == 'abroca' else f'score_{kind}'}"
             yield over_groups(name, distance, column, len(codes))
-        if "abroca" in kinds and params.permutations and len(names) > 1:
+        if "abroca" in kinds and params.permutations and groups > 1:
             context.check_deadline()
-            lacking = not all(d.defined("abroca", mass) for mass in scores.masses())
-            yield _permuted(column, levels, part, codes, None if lacking else context.rng, params)
+            yield _permuted(column, scores, rng, params.permutations)
 
 
-def _permuted(
-    column: str,
-    levels: Levels,
-    part: _Rows,
-    codes: IntArray,
-    rng: np.random.Generator | None,
-    params: ScoresParams,
-) -> Measurement:
-    from auditkit.methods.fairness.distances import abroca_p_value
+def _permuted(column: str, scores: GroupedScores, rng: np.random.Generator, permutations: int) -> Measurement:
+    from auditkit.methods.fairness.distances import abroca_p_value, defined
 
     value, reason = None, "a p-value has no interval"
-    if rng is None:
+    if not defined("abroca", scores.masses()).all():
         reason = "a group lacks a label, so its ROC curve is undefined"
-    elif not part.design.plain:
+    elif not scores.design.plain:
         reason = "weighted or clustered rows are not exchangeable, so there is no permutation test"
     else:
-        value = abroca_p_value(levels, part.positive, codes, int(codes.max()) + 1, rng, params.permutations)
+        value = abroca_p_value(scores.levels, scores.positive, scores.codes, scores.groups, rng, permutations)
     return Measurement(
         name=_P_VALUE,
         value=value,
-        n=len(codes),
+        n=len(scores.codes),
         over=(column,),
         bounds=(0.0, 1.0),
-        params={"permutations": params.permutations},
+        params={"permutations": permutations},
         reason=reason,
     )
 
@@ -273,7 +279,7 @@ def _density(column: str, names: tuple[str, ...], codes: IntArray, probability: 
 
 ANALYZER = Analyzer(
     name="fairness.scores",
-    version="2",
+    version="3",
     title="Scores by group",
     summary="Whether the scores rank, mean and promise the same in every group, whatever the threshold.",
     reference=(

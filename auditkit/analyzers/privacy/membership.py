@@ -83,7 +83,7 @@ def run(subject: Subject, context: Context, params: MembershipParams) -> Iterato
         raise
     yield from charts(made, attacked, params.false_positive_rates, params.level)
     chosen = _strongest(made)
-    for attack in {id(item): item for item in (made[0], chosen)}.values():
+    for attack in {id(item): item for item in (chosen, made[0])}.values():
         yield from by_group(attack, attacked, params.false_positive_rates, params.level)
     yield from exposed(chosen, attacked, params.exposed_rows)
     yield from _statements(subject, made)

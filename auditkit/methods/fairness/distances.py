@@ -7,6 +7,7 @@ bootstrapped, group by group. A percentile bootstrap of the distance itself woul
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
+from auditkit.methods.fairness.roc_curves import Roc, areas_between, roc_curves
 from auditkit.stats.intervals import z_value
 from auditkit.stats.linearised import PLAIN, Design
 from auditkit.stats.resampling import resample_weights
@@ -25,6 +27,7 @@ BoolArray = npt.NDArray[np.bool_]
 Kind = Literal["abroca", "ks", "wasserstein"]
 
 _LEVELS = 512
+_BLOCK = 256  # curves at a time, which bounds the memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +46,6 @@ class Distance:
     pair: tuple[int, int] | None = None
     interval: Interval | None = None
     reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Roc:
-    """A ROC curve as the threshold falls: rising false positive rates ``knots (k,)``; on each of the ``k - 1`` pieces
-    between two of them its ``height`` at the left end and its ``slope``. Steps straight up lie between the pieces.
-    """
-
-    knots: FloatArray
-    height: FloatArray
-    slope: FloatArray
 
 
 def score_levels(scores: FloatArray) -> Levels:
@@ -85,8 +77,8 @@ def abroca(positive: tuple[FloatArray, FloatArray], negative: tuple[FloatArray, 
     >>> abroca((up, down), (down, up))
     1.0
     """
-    one, two = (_roc(p, n) for p, n in zip(positive, negative, strict=True))
-    return _between(one, two)
+    curves = roc_curves(np.stack(positive), np.stack(negative))
+    return float(areas_between(curves[0], curves[1])[0])
 
 
 def curve_distance(kind: Kind, one: FloatArray, two: FloatArray, at: FloatArray) -> float:
@@ -94,29 +86,29 @@ def curve_distance(kind: Kind, one: FloatArray, two: FloatArray, at: FloatArray)
 
     Source: Massey (1951) for Kolmogorov-Smirnov; Vallender (1974) for the first Wasserstein distance.
     """
-    return _apart(kind, _curve(kind, one), _curve(kind, two), at)
+    return float(_apart(kind, _curves(kind, one[None]), _curves(kind, two), at)[0])
 
 
-def _curve(kind: Kind, mass: FloatArray) -> Roc | FloatArray:
-    """The curve of a group with ``mass (2, l)``: ROC, or the cumulative share of its rows at each level."""
+def _curves(kind: Kind, masses: FloatArray) -> Roc | FloatArray:
+    """The curves of groups with ``masses (..., 2, l)``: ROC, or the cumulative share of the rows at each level."""
     if kind == "abroca":
-        return _roc(mass[1], mass[0])
-    total = np.cumsum(mass.sum(axis=0))
-    return np.asarray(total / total[-1])
+        return roc_curves(masses[..., 1, :], masses[..., 0, :])
+    total = np.cumsum(masses.sum(axis=-2), axis=-1)
+    return np.asarray(total / total[..., -1:])
 
 
-def _apart(kind: Kind, one: Roc | FloatArray, two: Roc | FloatArray, at: FloatArray) -> float:
+def _apart(kind: Kind, one: Roc | FloatArray, two: Roc | FloatArray, at: FloatArray) -> FloatArray:
+    """Distances ``(...)`` between curves, pair by pair."""
     if isinstance(one, Roc) and isinstance(two, Roc):
-        return _between(one, two)
-    gap = np.asarray(one) - np.asarray(two)
-    if kind == "ks":
-        return float(np.abs(gap).max())
-    return float((np.abs(gap[:-1]) * np.diff(at)).sum())
+        return areas_between(one, two)
+    gap = np.abs(np.asarray(one) - np.asarray(two))
+    return np.asarray(gap.max(axis=-1) if kind == "ks" else (gap[..., :-1] * np.diff(at)).sum(axis=-1))
 
 
-def defined(kind: Kind, mass: FloatArray) -> bool:
-    """Whether a group with ``mass (2, l)`` has a curve: ROC curves need both classes."""
-    return bool((mass.sum(axis=1) > 0).all()) if kind == "abroca" else bool(mass.sum() > 0)
+def defined(kind: Kind, masses: FloatArray) -> BoolArray:
+    """Whether each group of ``masses (..., 2, l)`` has a curve: ROC curves need both classes."""
+    present = masses.sum(axis=-1) > 0
+    return np.asarray(present.all(axis=-1) if kind == "abroca" else present.any(axis=-1))
 
 
 def group_masses(levels: Levels, positive: BoolArray, groups: IntArray, count: int, design: Design) -> FloatArray:
@@ -141,13 +133,10 @@ def worst_distance(
     """
     if len(masses) < 2:
         return Distance(None, reason="there is only one group to compare")
-    lacking = sum(not defined(kind, mass) for mass in masses)
+    lacking = int((~defined(kind, masses)).sum())
     if lacking:
         return Distance(None, reason=f"undefined in {lacking} of {len(masses)} groups: both labels are needed")
-    curves = [_curve(kind, mass) for mass in masses]
-    found = {
-        (a, b): _apart(kind, curves[a], curves[b], at) for a in range(len(masses)) for b in range(a + 1, len(masses))
-    }
+    found = dict(_pairs(kind, masses, at))
     pair = max(found, key=lambda key: found[key])
     value = found[pair]
     if min(len(error) for error in errors) == 0:
@@ -162,6 +151,15 @@ def worst_distance(
         low=min(max(low, 0.0), value), high=max(min(high, top), value), level=level, method="bootstrap-triangle"
     )
     return Distance(value, pair, interval)
+
+
+def _pairs(kind: Kind, masses: FloatArray, at: FloatArray) -> Iterator[tuple[tuple[int, int], float]]:
+    """The distance of each pair of groups with ``masses (G, 2, l)``."""
+    curves, pairs = _curves(kind, masses), list(itertools.combinations(range(len(masses)), 2))
+    for start in range(0, len(pairs), _BLOCK):
+        part = pairs[start : start + _BLOCK]
+        one, two = (np.array(side) for side in zip(*part, strict=True))
+        yield from zip(part, _apart(kind, curves[one], curves[two], at).tolist(), strict=True)
 
 
 def curve_errors(
@@ -181,15 +179,15 @@ def curve_errors(
     n, size = len(positive), len(levels.at)
     whole = group_masses(levels, positive, np.zeros(n, dtype=np.int64), 1, design)[0]
     flat = positive * size + levels.code
-    found: dict[Kind, list[float]] = {kind: [] for kind in kinds}
+    found: dict[Kind, list[FloatArray]] = {kind: [np.empty(0)] for kind in kinds}
     units = [_units(rows, design) for rows in (positive, ~positive)]
     usable = [kind for kind in kinds if (min(units) >= 2 if kind == "abroca" else sum(units) >= 2)]
-    observed = {kind: _curve(kind, whole) for kind in usable}
-    for mass in _resampled(flat, size, n, rng, design, resamples) if usable else ():
+    observed = {kind: _curves(kind, whole) for kind in usable}
+    for masses in _resampled(flat, size, n, rng, design, resamples) if usable else ():
         for kind in usable:
-            if defined(kind, mass):
-                found[kind].append(_apart(kind, _curve(kind, mass), observed[kind], levels.at))
-    return {kind: np.array(values) for kind, values in found.items()}
+            curves = _curves(kind, masses[defined(kind, masses)])
+            found[kind].append(_apart(kind, curves, observed[kind], levels.at))
+    return {kind: np.concatenate(parts) for kind, parts in found.items()}
 
 
 def abroca_p_value(
@@ -202,30 +200,33 @@ def abroca_p_value(
 
     Source: Phipson and Smyth (2010).
     """
-
-    def areas(masses: IntArray) -> Iterator[float]:
-        curves = [_roc(mass[1], mass[0]) for mass in masses]
-        return (_between(curves[a], curves[b]) for a in range(count) for b in range(a + 1, count))
-
     masses = group_masses(levels, positive, groups, count, PLAIN).astype(np.int64)
-    observed = max(areas(masses)) - 1e-12
-    labels = [_shuffled(masses[:, label], rng, permutations) for label in (0, 1)]
-    shuffled = (np.stack([labels[0][turn], labels[1][turn]], axis=1) for turn in range(permutations))
-    extreme = sum(any(area >= observed for area in areas(masses)) for masses in shuffled)
+    observed = max(area for _, area in _pairs("abroca", masses.astype(np.float64), levels.at)) - 1e-12
+    negatives, positives = (_shuffled(masses[:, label], rng, permutations) for label in (0, 1))
+    extreme = 0
+    for start in range(0, permutations, _BLOCK):
+        turns = slice(start, start + _BLOCK)
+        curves = roc_curves(positives[turns], negatives[turns])
+        reached = np.zeros(len(positives[turns]), dtype=bool)
+        for a, b in itertools.combinations(range(count), 2):
+            reached |= areas_between(curves[:, a], curves[:, b]) >= observed
+        extreme += int(reached.sum())
     return (extreme + 1) / (permutations + 1)
 
 
 def _resampled(
     flat: IntArray, size: int, n: int, rng: np.random.Generator, design: Design, resamples: int
 ) -> Iterator[FloatArray]:
-    """Masses ``(2, l)`` of resampled rows; of plain rows only the counts of the cells are drawn, a multinomial."""
+    """Blocks of masses ``(b, 2, l)`` of resampled rows; of plain rows only the counts are drawn, a multinomial."""
     if design.plain:
         cells = np.bincount(flat, minlength=2 * size) / n
-        yield from rng.multinomial(n, cells, size=resamples).reshape(resamples, 2, size).astype(np.float64)
+        for start in range(0, resamples, _BLOCK):
+            drawn = rng.multinomial(n, cells, size=min(_BLOCK, resamples - start))
+            yield drawn.reshape(-1, 2, size).astype(np.float64)
         return
     for block in resample_weights(rng, n, resamples, weights=design.weights, clusters=design.clusters):
-        for row in block:
-            yield np.bincount(flat, weights=row, minlength=2 * size).reshape(2, size).astype(np.float64)
+        drawn = np.stack([np.bincount(flat, weights=row, minlength=2 * size) for row in block])
+        yield drawn.reshape(-1, 2, size).astype(np.float64)
 
 
 def _shuffled(table: IntArray, rng: np.random.Generator, times: int) -> IntArray:
@@ -250,44 +251,6 @@ def _radius(one: FloatArray, two: FloatArray, tail: float) -> float:
     both = one[:size] + two[:size]
     normal = float(both.mean()) + z_value(1 - 2 * tail) * float(both.std())
     return max(normal, float(np.quantile(both, max(1 - tail, 0.0)))) if tail * size >= 1 else normal
-
-
-def _roc(positive: FloatArray, negative: FloatArray) -> Roc:
-    tp, fp = np.cumsum(positive[::-1], dtype=np.float64), np.cumsum(negative[::-1], dtype=np.float64)
-    if not (tp[-1] > 0 and fp[-1] > 0):
-        raise ValueError("a ROC curve needs both classes")
-    x, y = np.zeros(len(fp) + 1), np.zeros(len(tp) + 1)
-    np.divide(fp, fp[-1], out=x[1:])
-    np.divide(tp, tp[-1], out=y[1:])
-    first = np.flatnonzero(np.concatenate(([True], x[1:] > x[:-1])))
-    knots, height = x[first], y[first[1:] - 1]  # the top of the step at a knot is the last height before the next one
-    return Roc(knots, height, (y[first[1:]] - height) / (knots[1:] - knots[:-1]))
-
-
-def _between(one: Roc, two: Roc) -> float:
-    """Area between two curves."""
-    grid = np.concatenate([one.knots, two.knots])
-    grid.sort(kind="stable")
-    left, width = grid[:-1], grid[1:] - grid[:-1]
-    # Vertical steps have two heights at one place: the curve just right of a knot, and just left of the next.
-    first, second = _at(left, one), _at(left, two)
-    gap = first[0] - second[0]
-    return _area(width, gap, gap + width * (first[1] - second[1]))
-
-
-def _at(left: FloatArray, curve: Roc) -> tuple[FloatArray, FloatArray]:
-    """Height of a curve just right of each place, and its slope there."""
-    piece = np.minimum(curve.knots.searchsorted(left, side="right") - 1, len(curve.slope) - 1)
-    slope = curve.slope[piece]
-    return curve.height[piece] + (left - curve.knots[piece]) * slope, slope
-
-
-def _area(width: FloatArray, left: FloatArray, right: FloatArray) -> float:
-    """Area under the absolute value of a piecewise line, crossings of zero included."""
-    size = np.abs(left) + np.abs(right)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        crossed = np.where(size > 0, (left**2 + right**2) / (2 * size), 0.0)
-    return float((width * np.where(left * right < 0, crossed, size / 2)).sum())
 
 
 @dataclass(frozen=True, slots=True)
