@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import logging
 import os
@@ -157,8 +156,6 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         code = 3
     else:
         code = result if isinstance(result, int) else 0
-    if args is None:
-        gc.freeze()  # the process ends: nothing that is left needs a search for reference cycles
     sys.exit(code)
 
 
