@@ -114,10 +114,10 @@ class Feasible:
     def project(self, x: FloatArray, candidates: FloatArray, eps: float | None) -> FloatArray:
         """A feasible point near each candidate; a candidate's NaN falls back to the clean cell.
 
-        Cell by cell it is the nearest feasible value. A category goes to the nearest of its options, or back where a
-        change costs more than ``eps``. A point that breaks a linear rule is moved along that rule, and the row goes
-        back to the clean one where that does not help. A rule that the clean row itself breaks may stay broken by as
-        much.
+        Cell by cell it is the nearest feasible value. A category goes to the nearest of the options that the directions
+        of its columns leave it, or back where a change costs more than ``eps``. A point that breaks a linear rule is
+        moved along that rule, and the row goes back to the clean one where that does not help. A rule that the clean
+        row itself breaks may stay broken by as much.
 
         Args:
             x: ``(n, f)`` clean rows.
@@ -145,10 +145,18 @@ class Feasible:
         wanted = candidates[..., choice.columns]
         if eps is not None and choice.cost > eps * (1.0 + SLACK) + SLACK:
             return clean
+        reached = self._reached(choice, clean)
         gap = ((np.nan_to_num(wanted)[..., None, :] - choice.options) ** 2).sum(axis=-1)
-        nearest = choice.options[gap.argmin(axis=-1)]
-        stays = (wanted == clean).all(axis=-1) | np.isnan(wanted).any(axis=-1) | np.isnan(clean).any(axis=-1)
+        nearest = choice.options[np.where(reached, gap, np.inf).argmin(axis=-1)]
+        stays = (wanted == clean).all(axis=-1) | np.isnan(wanted).any(axis=-1) | ~reached.any(axis=-1)
         return np.where(stays[..., None], clean, nearest)
+
+    def _reached(self, choice: Choice, clean: FloatArray) -> BoolArray:
+        """``(..., k)`` the options whose every column moves from ``clean (..., c)`` in a direction that it may."""
+        change = choice.options - clean[..., None, :]
+        falls = True if self.falls is None else self.falls[choice.columns]
+        rises = True if self.rises is None else self.rises[choice.columns]
+        return np.asarray(((change == 0) | ((change < 0) & falls) | ((change > 0) & rises)).all(axis=-1))
 
     def _within_rules(self, x: FloatArray, points: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
         """Points moved along each rule that they break; back to the clean row where that does not help."""

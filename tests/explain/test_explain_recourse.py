@@ -129,6 +129,31 @@ def test_what_may_not_change_is_said_and_a_table_that_is_all_held_does_not_apply
     assert any("holds no column as immutable" in note for note in outcome_of(subject_of(Line(0.5), schema={})).notes)
 
 
+@pytest.mark.parametrize("moves", ["up", "any"])
+def test_a_category_with_a_direction_leaves_the_other_ways_open(moves):
+    """Giving up a degree would do, but degrees only rise: every row has the dearer way of more income."""
+
+    class Either:
+        classes_ = np.array(["no", "yes"])
+
+        def fit(self, table, y):
+            return self
+
+        def predict(self, table):
+            return self.classes_[(~table["degree"] | (table["income"] > 9.0)).astype(int)]
+
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"income": rng.uniform(0, 10, 200), "degree": rng.random(200) < 0.5})
+    y = Either().predict(table)
+    subject = make_subject(Either(), table, y, positive="yes", schema={"degree": {"moves": moves}})
+    outcome = outcome_of(subject)
+    assert found(outcome, "explain.recourse_share").value == 1.0
+    assert not any("did not hold" in note for note in outcome.notes)
+    away = (9.0 - table["income"][y == "no"]) / table["income"].std(ddof=0)
+    cost = np.median(away if moves == "up" else np.minimum(away, 1.0))
+    assert found(outcome, "explain.recourse_cost").value == pytest.approx(cost, abs=1e-3)
+
+
 def test_rows_without_recourse_are_counted_and_make_the_median_undefined():
     falling = {"card": {"immutable": True}, "income": {"moves": "down"}}
     outcome = outcome_of(subject_of(Line(0.5), schema=falling))

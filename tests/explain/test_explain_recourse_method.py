@@ -1,5 +1,6 @@
 """The cheapest change found against the least there is: linear programs, grids looked through, leaves of trees."""
 
+import dataclasses
 import doctest
 import itertools
 import math
@@ -178,6 +179,29 @@ def test_rules_missing_cells_and_directions_are_kept():
     assert space.feasible(x, found.points, None).all()
     assert np.isnan(found.points[::5, 2]).all()
     assert judge(found.points[found.found])[0].all()
+
+
+def test_categories_move_in_their_directions_only():
+    """A diploma may be won and never given back: the cheap way is barred, the dear one is found."""
+    space = Feasible(
+        low=np.zeros(2), high=np.array([1.0, 10.0]), scale=np.array([0.0, 1.0]), whole=np.zeros(2, bool),
+        falls=np.array([False, True]),
+        choices=(Choice(columns=np.array([0]), options=np.array([[0.0], [1.0]])),),
+    )  # fmt: skip
+    free = dataclasses.replace(space, falls=None)
+
+    def judge(points):
+        score = np.where(points[:, 0] == 0.0, 5.0, points[:, 1]) - 4.0
+        return score >= 0.0, score
+
+    x = np.array([[1.0, 1.0]])
+    barred = find_recourse(judge, x, space, np.zeros((0, 2)))
+    np.testing.assert_allclose(barred.points, [[1.0, 4.0]], atol=1e-3)
+    assert space.feasible(x, barred.points, None).all()
+    np.testing.assert_allclose(find_recourse(judge, x, free, np.zeros((0, 2))).points, [[0.0, 1.0]])
+    won = space.project(np.array([[0.0, 1.0]]), np.array([[1.0, 1.0]]), None)
+    assert won.tolist() == [[1.0, 1.0]]
+    assert space.project(x, np.array([[0.0, 1.0]]), None).tolist() == x.tolist()
 
 
 def test_what_is_out_of_reach_is_not_found():

@@ -75,7 +75,7 @@ def find_recourse(
     reference = np.concatenate([donors, x])
     wanted, spent = np.arange(len(part_columns(space))), 0
     if len(wanted) > search.max_parts and len(x):
-        wanted, spent = _leading_parts(judge, x[: search.probes], space, reference, search.max_parts)
+        wanted, spent = _leading_parts(judge, x[:: -(-len(x) // search.probes)], space, reference, search.max_parts)
     width = max(len(single_moves(space, reference, x[:1], search.steps, wanted).part), 1)
     size = max(1, _CELLS // max(1, search.beam * width * x.shape[1]))
     found = [Recourses(points=x[:0], found=np.zeros(0, bool), cost=np.zeros(0), n_evaluations=spent, parts=wanted)]
