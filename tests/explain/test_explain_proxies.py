@@ -130,6 +130,24 @@ def test_one_hot_columns_are_one_feature():
     assert use["club"].interval.low > 0.4
 
 
+def test_a_one_hot_group_may_leave_its_first_category_out():
+    """Rows with none of the columns set are those of the category left out, not of the first one that is there."""
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    place = rng.integers(0, 3, 600)
+    table = pd.DataFrame({"z": rng.normal(size=600), "in_b": (place == 1) * 1, "in_c": (place == 2) * 1})
+    sex = np.where(place == 2, rng.choice(["F", "M"], 600), np.where(place == 1, "M", "F"))
+    y = (table["z"] + table["in_b"] + rng.normal(size=600) > 0).astype(int)
+    group = {name: {"kind": "onehot", "group": "place"} for name in ("in_b", "in_c")}
+    model = LogisticRegression().fit(table, y)
+    subject = make_subject(model, table, y, sensitive=pd.DataFrame({"sex": sex}), schema=group)
+    chance = np.array([(sex[place == p] == "M").mean() for p in range(3)])[place]
+    (line,) = [row for row in outcome_of(subject).artifacts[0].rows if row[0] == "place"]
+    assert line[1] == pytest.approx(roc_auc_score(sex == "M", chance), abs=0.02)
+    assert line[1] > 0.8
+
+
 def test_the_column_itself_is_said_and_counts():
     def with_sex(table, sex):
         return table.assign(sex=pd.Categorical(sex))

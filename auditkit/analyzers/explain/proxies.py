@@ -124,7 +124,9 @@ def _values(matrix: FloatArray, feature: _Feature) -> FloatArray:
     if len(feature.columns) == 1:
         return matrix[:, feature.columns[0]]
     part = matrix[:, feature.columns]
-    return np.where(np.isnan(part).any(axis=1), np.nan, np.nan_to_num(part).argmax(axis=1))
+    # Whole rows are told apart: none of the columns set is a category of its own.
+    codes = np.unique(np.nan_to_num(part), axis=0, return_inverse=True)[1].reshape(-1)
+    return np.where(np.isnan(part).any(axis=1), np.nan, codes)
 
 
 def _column(
@@ -272,7 +274,7 @@ def _joint_measurement(name: str, column: str, estimate: Estimate, level: float,
 
 ANALYZER = Analyzer(
     name="explain.proxies",
-    version="1",
+    version="2",
     title="Proxies in use",
     summary="Which features stand in for a sensitive column, weighed by how much the model uses them.",
     reference=(
