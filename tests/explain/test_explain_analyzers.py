@@ -490,6 +490,24 @@ def test_texts_are_shown_only_when_asked_for_and_special_tokens_never(reviews):
     assert exact.value > 0.7  # occlusion moves to the unknown token, paths from padding
 
 
+def test_the_words_of_a_text_add_up_to_what_the_model_gives(reviews):
+    """A start token is told of nowhere: had it an amount, the words would miss the output by that much."""
+    from auditkit.analyzers.explain.row_asked import Asked
+    from auditkit.execution.one_row import explain_one
+
+    module, tokenizer = reviews.model.module, Reviews()
+    weight = module.embedding.weight.detach().numpy()
+    toward = (module.head.weight[1] - module.head.weight[0]).detach().numpy()
+    lone = float((module.head.bias[1] - module.head.bias[0]).detach())
+    assert abs(weight[1] @ toward) > 0.1  # the start token does count
+    for row in (2, 7):
+        told = explain_one(reviews, Asked(row=row))
+        assert told.base_value() + sum(told.first.parts) == pytest.approx(told.model_output(), abs=1e-4)
+        ids = tokenizer([reviews.test.inputs[row]])[0].numpy()
+        np.testing.assert_allclose(told.first.parts, [weight[i] @ toward for i in ids if i > 1], atol=1e-4)
+        assert told.base_value() == pytest.approx(lone + weight[1] @ toward, abs=1e-4)
+
+
 def test_texts_without_a_known_token_do_not_apply(reviews):
     inputs = ["zzz qqq", "", "xxx"] * 10
     test = dataclasses.replace(reviews.test, inputs=inputs, y=reviews.test.y[:30])
@@ -665,7 +683,8 @@ def test_regression_and_in_place_layers():
     before = x.copy()
     outcome = outcome_of("explain.saliency", subject)
     assert outcome.status == "measured", outcome.reason
-    assert found(outcome, "explain.completeness_delta")[0].unreliable is None
+    (gap,) = found(outcome, "explain.completeness_delta")
+    assert (gap.unreliable, gap.unit) == (None, "value")  # a regression has no logits
     assert np.array_equal(before, x)
 
 

@@ -144,6 +144,27 @@ def test_h_equals_its_definition_by_loops():
     assert pair.strength(np.ones((1, 9)))[0] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("constant", [0.0, 0.3, 1e6])
+def test_a_pair_that_the_model_ignores_has_no_strength(constant):
+    """Means of the same numbers differ in their last digit: 1e-17 over 1e-17 is not a strength of 1."""
+    x = RNG.normal(size=(30, 4))
+    (ignored,) = pair_effects(lambda m: constant + 0.3 * m[:, 2] + 0.1 * m[:, 3], x, [(0,), (1,)])
+    assert np.isnan(ignored.strength(np.ones((1, 30)))[0])
+    (used,) = pair_effects(lambda m: constant + m[:, 0] * m[:, 1], x, [(0,), (1,)])
+    assert used.strength(np.ones((1, 30)))[0] > 0.5
+
+
+def test_h_with_whole_number_weights_equals_repeated_rows():
+    x, weights = RNG.normal(size=(20, 3)), RNG.integers(1, 5, 20)
+    again = np.repeat(x, weights, axis=0)
+    (few,) = pair_effects(model, x, [(0,), (2,)], weights.astype(float))
+    (many,) = pair_effects(model, again, [(0,), (2,)])
+    (plain,) = pair_effects(model, x, [(0,), (2,)])
+    expected = many.strength(np.ones((1, len(again))))[0]
+    assert few.strength(weights[None, :].astype(float))[0] == pytest.approx(expected, rel=1e-9)
+    assert abs(plain.strength(weights[None, :].astype(float))[0] - expected) > 1e-3
+
+
 def test_permutation_importance_of_a_line_has_a_closed_form_and_matches_scikit_learn():
     x = RNG.normal(size=(600, 3))
     y = x @ np.array([2.0, 1.0, 0.0]) + RNG.normal(0, 0.1, 600)

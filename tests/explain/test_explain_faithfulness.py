@@ -9,7 +9,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from auditkit.analyzers.explain import partwise, partwise_torch
+from auditkit.analyzers.explain import faithfulness, partwise, partwise_torch
 from auditkit.core.plan import make_plan
 from auditkit.execution.runner import run_step
 from auditkit.subjects.build import make_subject
@@ -158,6 +158,65 @@ def images():
         step.step()
     model = TorchModel(module, classes=(0, 1))
     return make_subject(model, x[200:], y[200:], train=(x[:200], y[:200]), positive=1)
+
+
+def test_rows_that_are_checked_are_no_first_rows(monkeypatch):
+    """Rows stand in the order of time: those that are looked at, and those that are moved, come from all of it."""
+    rng = np.random.default_rng(0)
+    x = pd.DataFrame(rng.normal(size=(400, 3)), columns=list("abc")).assign(time=np.arange(400.0))
+    y = (x["a"] > 0).astype(int)
+    subject = make_subject(LogisticRegression().fit(x, y), x, y, train=(x, y), positive=1)
+    true_parts, times = faithfulness._parts, {}
+
+    def parts(*args):
+        made = true_parts(*args)
+        times["checked"] = made.data.inputs["time"]
+
+        def moved(rng, rows, *how):
+            times["moved"] = times["checked"].iloc[rows]
+            return made.moved(rng, rows, *how)
+
+        return dataclasses.replace(made, moved=moved)
+
+    monkeypatch.setattr(faithfulness, "_parts", parts)
+    outcome_of(subject, max_rows=200, check_rows=60, sensitivity_rows=15)
+    for name, count in (("checked", 60), ("moved", 15)):
+        assert len(times[name]) == count
+        # Four standard errors of a mean of so many, drawn without replacement at most.
+        assert abs(times[name].mean() - 199.5) < 4 * 115.5 / np.sqrt(count), name
+        assert times[name].is_monotonic_increasing
+
+
+def test_what_channels_last_says_is_what_channels_first_says():
+    """A network that turns its images round itself: every number of both analyzers is the same, GradCAM's too."""
+
+    class Net(nn.Module):
+        def __init__(self, last):
+            super().__init__()
+            torch.manual_seed(0)
+            self.last, self.conv, self.head = last, nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.head(torch.relu(self.conv(x.movedim(3, 1) if self.last else x)).amax(dim=(2, 3)))
+
+    rng = np.random.default_rng(0)
+    x, y = rng.random((12, 3, 7, 10)).astype(np.float32), rng.integers(0, 3, 12)
+    few = {
+        "explain.faithfulness": {"sensitivity_rows": 0, "max_steps": 16},
+        "explain.saliency": {"max_steps": 16, "draws": 1},
+    }
+    for name, settings in few.items():
+        values = []
+        for last in (False, True):
+            subject = make_subject(Net(last), np.ascontiguousarray(np.moveaxis(x, 1, 3)) if last else x, y)
+            outcome = run_step(subject, make_plan([name], {name: settings}).steps[0], seed=1)
+            assert outcome.status == "measured", outcome.reason
+            values.append({(m.name, *m.params.items()): m.value for m in outcome.measurements})
+        known = {key: value for key, value in values[0].items() if value is not None and "masker" not in key[0]}
+        assert any("GradCAM" in str(key) or "grad_cam" in str(key) for key in known)
+        for key, value in known.items():
+            # Ranks of channels that are equal to rounding may change places.
+            assert values[1][key] == pytest.approx(value, rel=2e-3, abs=2e-3), key
 
 
 def test_images_by_squares(images):

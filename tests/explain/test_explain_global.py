@@ -132,6 +132,95 @@ def test_a_line_has_no_interactions_and_a_product_has():
     assert first.interval.low > 0.6
 
 
+def test_r2_lost_is_that_of_the_weighted_rows_whatever_the_engine():
+    """scikit-learn's R2 takes the weighted variance of the labels too; each shuffle is asked anew."""
+    rng = np.random.default_rng(2)
+    x = pd.DataFrame(rng.normal(size=(300, 2)), columns=list("ab"))
+    y = (2 * x["a"] + x["b"] + rng.normal(0, 1, 300)).to_numpy()
+    weights = np.where(x["a"] > 0.5, 5.0, 1.0)
+    model = LinearRegression().fit(x, y)
+    lost = {}
+    for name, own in (("weighted", weights), ("plain", None)):
+        outcome = outcome_of(make_subject(model, x, y, weights=own), permutation_rows=1000, repeats=40)
+        lost[name] = {m.params["feature"]: m.value for m in found(outcome, "permutation_importance")}
+        base, moved = model.score(x, y, own), {}
+        for column in x:
+            scores = []
+            for _ in range(200):
+                copy = x.assign(**{column: rng.permutation(x[column])})
+                scores.append(model.score(copy, y, own))
+            moved[column] = base - np.mean(scores)
+        assert lost[name] == pytest.approx(moved, rel=0.02), name
+    assert abs(lost["weighted"]["a"] / lost["plain"]["a"] - 1) > 0.1
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_intervals_of_r2_lost_cover_that_of_the_population(weighted):
+    """Numerator and variance come from the same rows: an interval of one alone is off by what they share."""
+    from auditkit.analyzers.explain.shuffled import loss_of
+    from auditkit.core.subject import Dataset
+    from auditkit.methods.explain.permuted import permutation_losses
+
+    rng = np.random.default_rng(0)
+
+    def drawn(n):
+        x = rng.normal(size=(n, 2))
+        y = 2 * x[:, 0] + x[:, 1] + rng.normal(0, 1, n)
+        return x, y, np.where(x[:, 0] > 0.5, 5.0, 1.0) if weighted else np.ones(n)
+
+    def squares(x, y):
+        return (2 * x[:, 0] + x[:, 1] - np.tile(y, len(x) // len(y))) ** 2
+
+    x, y, weights = drawn(400_000)
+    gap = squares(np.column_stack([rng.permutation(x[:, 0]), x[:, 1]]), y) - squares(x, y)
+    truth = np.average(gap, weights=weights) / np.cov(y, aweights=weights)
+    inside = []
+    for _ in range(300):
+        x, y, weights = drawn(150)
+        (lost,) = permutation_losses(lambda many, y=y: squares(many, y), x, [(0,)], rng, 3)
+        data = Dataset(inputs=x, y=y, modality="tabular", weights=weights if weighted else None)
+        one = loss_of("a", lost, data, "r2")
+        inside.append(one.interval.low <= truth <= one.interval.high)
+    assert 0.92 < np.mean(inside) < 0.98  # with the variance taken as known, and unweighted: 0.88
+
+
+def test_labels_that_do_not_vary_have_no_r2_to_lose():
+    from auditkit.subjects.callable import CallableModel
+
+    x = pd.DataFrame(np.random.default_rng(0).normal(size=(80, 2)), columns=list("ab"))
+    model = CallableModel(lambda t: t["a"].to_numpy(), task="regression")
+    outcome = outcome_of(make_subject(model, x, np.full(80, 0.1)))  # the variance of 0.1 comes out as 2e-34
+    for one in found(outcome, "permutation_importance"):
+        assert (one.value, one.reason) == (None, "all labels are the same")
+
+
+def test_parts_of_the_rows_are_no_first_rows():
+    """Rows ordered by a switch that turns the model on: the first fifty of them know nothing of it."""
+    from auditkit.subjects.callable import CallableModel
+
+    rng = np.random.default_rng(0)
+    x = pd.DataFrame(rng.normal(size=(600, 2)), columns=list("ab")).assign(late=np.repeat([0.0, 1.0], [300, 300]))
+    model = CallableModel(lambda t: (3.0 * t["late"] * t["a"] + t["b"]).to_numpy(), task="regression")
+    y = 3.0 * x["late"] * x["a"] + x["b"]
+    slopes, strengths = {}, {}
+    for name, order in (("in order", np.arange(600)), ("mixed", rng.permutation(600))):
+        table = x.iloc[order].reset_index(drop=True)
+        outcome = outcome_of(make_subject(model, table, y.iloc[order].to_numpy()), max_rows=200, pair_rows=40)
+        (line,) = [
+            line
+            for curve in outcome.artifacts
+            if curve.name == "explain.global.effect.a"
+            for line in curve.series
+            if line.name == "partial dependence"
+        ]
+        slopes[name] = np.polyfit(line.x, line.y, 1)[0]
+        strengths[name] = {
+            frozenset(m.params.values()): m.value for m in found(outcome, "interaction_strength") if m.value is not None
+        }[frozenset({"a", "late"})]
+    assert slopes == pytest.approx({"in order": 1.5, "mixed": 1.5}, abs=0.4)
+    assert strengths["in order"] == pytest.approx(strengths["mixed"], abs=0.15)
+
+
 def test_a_model_that_never_moves_has_no_interactions_and_no_loss():
     from auditkit.subjects.callable import CallableModel
 

@@ -258,6 +258,26 @@ def test_overlap_of_the_largest():
     assert top_overlap(first, second, k=2).tolist() == [0.5, 1.0]
 
 
+def test_what_has_no_weight_is_not_among_the_largest():
+    """Of many zeros the first would always be taken: two explanations would agree on features that they both ignore."""
+    sparse, noisy = np.zeros((1, 30)), np.full((1, 30), 0.1)
+    sparse[0, [20, 25]] = 2.0, 1.0
+    noisy[0, [20, 25]] = 1.0, 2.0
+    assert top_overlap(sparse, sparse[:, ::-1]).tolist() == [0.0]
+    assert top_overlap(sparse, 3.0 * sparse).tolist() == [1.0]
+    assert top_overlap(sparse, noisy).tolist() == [0.4]
+    assert np.isnan(top_overlap(np.zeros((1, 30)), np.zeros((1, 30)))[0])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_model_that_never_moves_has_no_weights(table, engine):
+    """Rounding of a constant is not a weight: its ranking would be told as the stability of LIME."""
+    still = engine(lambda m: np.full((len(m), 1), 0.7), table.reference[:3], table, samples=50)
+    assert not still.weights.any()
+    assert np.isnan(still.r2).all()
+    assert engine(score, table.reference[:3], table, samples=50).weights.any()
+
+
 # ---- texts and images
 
 

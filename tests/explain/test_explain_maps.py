@@ -139,6 +139,37 @@ def test_grad_cam_is_enlarged_and_guided_is_its_product_with_guided_backpropagat
     assert guided.status == "unverified"
 
 
+@pytest.mark.parametrize("engine", [grad_cam, guided_grad_cam])
+def test_maps_lie_over_the_picture_wherever_its_channels_are(images, engine):
+    """Not square, so that the last two axes of channels-last images are no picture."""
+    images = images[:, :, :5]
+    module = Net().eval()
+
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = module
+
+        def forward(self, x):
+            return self.inner(x.movedim(3, 1))
+
+    class Grey(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = module
+
+        def forward(self, x):
+            return self.inner(torch.stack([x, x], dim=1))
+
+    first = engine(differentiated(module, 4, target=1), images, module.second)
+    last = engine(differentiated(Last(), 4, target=1), images.movedim(1, 3), module.second, plane=(1, 2))
+    plain = first.values if engine is grad_cam else np.moveaxis(first.values, 1, 3)
+    np.testing.assert_allclose(last.values, plain, atol=1e-12)
+    pair = engine(differentiated(module, 4, target=1), images[:, [0, 0]], module.second).values
+    grey = engine(differentiated(Grey(), 4, target=1), images[:, 0], module.second, plane=(1, 2))
+    np.testing.assert_allclose(grey.values, pair if engine is grad_cam else pair.sum(axis=1), atol=1e-12)
+
+
 def test_guided_backpropagation_past_functional_rectifiers_is_a_failure(images):
     module = Net("function")
     subject = differentiated(module, 4)

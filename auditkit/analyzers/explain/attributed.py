@@ -90,7 +90,7 @@ def attribute_all(
 def _by_name(
     model: Any, context: Context, inputs: GradientInputs, method: Method, tolerance: float, max_steps: int
 ) -> Attribution:
-    from auditkit.analyzers.explain.differentiated import attribute, differentiated
+    from auditkit.analyzers.explain.differentiated import attribute, channels_last, differentiated
     from auditkit.methods.explain import captum_engine, expected_gradients, hooked
     from auditkit.methods.explain.differentiable import Differentiated
 
@@ -111,11 +111,12 @@ def _by_name(
         )
     if method == "deep_lift":
         return hooked.deep_lift(subject, inputs.tensor, inputs.baseline, tolerance=tolerance)
-    layer = hooked.find_convolution(subject, inputs.tensor) if inputs.tensor.ndim == 4 else None
+    layer = hooked.find_convolution(subject, inputs.tensor) if inputs.tensor.ndim in (3, 4) else None
     if layer is None:
         raise NotApplicable("AK486", "the model has no two-dimensional convolution", fix="use occlusion")
     engine = hooked.grad_cam if method == "grad_cam" else hooked.guided_grad_cam
-    return engine(subject, inputs.tensor, layer)
+    last = inputs.tensor.ndim == 3 or channels_last(tuple(inputs.tensor.shape))
+    return engine(subject, inputs.tensor, layer, plane=(1, 2) if last else (2, 3))
 
 
 def _occluded(subject: Any, inputs: GradientInputs) -> Attribution:

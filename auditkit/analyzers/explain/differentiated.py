@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.analyzers.explain.attributed import WORDS, Method, attribute_all
+from auditkit.analyzers.explain.explained import background_rows, few_rows
 from auditkit.analyzers.explain.vocabulary import mask_id, special_ids, tokenizer_of, unknown_id
 from auditkit.core.analyzer import Context
 from auditkit.core.errors import NotApplicable
@@ -49,7 +50,8 @@ class GradientInputs:
     Attributes:
         rows: Positions in the test data.
         tensor: ``(n, ...)`` floats, or token ids.
-        baseline: ``(1, ...)`` where paths start.
+        baseline: ``(1, ...)`` where paths start; of token ids ``(n, t)``, with the special ones as they are.
+        start: Id at the other places of ``baseline``.
         background: ``(b, ...)`` the complete rows behind the mean that paths start from; ``None`` for token ids.
         targets: ``(n,)`` output column explained.
         positive: Positive class (binary): its log-odds are explained; else ``None``.
@@ -62,6 +64,7 @@ class GradientInputs:
     rows: IntArray
     tensor: torch.Tensor
     baseline: torch.Tensor
+    start: int
     background: torch.Tensor | None
     targets: IntArray
     positive: int | None
@@ -70,6 +73,19 @@ class GradientInputs:
     replacement: int
     names: tuple[str, ...]
     notes: tuple[str, ...]
+
+    def take(self, places: IntArray) -> GradientInputs:
+        """Some of the rows, by their places among them."""
+        import torch
+
+        where = torch.from_numpy(places).to(self.tensor.device)
+        return dataclasses.replace(
+            self,
+            rows=self.rows[places],
+            tensor=self.tensor[where],
+            baseline=self.baseline if self.embedding is None else self.baseline[where],
+            targets=self.targets[places],
+        )
 
     def magnitude(self, attribution: Attribution) -> FloatArray:
         """Absolute attributions ``(n, inputs)``; zero at special tokens."""
@@ -117,7 +133,8 @@ def gradient_inputs(
     notes: list[str] = []
     tokenizer = tokenizer_of(subject)
     name, padding = _embedding_of(model.module) if not tensor.is_floating_point() else (None, None)
-    special, replacement = special_ids(tokenizer, padding), padding or 0
+    special, start = special_ids(tokenizer, padding), padding or 0
+    replacement = start
     if tensor.is_floating_point():
         complete = torch.isfinite(tensor.reshape(len(tensor), -1)).all(dim=1).cpu().numpy()
         if not complete.any():
@@ -138,12 +155,14 @@ def gradient_inputs(
         if not known.all():
             notes.append(f"{int((~known).sum())} of {len(rows)} rows hold no token that the model knows: left out.")
         rows, tensor = rows[known], tensor[torch.from_numpy(known).to(tensor.device)]
-        baseline, background = torch.full_like(tensor[:1], replacement), None
+        # What stands for no word stays: only words are told of, and they must add up to the whole change.
+        kept = torch.isin(tensor, torch.tensor(special, dtype=tensor.dtype, device=tensor.device))
+        baseline, background = torch.where(kept, tensor, start), None
         named = (mask_id(tokenizer), unknown_id(tokenizer))
         replacement = next((one for one in named if one is not None), replacement)
         notes.append(
-            f"Paths start from the embedding of token id {int(baseline[0, 0])} at every position; a token that is left "
-            f"out becomes id {replacement}."
+            f"Paths start from the embedding of token id {start} wherever there is no special token; a token that is "
+            f"left out becomes id {replacement}."
         )
     positive = _positive(subject)
     decided = subject.task == "multiclass"
@@ -152,6 +171,7 @@ def gradient_inputs(
         rows=rows,
         tensor=tensor,
         baseline=baseline,
+        start=start,
         background=background,
         targets=targets,
         positive=positive,
@@ -185,7 +205,13 @@ def differentiated(model: Any, inputs: GradientInputs) -> Differentiated:
         logits: torch.Tensor = model.logits(tensor.clone())
         return logits if positive is None else (logits[:, positive] - logits[:, 1 - positive])[:, None]
 
-    return Differentiated(module=model.module, forward=forward, targets=inputs.targets, embedding=layer)
+    return Differentiated(
+        module=model.module,
+        forward=forward,
+        targets=inputs.targets,
+        embedding=layer,
+        space="logit" if model.classes else "value",
+    )
 
 
 def randomisation_similarities(
@@ -200,12 +226,7 @@ def randomisation_similarities(
     from auditkit.methods.explain.differentiable import all_outputs, untouched
     from auditkit.methods.explain.randomisation import randomise_parameters
 
-    few = dataclasses.replace(
-        inputs,
-        rows=inputs.rows[: settings.sanity_rows],
-        tensor=inputs.tensor[: settings.sanity_rows],
-        targets=inputs.targets[: settings.sanity_rows],
-    )
+    few = inputs.take(few_rows(context, len(inputs.rows), settings.sanity_rows))
 
     def explained(of: Any) -> dict[str, FloatArray]:
         found, _ = attribute_all(of, silent, few, methods, 1.0, 32)
@@ -238,9 +259,11 @@ def randomisation_similarities(
     return {key: np.array(values, dtype=np.float64) for key, values in found.items()}
 
 
-def feature_table(found: dict[str, Attribution], inputs: GradientInputs, limit: int = 50) -> Table:
+def feature_table(
+    found: dict[str, Attribution], inputs: GradientInputs, weights: FloatArray | None, limit: int = 50
+) -> Table:
     """Mean absolute attribution of each feature, one column a method, largest integrated gradients first."""
-    means = {method: inputs.magnitude(attribution).mean(axis=0) for method, attribution in found.items()}
+    means = {m: np.average(inputs.magnitude(attribution), axis=0, weights=weights) for m, attribution in found.items()}
     order = np.argsort(-means["integrated_gradients"], kind="stable")[:limit]
     rows: list[tuple[Scalar, ...]] = [(inputs.names[j], *(_finite(mean[j]) for mean in means.values())) for j in order]
     return Table(
@@ -349,8 +372,6 @@ def _embedding_of(module: Any) -> tuple[str, int | None]:
 
 
 def _background(subject: Subject, context: Context, limit: int) -> tuple[torch.Tensor, str]:
-    from auditkit.analyzers.explain.explained import background_rows
-
     split = "test" if subject.train is None else "train"
     data = subject.split(split)
     rows = background_rows(context, data.n, limit)

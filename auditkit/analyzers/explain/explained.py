@@ -89,9 +89,21 @@ def encoded_background(subject: Subject, context: Context, codec: Any, limit: in
 
 def background_rows(context: Context, n: int, limit: int) -> IntArray:
     """At most ``limit`` of ``n`` rows, from a stream of their own."""
+    return _drawn(context, n, limit, 1)
+
+
+def few_rows(context: Context, n: int, limit: int) -> IntArray:
+    """At most ``limit`` of the ``n`` rows of a sample, from a stream of their own.
+
+    The rows of a sample stand in the order of the data: its first ones are the first of the data, not a sample.
+    """
+    return _drawn(context, n, limit, 10)
+
+
+def _drawn(context: Context, n: int, limit: int, stream: int) -> IntArray:
     if n <= limit:
         return np.arange(n, dtype=np.int64)
-    rng = np.random.default_rng([context.seed, 1])
+    rng = np.random.default_rng([context.seed, stream])
     return np.sort(rng.choice(n, size=limit, replace=False)).astype(np.int64)
 
 

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from auditkit.analyzers.explain.attributed import Method
 from auditkit.analyzers.explain.attributions import AttributionParams
+from auditkit.analyzers.explain.explained import few_rows
 from auditkit.analyzers.explain.partwise import Partwise, partwise_table
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.errors import MissingExtra, NotApplicable
@@ -239,9 +240,9 @@ def _sensitive(parts: Partwise, params: FaithfulnessParams, context: Context) ->
         yield Note(f"Sensitivity to small changes is not measured: {parts.unmoved}.")
         return
     rng = np.random.default_rng([context.seed, 6])
-    count = min(params.sensitivity_rows, parts.data.n)
-    some = parts.data.take(np.arange(count, dtype=np.int64))
-    for method, (own, moved) in parts.moved(rng, count, params.sensitivity_draws, params.radius).items():
+    rows = few_rows(context, parts.data.n, params.sensitivity_rows)
+    some = parts.data.take(rows)
+    for method, (own, moved) in parts.moved(rng, rows, params.sensitivity_draws, params.radius).items():
         values = max_sensitivity(own, moved) if np.isfinite(own).all() and np.isfinite(moved).all() else None
         kept = np.array([], dtype=np.int64) if values is None else np.flatnonzero(np.isfinite(values)).astype(np.int64)
         value, interval = None, None
@@ -299,7 +300,7 @@ def _agree(
             shared[row] = top_overlap(one, other, _TOP)[0]
     for name, values, bounds, lacking in (
         (ranks, alike, (-1.0, 1.0), f"constant amounts, or fewer than four {parts.parts}"),
-        (overlap, shared, (0.0, 1.0), f"no row has more than {_TOP} {parts.parts}: the largest are always the same"),
+        (overlap, shared, (0.0, 1.0), f"every amount is zero, or no row has more than {_TOP} {parts.parts}"),
     ):
         kept = np.flatnonzero(np.isfinite(values)).astype(np.int64)
         some = parts.data.take(kept)
@@ -310,7 +311,7 @@ def _agree(
 
 ANALYZER = Analyzer(
     name="explain.faithfulness",
-    version="1",
+    version="2",
     title="Are the explanations any good?",
     summary="Whether explanations foretell what the model does when parts are removed, hold still, and agree.",
     reference="Petsiuk, Das and Saenko (2018), RISE; Yeh et al. (2019), On the (In)fidelity and Sensitivity of "

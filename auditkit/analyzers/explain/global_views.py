@@ -11,10 +11,11 @@ import numpy as np
 from pydantic import Field
 
 from auditkit.analyzers.explain.attributions import AttributedRows, AttributionParams, attributed_rows
-from auditkit.analyzers.explain.explained import explained_outputs
+from auditkit.analyzers.explain.explained import explained_outputs, few_rows
+from auditkit.analyzers.explain.shuffled import loss_of, loss_table
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
-from auditkit.core.evidence import Curve, Interval, Measurement, Scalar, Series, Table
-from auditkit.core.subject import Dataset, FloatArray, IntArray, Subject, take_rows
+from auditkit.core.evidence import Curve, Measurement, Scalar, Series, Table
+from auditkit.core.subject import FloatArray, IntArray, Subject, take_rows
 from auditkit.methods.explain.effects import (
     Effect,
     Rows,
@@ -28,7 +29,7 @@ from auditkit.methods.explain.effects import (
 )
 from auditkit.methods.explain.interactions import PairEffects, pair_effects
 from auditkit.methods.explain.permuted import permutation_losses
-from auditkit.stats.intervals import clopper_pearson, mean_interval
+from auditkit.stats.intervals import mean_interval
 from auditkit.stats.resampling import bootstrap, percentile_interval
 
 MEASURES = {
@@ -37,7 +38,6 @@ MEASURES = {
     "explain.interaction_strength": "Friedman's H: how much of the joint effect of two features is more than the sum "
     "of their own, from 0 (none) to 1 (all).",
 }
-_ROUNDING = 1e-12
 _TOO_FEW = "an interval needs two rows (or clusters) or more"
 
 
@@ -59,6 +59,7 @@ class GlobalParams(AttributionParams):
 class _View:
     """What is looked at: attributed rows, one output of the model, and the features in order of their attribution."""
 
+    context: Context
     found: AttributedRows
     codec: Any
     explained: Any
@@ -70,13 +71,10 @@ class _View:
         return np.asarray(self.explained.predict(matrix)[:, self.output], dtype=np.float64)
 
     def rows(self, limit: int) -> Rows:
-        """The first rows; the sample was drawn at random."""
-        data = self.found.data
-        return Rows(
-            matrix=self.found.matrix[:limit],
-            weights=None if data.weights is None else data.weights[:limit],
-            clusters=None if data.clusters is None else data.clusters[:limit],
-        )
+        """At most ``limit`` of the rows, drawn at random."""
+        few = few_rows(self.context, len(self.found.matrix), limit)
+        data = self.found.data.take(few)
+        return Rows(matrix=self.found.matrix[few], weights=data.weights, clusters=data.clusters)
 
     def held(self, column: int, grid: FloatArray) -> FloatArray:
         """The values nearest to ``grid`` that the column can hold: a count is asked about as 3 or 4, never as 3.4."""
@@ -106,6 +104,7 @@ def run(subject: Subject, context: Context, params: GlobalParams) -> Iterator[Pr
     silent = dataclasses.replace(context, progress=lambda done, total: None)
     magnitude = found.magnitude.mean(axis=0)
     view = _View(
+        context=context,
         found=found,
         codec=codec,
         explained=explained_outputs(subject, silent, codec, params.space, 1),
@@ -144,7 +143,6 @@ def _shuffled(subject: Subject, context: Context, params: GlobalParams, view: _V
     data = subject.test.take(rows)
     matrix = np.asarray(view.codec.encode(take_rows(subject.test.inputs, rows)), dtype=np.float64)
     regression = subject.task == "regression"
-    spread = float(np.var(data.y)) if regression else 1.0
     metric = "r2" if regression else "accuracy"
 
     def losses(many: FloatArray) -> FloatArray:
@@ -156,49 +154,10 @@ def _shuffled(subject: Subject, context: Context, params: GlobalParams, view: _V
 
     players = _players(view, params.max_features)
     lost = permutation_losses(losses, matrix, [columns for _, columns in players], rng, params.repeats)
-    measured = [_loss_of(name, values, data, (metric, spread)) for (name, _), values in zip(players, lost, strict=True)]
+    measured = [loss_of(name, values, data, metric) for (name, _), values in zip(players, lost, strict=True)]
     measured.sort(key=lambda m: -(m.value or 0.0))
     yield from measured
-    yield _table(measured, metric, params.repeats)
-
-
-def _loss_of(name: str, values: FloatArray, data: Dataset, scale: tuple[str, float]) -> Measurement:
-    """The importance of one feature; where no row changed at all, the interval is that of a change never seen."""
-    metric, spread = scale
-    value, interval, reason = None, None, "all labels are the same"
-    if spread > 0.0:
-        value, interval = mean_interval(values / spread, data.weights, data.clusters)
-        value, reason = value if abs(value) > _ROUNDING else 0.0, _TOO_FEW
-    if interval is not None and not values.any():
-        seen = clopper_pearson(0, data.n if data.clusters is None else len(np.unique(data.clusters)))
-        interval, reason = None, "no prediction moved when the feature was shuffled"
-        if metric == "accuracy" and seen is not None:
-            interval = Interval(low=-seen.high, high=seen.high, level=seen.level, method="bound-on-changes")
-    elif interval is not None and metric == "accuracy":
-        interval = dataclasses.replace(interval, low=max(interval.low, -1.0), high=min(interval.high, 1.0))
-    return Measurement(
-        name="explain.permutation_importance",
-        value=value,
-        n=data.n,
-        interval=interval,
-        params={"feature": name, "metric": metric},
-        bounds=(-1.0, 1.0) if metric == "accuracy" else (None, None),
-        reason=None if interval else reason,
-    )
-
-
-def _table(measured: list[Measurement], metric: str, repeats: int) -> Table:
-    rows: list[tuple[Scalar, ...]] = [
-        (m.params["feature"], m.value, m.interval.low if m.interval else None, m.interval.high if m.interval else None)
-        for m in measured
-    ]
-    return Table(
-        name="explain.global.permutation",
-        title=f"{'R2' if metric == 'r2' else 'Accuracy'} lost when a feature is shuffled",
-        columns=("feature", "lost", "low", "high"),
-        rows=tuple(rows),
-        note=f"{measured[0].n} rows, {repeats} shuffles; features that stand in for one another share what they hold.",
-    )
+    yield loss_table(measured, metric, params.repeats)
 
 
 def _signed(view: _View, params: GlobalParams) -> Iterator[Measurement]:
@@ -337,7 +296,7 @@ def _interactions(context: Context, params: GlobalParams, view: _View) -> Iterat
     if len(players) < 2 or len(rows.matrix) < 3:
         return
     context.check_deadline()
-    for pair in pair_effects(view.outputs, rows.matrix, [columns for _, columns in players]):
+    for pair in pair_effects(view.outputs, rows.matrix, [columns for _, columns in players], rows.weights):
         names = players[pair.first][0], players[pair.second][0]
         yield _interaction(pair, rows, np.random.default_rng([context.seed, 9]), names)
 
@@ -369,7 +328,7 @@ def _interaction(pair: PairEffects, rows: Rows, rng: np.random.Generator, names:
 
 ANALYZER = Analyzer(
     name="explain.global",
-    version="2",
+    version="3",
     title="What the model does with each feature",
     summary="Permutation importance, signed means, effects and interactions of features, each with its interval.",
     reference="Breiman (2001); Apley and Zhu (2020), Accumulated Local Effects; Friedman and Popescu (2008)",

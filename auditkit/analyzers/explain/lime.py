@@ -136,7 +136,8 @@ def _table_run(subject: Subject, context: Context, params: LimeParams) -> Iterat
     summary = importance(np.abs(first.weights), context.rng, weights=data.weights, clusters=data.clusters)
     order = np.argsort(-summary.mean_absolute, kind="stable")[: params.max_features]
     yield from _features(summary, names, order, len(first.rows))
-    yield _table(first, summary, names, order, params)
+    signed = np.average(first.weights, axis=0, weights=data.weights)
+    yield _table(first, summary, signed, names, order, params)
 
 
 def _engine(
@@ -186,7 +187,12 @@ def _features(summary: Importance, names: tuple[str, ...], order: IntArray, n: i
 
 
 def _table(
-    result: LimeResult, summary: Importance, names: tuple[str, ...], order: IntArray, params: LimeParams
+    result: LimeResult,
+    summary: Importance,
+    signed: FloatArray,
+    names: tuple[str, ...],
+    order: IntArray,
+    params: LimeParams,
 ) -> Table:
     bins = {"quartile": "quartile", "decile": "decile", "entropy": "bin"}.get(params.discretizer)
     unit = f"lying in the row's own {bins}" if bins else "one standard deviation"
@@ -196,8 +202,7 @@ def _table(
     for j in order:
         interval = summary.mean_absolute_intervals[j]
         low, high = (interval.low, interval.high) if interval else (None, None)
-        signed = float(result.weights[:, j].mean())
-        rows.append((names[j], float(summary.mean_absolute[j]), low, high, signed))
+        rows.append((names[j], float(summary.mean_absolute[j]), low, high, float(signed[j])))
     return Table(
         name="explain.lime.features",
         title="Weights of the local linear surrogates",
@@ -209,7 +214,7 @@ def _table(
 
 ANALYZER = Analyzer(
     name="explain.lime",
-    version="2",
+    version="3",
     title="LIME",
     summary="Local linear surrogates of the model's score, with their fit and their stability across seeds.",
     reference="Ribeiro, Singh and Guestrin (2016), Why Should I Trust You?",

@@ -10,7 +10,7 @@ import numpy as np
 
 from auditkit.core.analyzer import Note, Produced
 from auditkit.core.evidence import Interval, Measurement, Scalar
-from auditkit.core.subject import Dataset, FloatArray, IntArray
+from auditkit.core.subject import Dataset, FloatArray
 from auditkit.methods.explain.agreement import top_overlap
 from auditkit.stats.intervals import exact_share, mean_interval
 
@@ -53,7 +53,8 @@ def stability(
     The interval is Wilson's on rows (or clusters): an overlap lies in [0, 1] and varies no more than a proportion.
 
     Args:
-        weights: One sequence a seed, of one array of weights a row; arrays of five or fewer are left out.
+        weights: One sequence a seed, of one array of weights a row; arrays of five or fewer are left out, and those
+            that are zero.
         data: The rows.
         identity: Parameters of the measurement.
         what: What is ranked: ``features``, ``words`` or ``segments``.
@@ -65,7 +66,10 @@ def stability(
     elif len(weights) < 2:
         reason = "one seed has nothing to agree with"
     else:
-        value, interval = _overlap(weights, data.take(rows), rows)
+        overlaps = np.array([_pairwise([seed[row] for seed in weights]) for row in rows])
+        rows, overlaps = rows[np.isfinite(overlaps)], overlaps[np.isfinite(overlaps)]
+        reason = None if len(rows) else "every weight is zero: the model gives the same output to all samples"
+        value, interval = _overlap(overlaps, data.take(rows)) if len(rows) else (None, None)
     return Measurement(
         name="explain.stability_top5_overlap",
         value=value,
@@ -78,15 +82,15 @@ def stability(
     )
 
 
-def _overlap(weights: Sequence[Sequence[FloatArray]], data: Dataset, rows: IntArray) -> tuple[float, Interval | None]:
-    overlaps = np.array([_pairwise([seed[row] for seed in weights]) for row in rows])
+def _overlap(overlaps: FloatArray, data: Dataset) -> tuple[float, Interval | None]:
     value, _ = mean_interval(overlaps, data.weights, data.clusters)
-    units: float = len(rows) if data.clusters is None else len(np.unique(data.clusters))
+    units: float = len(overlaps) if data.clusters is None else len(np.unique(data.clusters))
     if data.weights is not None:
         units = min(units, float(data.weights.sum()) ** 2 / float((data.weights**2).sum()))
     return value, exact_share(min(max(value, 0.0), 1.0), units, method="korn-graubard")
 
 
 def _pairwise(weights: Sequence[FloatArray]) -> float:
+    """Mean overlap over all pairs of seeds; NaN where two of them give no weight to anything."""
     pairs = [float(top_overlap(a[None, :], b[None, :], TOP)[0]) for a, b in combinations(weights, 2)]
     return float(np.mean(pairs))

@@ -11,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.analyzers.explain.attributions import AttributedRows, AttributionParams, attributed_rows, least_budget
-from auditkit.analyzers.explain.explained import Explained, encoded_background, explained_outputs, whole_columns
+from auditkit.analyzers.explain.explained import (
+    Explained,
+    encoded_background,
+    explained_outputs,
+    few_rows,
+    whole_columns,
+)
 from auditkit.core.analyzer import Context
 from auditkit.core.errors import NotApplicable
 from auditkit.core.subject import Dataset, FloatArray, IntArray, Subject
@@ -22,7 +28,7 @@ SHAPLEY, LIME = "Shapley values", "LIME"
 _MISSING = "Rows with a missing value are left out, so that LIME can be compared on the same rows."
 _NO_LIME = "LIME is left out: most rows hold a missing value, which it cannot sample around."
 
-Moved = Callable[[np.random.Generator, int, int, float], Mapping[str, tuple[FloatArray, FloatArray]]]
+Moved = Callable[[np.random.Generator, IntArray, int, float], Mapping[str, tuple[FloatArray, FloatArray]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +45,8 @@ class Partwise:
         present: ``(n, p)`` the parts that a row has; ``None`` for all.
         unit: Of the output explained.
         parts: Word for the parts.
-        moved: ``(rng, rows, draws, radius)`` -> method -> amounts ``(rows, p)`` and those of moved copies
-            ``(rows, draws, p)``; ``None`` where inputs cannot be moved a little.
+        moved: ``(rng, rows (m,), draws, radius)`` -> method -> amounts ``(m, p)`` and those of moved copies
+            ``(m, draws, p)``; ``None`` where inputs cannot be moved a little.
         unmoved: Why not.
         notes: How it was made.
     """
@@ -132,7 +138,7 @@ def partwise_table(
     background, _ = encoded_background(subject, context, codec, params.max_background)
     used = min(baseline_rows, len(background))
     notes = [found.background, f"A feature that is removed takes the values of {used} background rows in turn."]
-    chosen, complete = _rows(found, limit)
+    chosen, complete = _rows(found, context, limit)
     if not np.isfinite(found.matrix).all():
         notes.append(_MISSING if complete else _NO_LIME)
     silent = dataclasses.replace(context, progress=lambda done, total: None)
@@ -155,9 +161,9 @@ def partwise_table(
     few = background[np.sort(rng.choice(len(background), used, replace=False))]
 
     def moved(
-        rng: np.random.Generator, rows: int, draws: int, radius: float
+        rng: np.random.Generator, rows: IntArray, draws: int, radius: float
     ) -> dict[str, tuple[FloatArray, FloatArray]]:
-        return _moved(table, matrix[:rows], targets[:rows], draws, (rng, radius, samples))
+        return _moved(table, matrix[rows], targets[rows], draws, (rng, radius, samples))
 
     return Partwise(
         data=found.data.take(chosen),
@@ -175,12 +181,12 @@ def partwise_table(
     )
 
 
-def _rows(found: AttributedRows, limit: int) -> tuple[IntArray, bool]:
-    """The first ``limit`` rows without a missing value, and whether there are any such; else the first rows."""
+def _rows(found: AttributedRows, context: Context, limit: int) -> tuple[IntArray, bool]:
+    """At most ``limit`` rows without a missing value, and whether there are enough such; else of all rows."""
     complete = np.flatnonzero(np.isfinite(found.matrix).all(axis=1)).astype(np.int64)
-    if len(complete) >= min(limit, len(found.rows)) / 2:
-        return complete[:limit], True
-    return np.arange(min(limit, len(found.rows)), dtype=np.int64), False
+    enough = len(complete) >= min(limit, len(found.rows)) / 2
+    usable = complete if enough else np.arange(len(found.rows), dtype=np.int64)
+    return usable[few_rows(context, len(usable), limit)], enough
 
 
 def joined_columns(names: tuple[str, ...], groups: tuple[str | None, ...]) -> tuple[tuple[int, ...], ...]:

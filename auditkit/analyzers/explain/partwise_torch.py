@@ -128,9 +128,8 @@ def _maskers(inputs: GradientInputs, subject: Subject) -> tuple[torch.Tensor, to
 
     if inputs.embedding is not None:
         first = torch.full_like(inputs.tensor[:1], inputs.replacement)
-        padding = int(inputs.baseline.reshape(-1)[0])
-        words = (f"token id {inputs.replacement}", f"token id {padding}")
-        second = None if padding == inputs.replacement else torch.full_like(inputs.tensor[:1], padding)
+        words = (f"token id {inputs.replacement}", f"token id {inputs.start}")
+        second = None if inputs.start == inputs.replacement else torch.full_like(inputs.tensor[:1], inputs.start)
         return first, second, words
     images = inputs.tensor
     last = channels_last(tuple(images.shape))
@@ -184,20 +183,15 @@ def _mover(
     kept: Any = methods
 
     def moved(
-        rng: np.random.Generator, rows: int, draws: int, radius: float
+        rng: np.random.Generator, rows: IntArray, draws: int, radius: float
     ) -> dict[str, tuple[FloatArray, FloatArray]]:
-        some = inputs.tensor[:rows]
+        some = inputs.tensor[torch.from_numpy(rows).to(inputs.tensor.device)]
         count = len(some)
         flat = some.reshape(count, -1)
         reach = (radius * (flat.amax(dim=1) - flat.amin(dim=1))).reshape(-1, *[1] * some.ndim)
         noise = torch.from_numpy(rng.uniform(-1.0, 1.0, (count, draws, *some.shape[1:]))).to(some.device, some.dtype)
         copies = torch.cat([some[:, None], some[:, None] + reach * noise], dim=1).reshape(-1, *some.shape[1:])
-        many = dataclasses.replace(
-            inputs,
-            rows=np.repeat(inputs.rows[:count], draws + 1),
-            tensor=copies,
-            targets=np.repeat(inputs.targets[:count], draws + 1),
-        )
+        many = dataclasses.replace(inputs.take(np.repeat(rows, draws + 1)), tensor=copies)
         found, _ = attribute_all(subject.model, context, many, kept, 1.0, 32)
         parts = {WORDS[m]: _parts(a, many, squares).reshape(count, draws + 1, -1) for m, a in found.items()}
         return {method: (values[:, 0], values[:, 1:]) for method, values in parts.items()}

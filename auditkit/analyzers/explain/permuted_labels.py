@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from auditkit.analyzers.explain.attributions import AttributionParams
-from auditkit.analyzers.explain.explained import encoded_background, explained_outputs
+from auditkit.analyzers.explain.explained import encoded_background, explained_outputs, few_rows
 from auditkit.analyzers.explain.partwise import LIME, SHAPLEY, PartedTable, decided_targets, joined_columns
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.errors import NotApplicable
@@ -134,7 +134,8 @@ def _rows(subject: Subject, context: Context, codec: Any, limit: int) -> tuple[I
     rows = context.sample_rows(subject.test.n, 2 * limit)
     matrix = np.asarray(codec.encode(take_rows(subject.test.inputs, rows)), dtype=np.float64)
     complete = np.flatnonzero(np.isfinite(matrix).all(axis=1))
-    kept = (complete if 2 * len(complete) >= len(rows) else np.arange(len(rows)))[:limit]
+    usable = complete if 2 * len(complete) >= len(rows) else np.arange(len(rows))
+    kept = usable[few_rows(context, len(usable), limit)]
     return rows[kept], matrix[kept]
 
 
@@ -248,7 +249,7 @@ def _table(own: dict[str, FloatArray], twins: list[_Twin], rows: int) -> Table:
 
 ANALYZER = Analyzer(
     name="explain.permuted_labels",
-    version="1",
+    version="2",
     title="Explanations and permuted labels",
     summary="Do Shapley values and LIME change when the model is trained afresh on permuted labels, as they must?",
     reference="Adebayo et al. (2018), Sanity Checks for Saliency Maps, section 4 (data randomisation)",

@@ -176,7 +176,7 @@ def _artifacts(
     from auditkit.analyzers.explain.vocabulary import token_words, tokenizer_of
 
     if inputs.names:
-        yield feature_table(found, inputs)
+        yield feature_table(found, inputs, subject.test.take(inputs.rows).weights)
         return
     decided = context.decisions()[inputs.rows]
     if inputs.embedding is not None:
@@ -233,7 +233,7 @@ def _sanity(
 
 ANALYZER = Analyzer(
     name="explain.saliency",
-    version="3",
+    version="4",
     title="Saliency, paths and occlusion",
     summary="Gradient, path and occlusion explanations: complete, agreeing with one another, unlike random weights?",
     reference="Sundararajan, Taly and Yan (2017), Axiomatic Attribution for Deep Networks; Adebayo et al. (2018)",

@@ -45,7 +45,7 @@ def run(subject: Subject, context: Context, params: ShapParams) -> Iterator[Prod
     order = np.argsort(-summary.mean_absolute, kind="stable")[: params.max_features]
     yield from _features(attribution, found.space, summary, names, order)
     yield from _groups(context, data, magnitude, attribution, names, order[: params.max_group_features])
-    yield _table(attribution, summary, names, order)
+    yield _table(attribution, summary, names, order, data.weights)
     yield _density(found, order[:_STRIPS])
 
 
@@ -176,8 +176,11 @@ def _groups(
                 yield _share(summary, int(j), int(inside.sum()), identity, where, _unreliable(attribution))
 
 
-def _table(attribution: Attribution, summary: Importance, names: tuple[str, ...], order: IntArray) -> Table:
-    signed = attribution.values[:, :, 0].mean(axis=0) if attribution.values.shape[2] == 1 else None
+def _table(
+    attribution: Attribution, summary: Importance, names: tuple[str, ...], order: IntArray, weights: FloatArray | None
+) -> Table:
+    one = attribution.values.shape[2] == 1
+    signed = np.average(attribution.values[:, :, 0], axis=0, weights=weights) if one else None
     rows: list[tuple[Scalar, ...]] = []
     for j in order:
         interval = summary.mean_absolute_intervals[j]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from auditkit.core.subject import FloatArray
 from auditkit.stats.ranking import midranks
@@ -27,10 +28,25 @@ def rank_correlations(first: FloatArray, second: FloatArray) -> FloatArray:
 def top_overlap(first: FloatArray, second: FloatArray, k: int = 5) -> FloatArray:
     """Share ``(n,)`` of the ``k`` features largest in absolute weight that two explanations of a row have in common.
 
+    A feature of no weight is never among the largest; where fewer than ``k`` have any, the share is of the larger of
+    the two sets. NaN where both explanations are zero.
+
+    Source: Krishna et al. (2022), The disagreement problem in explainable machine learning, section 4 (feature
+    agreement).
+
     >>> top_overlap(np.array([[3.0, 2.0, 0.0]]), np.array([[3.0, 0.0, 2.0]]), k=2).tolist()
     [0.5]
+    >>> top_overlap(np.array([[3.0, 0.0, 0.0]]), np.array([[3.0, 0.0, 0.0]]), k=2).tolist()
+    [1.0]
     """
-    k = min(k, first.shape[1])
-    tops = [np.argsort(-np.abs(weights), axis=1, kind="stable")[:, :k] for weights in (first, second)]
-    shared = (tops[0][:, :, None] == tops[1][:, None, :]).any(axis=2)
-    return np.asarray(shared.mean(axis=1), dtype=np.float64)
+    one, other = (_largest(np.abs(weights), min(k, first.shape[1])) for weights in (first, second))
+    size = np.maximum(one.sum(axis=1), other.sum(axis=1))
+    shared = np.divide((one & other).sum(axis=1), size, out=np.full(len(size), np.nan), where=size > 0)
+    return np.asarray(shared, dtype=np.float64)
+
+
+def _largest(sizes: FloatArray, k: int) -> npt.NDArray[np.bool_]:
+    """Which are the ``k`` largest of each row ``(n, f)``, zeros left out; of equal ones the first."""
+    inside = np.zeros(sizes.shape, dtype=np.bool_)
+    np.put_along_axis(inside, np.argsort(-sizes, axis=1, kind="stable")[:, :k], True, axis=1)
+    return np.asarray(inside & (sizes > 0.0))

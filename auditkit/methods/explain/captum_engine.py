@@ -68,6 +68,7 @@ def gradient_attribution(
             parts.append(_gradients(subject, inputs[rows], subject.targets[rows], method))
             outputs.append(target_outputs(subject, inputs[rows], subject.targets[rows]))
     return attribution_of(
+        subject,
         method,
         np.concatenate(parts),
         np.concatenate(outputs),
@@ -131,7 +132,7 @@ def integrated_gradients(
     delta = float(gap.max(initial=0.0))
     status, reason = completeness_status(delta, limit, size)
     attribution = attribution_of(
-        "integrated_gradients", values, prediction, status=status, reason=reason, n_evals=evaluations
+        subject, "integrated_gradients", values, prediction, status=status, reason=reason, n_evals=evaluations
     )
     diagnostics = {"completeness_delta": delta, "completeness_limit": limit, "steps": float(steps)}
     return dataclasses.replace(attribution, base_values=base[:, None], diagnostics=diagnostics)
@@ -185,6 +186,7 @@ def smooth_grad(
             errors.append(gradients.std(axis=1, ddof=1) / np.sqrt(draws))
             outputs.append(target_outputs(subject, some, subject.targets[rows]))
     attribution = attribution_of(
+        subject,
         "smooth_grad",
         np.concatenate(means),
         np.concatenate(outputs),

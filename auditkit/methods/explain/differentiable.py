@@ -16,7 +16,7 @@ import torch  # noqa: TID253 - this module drives torch
 
 from auditkit.core.attribution import Attribution, AttributionStatus
 from auditkit.core.errors import AuditkitError, NotApplicable
-from auditkit.core.subject import FloatArray, IntArray
+from auditkit.core.subject import FloatArray, IntArray, ScoreSpace
 from auditkit.methods.explain.quiet import quiet
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
@@ -33,12 +33,14 @@ class Differentiated:
         forward: Tensor ``(n, ...)`` -> outputs ``(n, k)`` with the graph attached.
         targets: ``(n,)`` output explained for each row.
         embedding: For token ids: the embedding layer that the gradients are taken at.
+        space: Of the outputs.
     """
 
     module: torch.nn.Module
     forward: Forward
     targets: IntArray
     embedding: torch.nn.Module | None = None
+    space: ScoreSpace = "logit"
 
 
 @contextlib.contextmanager
@@ -172,6 +174,7 @@ def to_numpy(tensor: Any) -> FloatArray:
 
 
 def attribution_of(
+    subject: Differentiated,
     method: str,
     values: FloatArray,
     prediction: FloatArray,
@@ -187,7 +190,7 @@ def attribution_of(
         values=values[..., None],
         prediction=prediction[:, None],
         method=method,
-        output_space="logit",
+        output_space=subject.space,
         output_names=("target",),
         status=status,
         reason=reason,

@@ -88,7 +88,7 @@ def expected_gradients(
     delta = float(gap.max(initial=0.0))
     status, reason = completeness_status(delta, limit, size)
     attribution = attribution_of(
-        "expected_gradients", values, prediction, status=status, reason=reason, n_evals=evaluations
+        subject, "expected_gradients", values, prediction, status=status, reason=reason, n_evals=evaluations
     )
     return dataclasses.replace(
         attribution,

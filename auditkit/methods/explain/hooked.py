@@ -31,6 +31,7 @@ from auditkit.methods.explain.differentiable import (
     untouched,
 )
 
+_Maps = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # images (m, ...), targets (m,) -> maps (m, ...)
 _NO_SUM = "a map of a layer has no sum that could be compared with the model's output"
 
 
@@ -63,14 +64,20 @@ def find_convolution(subject: Differentiated, inputs: torch.Tensor) -> torch.nn.
 
 
 def grad_cam(
-    subject: Differentiated, inputs: torch.Tensor, layer: torch.nn.Module, *, batch_size: int = 256
+    subject: Differentiated,
+    inputs: torch.Tensor,
+    layer: torch.nn.Module,
+    *,
+    plane: tuple[int, int] = (2, 3),
+    batch_size: int = 256,
 ) -> Attribution:
     """GradCAM at ``layer``, rectified and enlarged (bilinear) to the images' height and width.
 
     Args:
         subject: What is differentiated.
-        inputs: ``(n, c, h, w)``.
+        inputs: ``(n, c, h, w)``, or as ``plane`` says.
         layer: A layer whose output is ``(n, channels, h', w')``, usually the last convolution.
+        plane: The axes of ``inputs`` that are height and width: (1, 2) where channels come last, or there are none.
         batch_size: Images a pass.
 
     Returns:
@@ -81,29 +88,42 @@ def grad_cam(
 
     Source: Selvaraju et al. (2017), section 3.
     """
+    return _mapped("grad_cam", subject, inputs, _enlarged(subject, inputs, layer, plane), batch_size)
+
+
+def _enlarged(subject: Differentiated, inputs: torch.Tensor, layer: torch.nn.Module, plane: tuple[int, int]) -> _Maps:
+    """GradCAM of some of the images, ``(m, h, w)``."""
     from captum.attr import LayerAttribution, LayerGradCam
 
-    def one(some: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    size = tuple(inputs.shape[axis] for axis in plane)
+
+    def maps(some: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         coarse = LayerGradCam(subject.forward, layer).attribute(leaf(some), target=target, relu_attributions=True)
-        fine: torch.Tensor = LayerAttribution.interpolate(coarse, tuple(some.shape[-2:]), interpolate_mode="bilinear")
+        fine: torch.Tensor = LayerAttribution.interpolate(coarse, size, interpolate_mode="bilinear")
         return fine[:, 0]
 
-    return _mapped("grad_cam", subject, inputs, one, batch_size)
+    return maps
 
 
 def guided_grad_cam(
-    subject: Differentiated, inputs: torch.Tensor, layer: torch.nn.Module, *, batch_size: int = 256
+    subject: Differentiated,
+    inputs: torch.Tensor,
+    layer: torch.nn.Module,
+    *,
+    plane: tuple[int, int] = (2, 3),
+    batch_size: int = 256,
 ) -> Attribution:
     """Guided GradCAM: guided backpropagation times GradCAM at ``layer``.
 
     Args:
         subject: What is differentiated.
-        inputs: ``(n, c, h, w)``.
+        inputs: ``(n, c, h, w)``, or as ``plane`` says.
         layer: As for :func:`grad_cam`.
+        plane: As for :func:`grad_cam`.
         batch_size: Images a pass.
 
     Returns:
-        ``values (n, c, h, w, 1)``, ``unverified``; ``failed`` where a rectifier is called as a function, which guided
+        ``values (n, *shape, 1)``, ``unverified``; ``failed`` where a rectifier is called as a function, which guided
         backpropagation cannot guide.
 
     Raises:
@@ -111,16 +131,16 @@ def guided_grad_cam(
 
     Source: Selvaraju et al. (2017), section 3.2; Springenberg et al. (2015), section 3.4.
     """
-    from captum.attr import GuidedGradCam
+    from captum.attr import GuidedBackprop
 
     refuse_in_place(subject.module)
     whole = _Whole(subject)
+    maps = _enlarged(subject, inputs, layer, plane)
+    shape = [extent if axis in plane else 1 for axis, extent in enumerate(inputs.shape)][1:]
 
     def one(some: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = GuidedGradCam(whole, layer).attribute(
-            leaf(some), target=target, interpolate_mode="bilinear"
-        )
-        return found
+        guided: torch.Tensor = GuidedBackprop(whole).attribute(leaf(some), target=target)
+        return guided * maps(some, target).reshape(-1, *shape)
 
     attribution = _mapped("guided_grad_cam", subject, inputs, one, batch_size)
     with untouched(subject.module):
@@ -184,7 +204,9 @@ def deep_lift(
     status, reason = completeness_status(delta, limit, size)
     if status == "failed":
         reason = f"{reason}: DeepLift does not know every layer of this model"
-    attribution = attribution_of("deep_lift", values, prediction, status=status, reason=reason, n_evals=2 * len(inputs))
+    attribution = attribution_of(
+        subject, "deep_lift", values, prediction, status=status, reason=reason, n_evals=2 * len(inputs)
+    )
     diagnostics = {"completeness_delta": delta, "completeness_limit": limit}
     return dataclasses.replace(attribution, base_values=base[:, None], diagnostics=diagnostics)
 
@@ -258,7 +280,7 @@ def _mapped(
     method: str,
     subject: Differentiated,
     inputs: torch.Tensor,
-    one: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    one: _Maps,
     batch_size: int,
 ) -> Attribution:
     parts: list[FloatArray] = []
@@ -273,6 +295,7 @@ def _mapped(
             parts.append(to_numpy(found))
             outputs.append(target_outputs(subject, inputs[rows], subject.targets[rows]))
     return attribution_of(
+        subject,
         method,
         np.concatenate(parts),
         np.concatenate(outputs),

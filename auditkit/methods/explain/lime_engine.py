@@ -78,10 +78,10 @@ def library_lime(  # noqa: PLR0913 - one keyword for each choice that lime offer
             _reseed(explainer, np.random.SeedSequence([seed, int(row)]))
             count = rows.shape[1] if features is None else features
             explanation = explainer.explain_instance(rows[row], ask, num_features=count, num_samples=samples)
-        for feature, weight in explanation.local_exp[1]:
-            weights[position, int(feature)] = float(weight)
+        fitted, r2[position] = _fitted(explanation, 1, seen[0])
+        for feature, weight in fitted.items():
+            weights[position, feature] = weight
         intercepts[position], outputs[position] = float(explanation.intercept[1]), float(seen[0][0])
-        r2[position] = float(explanation.score) if np.ptp(seen[0]) > 0.0 else np.nan
     return LimeResult(
         rows=usable,
         weights=weights,
@@ -137,14 +137,14 @@ def lime_texts(
             explanation = explainer.explain_instance(
                 text, ask, labels=(0,), num_features=words.num_words(), num_samples=samples
             )
-        weights = dict(explanation.as_map()[0])
+        weights, r2 = _fitted(explanation, 0, asked[0])
         parts = tuple(str(words.word(place)) for place in range(words.num_words()))
         found.append(
             PartsExplanation(
                 row=row,
                 parts=parts,
-                weights=np.array([float(weights.get(place, 0.0)) for place in range(len(parts))]),
-                r2=float(explanation.score) if np.ptp(asked[0]) > 0.0 else float("nan"),
+                weights=np.array([weights.get(place, 0.0) for place in range(len(parts))]),
+                r2=r2,
                 output=float(asked[0][0]),
             )
         )
@@ -212,14 +212,14 @@ def lime_images(
                 random_seed=0,
             )
         outputs = np.concatenate(asked)
-        weights = dict(explanation.local_exp[0])
+        weights, r2 = _fitted(explanation, 0, outputs)
         count = int(parts.max()) + 1
         found.append(
             PartsExplanation(
                 row=row,
                 parts=tuple(f"segment {place}" for place in range(count)),
-                weights=np.array([float(weights.get(place, 0.0)) for place in range(count)]),
-                r2=float(explanation.score) if np.ptp(outputs) > 0.0 else float("nan"),
+                weights=np.array([weights.get(place, 0.0) for place in range(count)]),
+                r2=r2,
                 output=float(outputs[0]),
                 segments=parts,
             )
@@ -251,6 +251,13 @@ def _segments(image: FloatArray, kind: Segments) -> IntArray:
 
 def _has_a_word(text: str) -> bool:
     return any(character.isalnum() or character == "_" for character in text)
+
+
+def _fitted(explanation: Any, label: int, outputs: FloatArray) -> tuple[dict[int, float], float]:
+    """Weights by part, and R2; no weights and NaN where the model gave all samples the same output."""
+    if not np.ptp(outputs) > 0.0:
+        return {}, float("nan")
+    return {int(part): float(weight) for part, weight in explanation.local_exp[label]}, float(explanation.score)
 
 
 def _column(outputs: FloatArray, column: int) -> FloatArray:

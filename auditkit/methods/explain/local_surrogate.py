@@ -39,7 +39,7 @@ def fit_surrogate(
         features: How many are selected.
 
     Returns:
-        The surrogate; its ``r2`` is NaN where ``outputs`` do not vary.
+        The surrogate; where ``outputs`` do not vary its weights are 0 and its ``r2`` is NaN.
 
     Raises:
         UsageError: AK477 an unknown selection.
@@ -55,22 +55,20 @@ def fit_surrogate(
     root = np.sqrt(weights)
     x = (data - centre) * root[:, None]
     y = (outputs - middle) * root
+    spread = float(y @ y)
+    scale = float(total) * max(float(np.abs(outputs).max()), np.finfo(np.float64).tiny) ** 2
+    if not spread > 1e-24 * scale:
+        return Surrogate(weights=np.zeros(data.shape[1]), intercept=middle, r2=float("nan"))
     used = _selected(x, y, data[0], selection, features)
     chosen = x if used is None else x[:, used]
     coefficients = _ridge(chosen, y, _RIDGE)
-    rest, spread = y - chosen @ coefficients, float(y @ y)
+    rest = y - chosen @ coefficients
     found = np.zeros(data.shape[1])
     if used is None:
         found[:] = coefficients
     else:
         found[used] = coefficients
-    scale = float(total) * max(float(np.abs(outputs).max()), np.finfo(np.float64).tiny) ** 2
-    varies = spread > 1e-24 * scale
-    return Surrogate(
-        weights=found,
-        intercept=middle - float(centre @ found),
-        r2=1.0 - float(rest @ rest) / spread if varies else float("nan"),
-    )
+    return Surrogate(weights=found, intercept=middle - float(centre @ found), r2=1.0 - float(rest @ rest) / spread)
 
 
 def _ridge(x: FloatArray, y: FloatArray, penalty: float) -> FloatArray:

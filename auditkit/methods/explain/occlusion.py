@@ -69,7 +69,7 @@ def occlusion(
     prediction, drops = _drops(subject, inputs, baseline, alter, len(inside), numbers_a_pass)
     flat = inside.reshape(len(inside), -1).astype(np.float64)
     values = (drops @ flat / flat.sum(axis=0)).reshape(len(inputs), *shape)
-    return _occluded("occlusion", values, prediction, drops)
+    return _occluded(subject, "occlusion", values, prediction, drops)
 
 
 def token_occlusion(
@@ -96,7 +96,7 @@ def token_occlusion(
         return copies.reshape(-1, rows.shape[1])
 
     prediction, drops = _drops(subject, ids, ids, alter, ids.shape[1], numbers_a_pass)
-    return _occluded("token_occlusion", drops, prediction, drops)
+    return _occluded(subject, "token_occlusion", drops, prediction, drops)
 
 
 def _drops(
@@ -127,8 +127,11 @@ def _drops(
     return prediction, drops
 
 
-def _occluded(method: str, values: FloatArray, prediction: FloatArray, drops: FloatArray) -> Attribution:
+def _occluded(
+    subject: Differentiated, method: str, values: FloatArray, prediction: FloatArray, drops: FloatArray
+) -> Attribution:
     return attribution_of(
+        subject,
         method,
         values,
         prediction,
