@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from auditkit.core.evidence import MISSING_GROUP, Counts, Evidence, Scalar, Table
+from auditkit.core.rounding import SAME, general, keeps_side
 
 SCORING_RATE = "fairness.scoring_rate"
 Share = tuple[float, str]
@@ -163,11 +164,20 @@ def fisher_p(one: Category, two: Category) -> float:
 
 
 def _reading(ratio: float, sd: float | None, p: float | None) -> str:
-    below = "below four fifths" if ratio < 0.8 - 1e-12 else "four fifths or more"
+    below = ("below four fifths" if ratio < 0.8 - SAME else "four fifths or more") + _narrowly(ratio, 0.8)
     if sd is None or p is None:
         return f"{below}; no test of chance"
-    beyond = "beyond two standard deviations" if abs(sd) > 2 else "within two standard deviations"
-    return f"{below}, {beyond}, Fisher's p {'below' if p < 0.05 else 'at or above'} 0.05"
+    beyond = ("beyond" if abs(sd) > 2 else "within") + " two standard deviations" + _narrowly(abs(sd), 2.0)
+    return f"{below}, {beyond}, Fisher's p {'below' if p < 0.05 else 'at or above'} 0.05{_narrowly(p, 0.05)}"
+
+
+def _narrowly(value: float, limit: float) -> str:
+    """The value with more digits, where the three of the table would put it on its limit.
+
+    >>> _narrowly(0.79996, 0.8), _narrowly(0.7, 0.8)
+    (' (0.79996)', '')
+    """
+    return "" if keeps_side(round(value, 3), value, [limit]) else f" ({general(value, [limit], 3)})"
 
 
 def _ratio_table(found: Categories, evidence: Evidence, name: str, share: Share, kind: str) -> Table:

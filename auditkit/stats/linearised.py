@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
 from auditkit.stats.beta import MOST_ROWS
+from auditkit.stats.effective import Squares, corrected_rows, effective_rows
 from auditkit.stats.estimate import Bounds, Estimate, undefined
 from auditkit.stats.intervals import exact_share, kish_n, z_value
 
@@ -93,9 +94,9 @@ def proportion(
     """Weighted share of ``hits (n,)`` with exact limits on the effective number of rows.
 
     Plain rows give Clopper and Pearson's interval. With weights or clusters the effective number is
-    ``p (1 - p) / var(p)`` from the linearised variance, shrunk by ``(z / t)^2`` for its degrees of freedom.
-    At a share of 0 or 1, where the variance says nothing, it is Kish's number over the clusters' weights
-    (as if rows of a cluster always agreed).
+    ``p (1 - p) / var(p)`` from the linearised variance, shrunk by ``(z / t)^2`` for its degrees of freedom
+    (:mod:`auditkit.stats.effective`). At a share of 0 or 1, where the variance says nothing, it is Kish's number over
+    the clusters' weights (as if rows of a cluster always agreed).
 
     Source: Korn and Graubard (1998), Survey Methodology 24; Dean and Pagano (2015), J. Survey Stat. Methodol. 3.
 
@@ -114,10 +115,16 @@ def proportion(
     masses = cluster_sums(w, clusters)
     if len(masses) < 2:
         return Estimate(share, n, None, "one independent row gives no interval")
-    variance, _ = variance_of(w * (hits - share) / total, clusters)
-    # A variance seen through few clusters that hold a hit (or a miss) has few degrees of freedom.
-    holders = [int(np.count_nonzero(cluster_sums(side.astype(np.float64), clusters))) for side in (hits, ~hits)]
-    return Estimate(share, n, share_bounds(share, variance, min(holders) - 1, kish_n(masses), clusters is not None))
+    variance = float((cluster_sums(w * (hits - share) / total, clusters) ** 2).sum())
+    held = cluster_sums(w * hits, clusters)
+    squares = Squares(*(np.array([each.sum()]) for each in (w**2, w**2 * hits, masses**2, held**2, masses * held)))
+    value = np.array([share])
+    variances = np.maximum(variance, squares.least_variance(value, np.array([total])))
+    rows, freedom = effective_rows(value, variances, np.array([kish_n(masses)]), clusters is not None)
+    method = "korn-graubard" if clusters is None else "korn-graubard-clustered"
+    return Estimate(
+        share, n, lambda level: exact_share(share, float(corrected_rows(rows, freedom, level)[0]), level, method)
+    )
 
 
 def share_bounds(value: float, variance: float, freedom: int, floor_n: float, clustered: bool = False) -> Bounds:

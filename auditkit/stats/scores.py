@@ -7,6 +7,18 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
+# Probabilities are kept this far from 0 and 1 in every log loss, so that one row decided wrongly with certainty is finite.
+LOG_LOSS_FLOOR = float(np.finfo(np.float64).eps)
+
+
+def log_losses(chosen: FloatArray) -> FloatArray:
+    """Minus the log of the probability ``(n,)`` that each row's own label was given, clipped as scikit-learn does.
+
+    >>> log_losses(np.array([0.5, 0.0])).round(4).tolist()
+    [0.6931, 36.0437]
+    """
+    return np.asarray(-np.log(np.clip(chosen, LOG_LOSS_FLOOR, 1.0 - LOG_LOSS_FLOOR)))
+
 
 def softmax(logits: FloatArray) -> FloatArray:
     """Probabilities ``(n, k)`` from logits ``(n, k)``.

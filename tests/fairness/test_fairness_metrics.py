@@ -142,7 +142,7 @@ def test_copying_every_row_does_not_make_intervals_narrower_when_clusters_are_to
 def test_thet_correction_equals_scipy():
     from scipy.stats import norm, t
 
-    from auditkit.methods.fairness.metrics import t_correction
+    from auditkit.stats.effective import t_correction
 
     freedom = np.array([3.0, 5.0, 10.0, 50.0, np.inf, 1.0])
     z = norm.ppf(0.975)

@@ -200,3 +200,14 @@ def test_a_rule_of_ones_own_with_the_same_id_stays(kit):
     own = {"rule": [{"id": "four-fifths", "metric": "selection_rate", "compare": "ratio", "min": 0.5}]}
     assert with_rules(own, [load_profile("four-fifths")]) == own
     assert with_rules(None, [load_profile("nyc-ll144")]) is None
+
+
+def test_what_lies_by_a_hair_beyond_a_mark_is_not_read_as_on_it():
+    """A ratio of 0.79996 is shown as 0.800 in its column, so the reading says how near it is."""
+    from auditkit.policy.profile_tables import _reading
+
+    assert _reading(0.79996, 2.0003, 0.04997) == (
+        "below four fifths (0.79996), beyond two standard deviations (2.0003), Fisher's p below 0.05 (0.04997)"
+    )
+    assert _reading(0.7, 3.1, 0.001) == ("below four fifths, beyond two standard deviations, Fisher's p below 0.05")
+    assert _reading(0.8, None, None) == "four fifths or more; no test of chance"

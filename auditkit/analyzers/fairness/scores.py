@@ -37,7 +37,7 @@ _BY_GROUP: Mapping[str, tuple[Direction, tuple[float | None, float | None], str]
     "log_loss": (
         "lower",
         (0.0, None),
-        "Mean of minus the log of the probability given to the label, with probabilities kept 1e-15 from 0 and 1.",
+        "Mean of minus the log of the probability given to the label, with probabilities kept 2.2e-16 from 0 and 1.",
     ),
     "mean_overestimation": (
         "neutral",
@@ -141,6 +141,7 @@ def _estimates(rows: _Rows, params: ScoresParams) -> dict[str, Estimate]:
     from auditkit.stats.estimate import undefined
     from auditkit.stats.linearised import mean
     from auditkit.stats.ranking import auc_estimate
+    from auditkit.stats.scores import log_losses
 
     design, positive = rows.design, rows.positive
     found = {"roc_auc": auc_estimate(rows.ranking, positive, design.weights, design.clusters)}
@@ -154,8 +155,7 @@ def _estimates(rows: _Rows, params: ScoresParams) -> dict[str, Estimate]:
             if side.any()
             else undefined(f"there are no {name}")
         )
-    certain = np.clip(rows.probability, 1e-15, 1.0 - 1e-15)
-    losses = -np.log(np.where(positive, certain, 1.0 - certain))
+    losses = log_losses(np.where(positive, rows.probability, 1.0 - rows.probability))
     found["log_loss"] = mean(losses, design.weights, design.clusters, least=0.0)
     found["mean_overestimation"] = mean(rows.probability - positive, design.weights, design.clusters)
     found["expected_calibration_error"] = expected_calibration_error(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Counts, Interval
-from auditkit.stats.beta import MOST_ROWS
+from auditkit.stats.effective import Squares, corrected_rows, effective_rows
 from auditkit.stats.intervals import z_value
 from auditkit.stats.melded import exact_limits, melded_limits
 
@@ -25,6 +25,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Direction = Literal["higher", "lower", "neutral"]
 Coefficients = Mapping[str, float]
+Quadratic = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ class Rates:
         rows: ``(G,)`` rows below the line.
         parts: ``(G, J)`` the rates whose mean the value is.
         effective: ``(G, J)`` effective rows of each part.
-        freedom: ``(G,)`` degrees of freedom of the variance; infinite without clusters.
+        freedom: ``(G, J)`` degrees of freedom of each part's variance; infinite without clusters.
         undefined: Why the value of a group is undefined, or ``None``.
         plain: Whether effective rows are rows: neither weights nor clusters.
         over: The columns that the groups are groups of.
@@ -165,7 +166,7 @@ class Rates:
 
     def sizes(self, level: float) -> FloatArray:
         """``(G, J)`` effective rows for limits at ``level``: with clusters, scaled by ``(z / t)^2`` for Student's t."""
-        return self.effective * t_correction(self.freedom, z_value(level))[:, None]
+        return corrected_rows(self.effective, self.freedom, level)
 
     def limits(self, level: float) -> tuple[FloatArray, FloatArray]:
         """Interval limits ``(G,), (G,)`` at two-sided ``level``; NaN where there is no value or interval."""
@@ -256,14 +257,8 @@ def group_rates(counts: Counts, metric: str, class_code: int | None = None) -> R
         linear = (above - parts[..., None] * below) / bottom[..., None]
         spread = bottom**2 / quadratic(np.broadcast_to(below, (len(n), *below.shape)))
     variance = quadratic(np.nan_to_num(linear))
-    freedom = _freedom(counts, quadratic, mass)
-    variance = variance * (1.0 + 1.0 / np.maximum(freedom, 1e-12))[:, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        effective = np.where(variance * MOST_ROWS > parts * (1 - parts), parts * (1 - parts) / variance, spread)
-    # A rate of exactly 0 or 1 has no observed variance: Kish's rows of its denominator stand in.
-    effective = np.where((parts > 0) & (parts < 1), effective, spread)
-    if bool(np.isin(below, (0.0, 1.0)).all()):  # a proportion: never more effective rows than rows
-        effective = np.minimum(effective, n @ (below > 0).T)
+    variance = np.maximum(variance, _least_variance(counts, (above, below), parts, quadratic, n))
+    effective, freedom = effective_rows(parts, variance, spread, counts.moment is not None)
     return Rates(
         metric=metric,
         groups=counts.groups,
@@ -369,7 +364,7 @@ def _pooled_vectors(name: str, k: int) -> tuple[FloatArray, FloatArray]:
     return (right if name == "accuracy" else 1.0 - right)[None, :], np.ones((1, k * k))
 
 
-def _quadratic(counts: Counts, n: FloatArray) -> Callable[[FloatArray], FloatArray]:
+def _quadratic(counts: Counts, n: FloatArray) -> Quadratic:
     """``u -> u' M u`` per group and part, ``M`` the second moments of the cells, for ``u (G, J, k*k)``."""
     if counts.moment is not None:
         moment = np.asarray(counts.moment, dtype=np.float64)
@@ -378,28 +373,26 @@ def _quadratic(counts: Counts, n: FloatArray) -> Callable[[FloatArray], FloatArr
     return lambda u: np.asarray(np.einsum("gjc,gc->gj", u**2, second))
 
 
-def _freedom(counts: Counts, quadratic: Callable[[FloatArray], FloatArray], mass: FloatArray) -> FloatArray:
-    """Effective number of clusters less one; infinite without clusters."""
-    if counts.moment is None:
-        return np.full(len(mass), np.inf)
-    total = mass.sum(axis=1)
-    square = quadratic(np.ones((len(mass), 1, mass.shape[1])))[:, 0]
+def _least_variance(
+    counts: Counts, shape: tuple[FloatArray, FloatArray], parts: FloatArray, quadratic: Quadratic, n: FloatArray
+) -> FloatArray:
+    """``(G, J)`` the least variance that each part can have, see :mod:`auditkit.stats.effective`.
+
+    What is no share of rows (F1, whose hits count twice) has that of independent rows, whatever the clusters.
+    """
+    above, below = shape
+    mass = n if counts.weight is None else np.asarray(counts.weight, dtype=np.float64).reshape(n.shape)
+    second = n if counts.weight_sq is None else np.asarray(counts.weight_sq, dtype=np.float64).reshape(n.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(square > 0, total**2 / square - 1.0, 0.0))
-
-
-def t_correction(freedom: FloatArray, z: float) -> FloatArray:
-    """``(z / t)^2`` for each degrees of freedom, 0 below 2; t by Fisher's expansion (Abramowitz and Stegun 26.7.5)."""
-    with np.errstate(divide="ignore"):
-        v = np.where(freedom > 0, 1.0 / np.maximum(freedom, 1e-300), 0.0)
-    v = np.where(np.isinf(freedom), 0.0, v)
-    t = (
-        z
-        + (z**3 + z) / 4 * v
-        + (5 * z**5 + 16 * z**3 + 3 * z) / 96 * v**2
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384 * v**3
-    )
-    return np.where(freedom < 2 - 1e-9, 0.0, (z / t) ** 2)
+        if not np.isin(below, (0.0, 1.0)).all():
+            linear = np.nan_to_num((above - parts[..., None] * below) / (mass @ below.T)[..., None])
+            weight = np.nan_to_num((second @ (below > 0).T) / (mass @ (below > 0).T))
+            return np.asarray(np.einsum("gjc,gc->gj", linear**2, mass) * weight)
+        every, hit, both = (
+            quadratic(np.broadcast_to(side, (len(n), *side.shape))) for side in (below, above, above + below)
+        )
+        squares = Squares(second @ below.T, second @ above.T, every, hit, (both - every - hit) / 2.0)
+        return np.nan_to_num(squares.least_variance(parts, mass @ below.T))
 
 
 def _why_undefined(spec: CountMetric) -> str:

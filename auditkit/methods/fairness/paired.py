@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Counts
-from auditkit.methods.fairness.metrics import Rates, metric_vectors, t_correction
+from auditkit.methods.fairness.metrics import Rates, metric_vectors
 from auditkit.stats.beta import MOST_ROWS
-from auditkit.stats.intervals import z_value
+from auditkit.stats.effective import corrected_rows
 from auditkit.stats.matched import matched_limits
 
 FloatArray = npt.NDArray[np.float64]
@@ -246,9 +246,9 @@ class Pairing:
         """
         if self.shares is None or factor is not None:
             return correlated_limits(self.now, self.then, self.correlation, level, sign, factor)
-        freedom = np.minimum(self.now.freedom, self.then.freedom)
+        freedom = np.minimum(self.now.freedom, self.then.freedom).min(axis=1)
         column = 0 if sign < 0 else 1
-        rows = self.effective[:, column] * t_correction(freedom, z_value(level))
+        rows = corrected_rows(self.effective[:, column], freedom, level)
         one, two = (0, 1) if sign < 0 else (2, 3)
         low, high = matched_limits(self.shares[:, one], self.shares[:, two], rows, level)
         return (low, high) if sign < 0 else (1.0 + low, 1.0 + high)
@@ -311,7 +311,7 @@ def pair_rates(joint: JointCounts, now: Rates, then: Rates) -> Pairing:
     with np.errstate(divide="ignore", invalid="ignore"):
         correlation = shared / np.sqrt(spread["then"] * spread["now"])
     correlation = np.clip(np.nan_to_num(correlation), -1.0, 1.0)
-    freedom = np.minimum(now.freedom, then.freedom)
+    freedom = np.minimum(now.freedom, then.freedom).min(axis=1)
     shares, effective = _shares(joint, mass, second, lifted, freedom)
     both = np.stack([spread["now"], spread["then"]], axis=1)
     return Pairing(now=now, then=then, correlation=correlation, spread=both, shares=shares, effective=effective)
@@ -360,7 +360,9 @@ def _shares(
     total = mass @ inside
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = (mass @ cells.T) / total[:, None]
-    rows = joint.n.reshape(len(mass), -1) @ inside
+    squared = (joint.n if joint.weight_sq is None else joint.weight_sq).reshape(len(mass), -1) @ inside
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rows = total**2 / squared  # no more than weights leave that have nothing to do with the decisions
     base = second(np.broadcast_to(inside, mass.shape), np.broadcast_to(inside, mass.shape))
     effective = []
     for plus, minus in ((0, 1), (2, 3)):

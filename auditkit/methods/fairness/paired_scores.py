@@ -26,6 +26,7 @@ from auditkit.stats.paired import (
     paired,
     root_part,
 )
+from auditkit.stats.scores import log_losses
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -33,8 +34,6 @@ Scalar = str | int | float | bool | None
 
 # An area that fewer independent rows than this keep from 1 has a variance seen through too few of them.
 FEW_MISPLACED = 3.0
-# Where the two log losses clip probabilities (``performance`` and ``fairness.scores``).
-_FLOORS: Mapping[str, float] = {"performance.log_loss": float(np.finfo(np.float64).eps), "fairness.log_loss": 1e-15}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,11 +100,10 @@ def _auc(rows: ScoredRows, _: str, params: Mapping[str, Scalar]) -> Part | None:
     return found[0] if len(found) == 1 else macro_part(found)
 
 
-def _log_loss(rows: ScoredRows, name: str, params: Mapping[str, Scalar]) -> Part | None:
+def _log_loss(rows: ScoredRows, _: str, params: Mapping[str, Scalar]) -> Part | None:
     if rows.probabilities is None or params:
         return None
-    chosen, floor = rows.probabilities[np.arange(len(rows.y)), rows.y], _FLOORS[name]
-    return mean_part(-np.log(np.clip(chosen, floor, 1.0 - floor)), rows.design)
+    return mean_part(log_losses(rows.probabilities[np.arange(len(rows.y)), rows.y]), rows.design)
 
 
 def _brier(rows: ScoredRows, _: str, params: Mapping[str, Scalar]) -> Part | None:

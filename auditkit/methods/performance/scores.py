@@ -10,13 +10,11 @@ import numpy.typing as npt
 from auditkit.stats.estimate import Estimate, undefined
 from auditkit.stats.linearised import PLAIN, Design, logit_bounds, mean, variance_of
 from auditkit.stats.ranking import auc_estimate, auc_parts
+from auditkit.stats.scores import log_losses
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-
-# Probabilities are clipped here in the log loss, so that one row decided with certainty and wrongly stays finite.
-LOG_LOSS_FLOOR = float(np.finfo(np.float64).eps)
 
 
 def roc_auc(scores: FloatArray, positive: BoolArray, design: Design = PLAIN) -> Estimate:
@@ -132,8 +130,7 @@ def log_loss(probabilities: FloatArray, y: IntArray, design: Design = PLAIN) -> 
     >>> round(log_loss(np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([0, 1])).value, 6)
     0.693147
     """
-    chosen = probabilities[np.arange(len(y)), y]
-    loss = -np.log(np.clip(chosen, LOG_LOSS_FLOOR, 1.0 - LOG_LOSS_FLOOR))
+    loss = log_losses(probabilities[np.arange(len(y)), y])
     return mean(loss, design.weights, design.clusters, least=0.0)
 
 

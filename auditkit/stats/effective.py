@@ -1,0 +1,115 @@
+"""Effective rows: how many equal and independent rows would tell as much of a share as these weighted, clustered ones.
+
+A share's linearised variance is itself an estimate. Near 0 and 1 it rests on the few rows that are hits (or misses), and
+where by chance no heavy row or large cluster is among them, the share and its variance are too small together. So it
+is never taken below the variance that the same share would have if weights and sizes had nothing to do with the outcome.
+Without that each limit misses up to 14 % of the time (weights) or 16 % (clusters) where it should 2.5 %
+(``tests/stats/test_stats_effective.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from auditkit.stats.beta import MOST_ROWS
+from auditkit.stats.intervals import z_value
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Squares:
+    """Sums of squares behind shares, arrays of one shape.
+
+    Attributes:
+        rows: Of the weights of all rows that the share is of.
+        hit_rows: Of those that are hits.
+        clusters: Of each cluster's weight, summed over clusters; ``rows`` again without clusters.
+        hit_clusters: Of each cluster's weight of hits.
+        crossed: Products of the two, summed over clusters.
+    """
+
+    rows: FloatArray
+    hit_rows: FloatArray
+    clusters: FloatArray
+    hit_clusters: FloatArray
+    crossed: FloatArray
+
+    def alike(self, share: FloatArray) -> FloatArray:
+        """How much rows of a cluster go together: 0 not at all, 1 always.
+
+        How often another row of a hit's cluster is a hit, beyond ``share``; the same of misses; the larger of the two.
+        Both go from a row to its cluster, so that it does not matter which clusters happened to be hit.
+        """
+        hits = _alike(share, self.hit_rows, self.hit_clusters, self.crossed)
+        misses = _alike(
+            1.0 - share,
+            self.rows - self.hit_rows,
+            self.clusters - 2.0 * self.crossed + self.hit_clusters,
+            self.clusters - self.crossed,
+        )
+        return np.maximum(hits, misses)
+
+    def least_variance(self, share: FloatArray, total: FloatArray) -> FloatArray:
+        """The variance of ``share`` of ``total`` weight, if weights and sizes had nothing to do with the outcome."""
+        pairs = np.maximum(self.clusters - self.rows, 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(share * (1.0 - share) * (self.rows + self.alike(share) * pairs) / total**2)
+
+
+def effective_rows(
+    share: FloatArray, variance: FloatArray, spread: FloatArray, clustered: bool = False
+) -> tuple[FloatArray, FloatArray]:
+    """Effective rows and degrees of freedom of shares, all arrays of one shape.
+
+    Args:
+        share: In [0, 1].
+        variance: Linearised, no less than :meth:`Squares.least_variance`.
+        spread: Kish's number of rows, or of clusters, behind each share: what stands in where the variance says nothing.
+        clustered: Whether ``spread`` is of clusters.
+
+    Returns:
+        Rows, and degrees of freedom of their variance: infinite without clusters.
+
+    Source: Korn and Graubard (1998), Survey Methodology 24; Kish (1965).
+
+    >>> rows, freedom = effective_rows(np.array([0.5]), np.array([0.0025]), np.array([200.0]))
+    >>> rows.tolist(), freedom.tolist()
+    ([100.0], [inf])
+    """
+    binomial = share * (1.0 - share)
+    freedom = spread - 1.0 if clustered else np.full(np.shape(share), np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inflated = variance * (1.0 + 1.0 / np.maximum(freedom, 1e-12))
+        known = (share > 0.0) & (share < 1.0) & (inflated * MOST_ROWS > binomial)
+        return np.where(known, binomial / inflated, spread), freedom
+
+
+def corrected_rows(rows: FloatArray, freedom: FloatArray, level: float) -> FloatArray:
+    """Effective rows for limits at two-sided ``level``: fewer where their variance has few degrees of freedom."""
+    return np.asarray(rows * t_correction(freedom, z_value(level)))
+
+
+def t_correction(freedom: FloatArray, z: float) -> FloatArray:
+    """``(z / t)^2`` for each degrees of freedom, 0 below 2; t by Fisher's expansion (Abramowitz and Stegun 26.7.5)."""
+    with np.errstate(divide="ignore"):
+        v = np.where(freedom > 0, 1.0 / np.maximum(freedom, 1e-300), 0.0)
+    v = np.where(np.isinf(freedom), 0.0, v)
+    t = (
+        z
+        + (z**3 + z) / 4 * v
+        + (5 * z**5 + 16 * z**3 + 3 * z) / 96 * v**2
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384 * v**3
+    )
+    return np.where(freedom < 2 - 1e-9, 0.0, (z / t) ** 2)
+
+
+def _alike(share: FloatArray, rows: FloatArray, clusters: FloatArray, crossed: FloatArray) -> FloatArray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        again = (clusters - rows) / (crossed - rows)
+        return np.asarray(
+            np.clip(np.nan_to_num((again - share) / (1.0 - share), nan=0.0, posinf=0.0, neginf=0.0), 0, 1)
+        )

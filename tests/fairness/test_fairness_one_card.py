@@ -1,0 +1,52 @@
+"""What two families measure of the same rows is one number on a card, with one interval."""
+
+import itertools
+from collections import defaultdict
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import auditkit
+
+# Whose interval is made another way in each family: the value still has to be one.
+OTHER_INTERVAL = {"f1", "balanced_accuracy", "expected_calibration_error"}
+SAME = {"recall": "true_positive_rate", "precision": "positive_predictive_value"}
+
+
+def table(seed, *, weighted, clustered, n=400):
+    rng = np.random.default_rng(seed)
+    sex, race = rng.choice(["F", "M", "X"], n, p=[0.45, 0.45, 0.1]), rng.choice(["a", "b"], n)
+    label = (rng.random(n) < 0.3 + 0.2 * (sex == "M")).astype(int)
+    score = np.clip(0.5 * label + 0.25 + rng.normal(0, 0.25, n), 0, 1).round(2)
+    score[::50] = 1.0 - label[::50]  # certain, and wrong
+    keys = {"weights": np.exp(rng.normal(0, 1, n)) if weighted else None,
+            "clusters": rng.integers(0, n // 4, n) if clustered else None}  # fmt: skip
+    return label, score, pd.DataFrame({"sex": sex, "race": race}), keys
+
+
+@pytest.mark.parametrize(("weighted", "clustered"), [(False, False), (True, False), (False, True), (True, True)])
+def test_one_quantity_of_one_slice_has_one_value_and_one_interval(weighted, clustered):
+    label, score, sensitive, keys = table(0, weighted=weighted, clustered=clustered)
+    report = auditkit.audit_predictions(
+        label, (score > 0.5).astype(int), scores=score, sensitive=sensitive, positive=1, progress=False,
+        analyzers=["data.quality", "performance", "fairness.groups", "fairness.scores"], **keys,
+    )  # fmt: skip
+    found = defaultdict(list)
+    for m in report.evidence.measurements():
+        quantity = m.name.split(".", 1)[1]
+        if not m.params and not m.over:
+            found[SAME.get(quantity, quantity), tuple(sorted(m.slice.items()))].append(m)
+    pairs = [pair for each in found.values() for pair in itertools.combinations(each, 2)]
+    assert len(pairs) >= 50
+    assert {"accuracy", "log_loss", "base_rate", "roc_auc", "recall", "precision"} <= {
+        m.name.split(".", 1)[1] for pair in pairs for m in pair
+    }
+    for one, two in pairs:
+        assert one.value == pytest.approx(two.value, abs=1e-12), (one.name, one.slice)
+        if one.name.split(".", 1)[1] in OTHER_INTERVAL:
+            continue
+        assert (one.interval is None) == (two.interval is None), (one, two)
+        if one.interval is not None:
+            ends = [(m.interval.low, m.interval.high) for m in (one, two)]
+            assert ends[0] == pytest.approx(ends[1], abs=1e-9), (one, two)
