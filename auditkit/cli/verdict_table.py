@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from auditkit.core.verdict import Comparison, RuleResult, Verdict
+from auditkit.core.verdict import Comparison, RuleResult, State, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,7 +96,7 @@ def _comparisons(result: RuleResult, icons: dict[str, str]) -> Table:
             Text(_value(comparison, result.limits)),
         ]
         table.add_row(*cells, *([Text("" if comparison.n_needed is None else f"{comparison.n_needed:,}")] * needed))
-    hidden = result.comparisons[SHOWN:]
+    hidden = result.tally() - Counter(comparison.state for comparison in result.comparisons[:SHOWN])
     if hidden:
         table.add_row(Text("  and"), Text(_tally(hidden), style="dim"))
     return table
@@ -136,10 +137,7 @@ def _sentences(verdict: Verdict) -> Iterator[tuple[str, str]]:
         yield f"not measured: {sentence}", _STYLES["error"]
 
 
-def _tally(comparisons: tuple[Comparison, ...]) -> str:
-    counts: dict[str, int] = {}
-    for comparison in comparisons:
-        counts[comparison.state] = counts.get(comparison.state, 0) + 1
+def _tally(counts: Counter[State]) -> str:
     return ", ".join(f"{count} more {state}" for state, count in counts.items())
 
 

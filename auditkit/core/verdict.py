@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -62,6 +63,7 @@ class RuleResult:
     """One rule's state with every comparison behind it.
 
     ``limit`` is what the rule demands, in words, ``limits`` the numbers in it; ``line`` is its line in the policy file.
+    Of very many comparisons the worst are listed; ``unlisted`` says how many more there are in each state.
     """
 
     id: str
@@ -75,9 +77,14 @@ class RuleResult:
     decide: str = "interval"
     confidence: float = 0.95
     comparisons: tuple[Comparison, ...] = ()
+    unlisted: Mapping[State, int] = field(default_factory=dict)
     waiver: Waived | None = None
     line: int | None = None
     reason: str = ""
+
+    def tally(self) -> Counter[State]:
+        """How many comparisons there are in each state, listed or not."""
+        return Counter(comparison.state for comparison in self.comparisons) + Counter(self.unlisted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -123,7 +124,9 @@ def _conclude(blank: RuleResult, found: Decisions, remarks: Sequence[str], setti
         message += f"; {remark}"
     if settings.decide == "point":
         message += "; decided on points, not on intervals"
-    return replace(blank, state=state, message=message, comparisons=tuple(comparisons[:MOST_COMPARISONS]))
+    listed = tuple(comparisons[:MOST_COMPARISONS])
+    unlisted = found.tally - Counter(comparison.state for comparison in listed)
+    return replace(blank, state=state, message=message, comparisons=listed, unlisted=dict(unlisted))
 
 
 def _refusal(evidence: Evidence, policy: Policy, results: Sequence[RuleResult]) -> str | None:

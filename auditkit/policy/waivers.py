@@ -47,7 +47,7 @@ def apply_waivers(
             covered.append(decision.comparison)
     left = [c for c in covered if c.state in ("fail", "inconclusive", "error")]
     first = waivers[0]
-    result = replace(result, comparisons=tuple(covered))
+    result = replace(result, comparisons=tuple(covered), unlisted={})
     if left:
         worst: State = "fail" if any(c.state == "fail" for c in left) else "inconclusive"
         return replace(result, state=worst, message=f"beyond the waiver: {left[0].label}: {left[0].message}")

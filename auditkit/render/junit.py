@@ -83,8 +83,9 @@ def _whole(verdict: Verdict) -> Xml.Element:
 def _details(result: RuleResult) -> str:
     lines = [f"{result.compare} of {result.metric} {result.limit}"] if result.metric else []
     lines += [f"{comparison.state}: {comparison.label}: {comparison.message}" for comparison in result.comparisons[:50]]
-    if len(result.comparisons) > 50:
-        lines.append(f"... and {len(result.comparisons) - 50} more")
+    more = result.tally().total() - min(len(result.comparisons), 50)
+    if more:
+        lines.append(f"... and {more} more")
     if result.reason:
         lines.append(f"rule: {result.reason}")
     return "\n".join(lines)

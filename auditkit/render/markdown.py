@@ -93,6 +93,8 @@ def verdict_lines(verdict: Verdict | None) -> list[str]:
     for result in ordered:
         if result.comparisons:
             lines += [f"### {md(result.id)}", "", *_table(_HEADS, _comparisons(result))]
+        if result.unlisted:
+            lines += [f"The {len(result.comparisons)} worst of {count(result.tally().total())} comparisons.", ""]
     return lines
 
 

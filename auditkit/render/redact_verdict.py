@@ -6,7 +6,7 @@ import dataclasses
 
 from auditkit.core.evidence import Evidence, Interval
 from auditkit.core.rounding import keeps_side
-from auditkit.core.verdict import Comparison, RuleResult, Side, Verdict
+from auditkit.core.verdict import Comparison, RuleResult, Side, State, Verdict
 from auditkit.render.coarse import coarse_interval, coarse_value
 from auditkit.render.redact import MIN_CELL, withheld_reason
 from auditkit.render.suppression import hidden_cells
@@ -49,7 +49,7 @@ def withheld_disparities(shared: Evidence) -> frozenset[str]:
 def _result(result: RuleResult, min_cell: int, withheld: frozenset[str]) -> RuleResult:
     if result.metric in withheld:
         bare = tuple(_bare(comparison, min_cell) for comparison in result.comparisons)
-        message = f"{_count_states(bare)}; its numbers are withheld: a group has fewer than {min_cell} rows"
+        message = f"{_count_states(result)}; its numbers are withheld: a group has fewer than {min_cell} rows"
         return dataclasses.replace(result, comparisons=bare, message=message)
     sizes: dict[str, int] = {}
     for comparison in result.comparisons:
@@ -70,7 +70,7 @@ def _result(result: RuleResult, min_cell: int, withheld: frozenset[str]) -> Rule
         _comparison(comparison, small, coarse, min_cell, result.limits) for comparison in result.comparisons
     )
     what = "are withheld" if small else "behind a rate are rounded"
-    message = f"{_count_states(comparisons)}; numbers of groups with fewer than {min_cell} rows {what}"
+    message = f"{_count_states(result)}; numbers of groups with fewer than {min_cell} rows {what}"
     return dataclasses.replace(result, comparisons=comparisons, message=message)
 
 
@@ -150,11 +150,16 @@ def _side(side: Side, small: set[str], coarse: set[str], min_cell: int) -> Side:
     return side
 
 
-def _count_states(comparisons: tuple[Comparison, ...]) -> str:
-    total = len(comparisons)
-    parts = []
-    for state, words in (("fail", "outside the limit"), ("inconclusive", "not settled"), ("error", "not judged")):
-        found = sum(comparison.state == state for comparison in comparisons)
-        if found:
-            parts.append(f"{found} of {total} comparisons {words}")
+def _count_states(result: RuleResult) -> str:
+    tally = result.tally()
+    total, parts = tally.total(), []
+    told: tuple[tuple[State, str], ...] = (
+        ("fail", "outside the limit"),
+        ("inconclusive", "not settled"),
+        ("error", "not judged"),
+        ("waived", "outside the limit, and waived"),
+    )
+    for state, words in told:
+        if tally[state]:
+            parts.append(f"{tally[state]} of {total} comparisons {words}")
     return ", ".join(parts) or f"{total} of {total} comparisons inside the limit"

@@ -1,9 +1,9 @@
 """Effective rows: how many equal and independent rows would tell as much of a share as these weighted, clustered ones.
 
-A share's linearised variance is itself an estimate. Near 0 and 1 it rests on the few rows that are hits (or misses), and
-where by chance no heavy row or large cluster is among them, the share and its variance are too small together. So it
-is never taken below the variance that the same share would have if weights and sizes had nothing to do with the outcome.
-Without that each limit misses up to 14 % of the time (weights) or 16 % (clusters) where it should 2.5 %
+A share's linearised variance is itself an estimate. Near 0 and 1 it rests on the few rows that are hits (or misses).
+Where by chance no heavy row or large cluster is among them, the share and its variance are too small together. So the
+variance is never taken below what it would be if weights and sizes had nothing to do with the outcome. Without that
+each limit misses up to 14 % of the time (weights) or 16 % (clusters) where it should 2.5 %
 (``tests/stats/test_stats_effective.py``).
 """
 
@@ -68,7 +68,7 @@ def effective_rows(
     Args:
         share: In [0, 1].
         variance: Linearised, no less than :meth:`Squares.least_variance`.
-        spread: Kish's number of rows, or of clusters, behind each share: what stands in where the variance says nothing.
+        spread: Kish's number of rows, or of clusters, behind each share: stands in where the variance says nothing.
         clustered: Whether ``spread`` is of clusters.
 
     Returns:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-# Probabilities are kept this far from 0 and 1 in every log loss, so that one row decided wrongly with certainty is finite.
+# Probabilities are kept this far from 0 and 1 in every log loss, so that a certain mistake is finite.
 LOG_LOSS_FLOOR = float(np.finfo(np.float64).eps)
 
 

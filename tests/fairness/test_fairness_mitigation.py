@@ -263,6 +263,29 @@ def test_decorrelated_columns_have_no_linear_trace_and_missing_stays_missing():
     np.testing.assert_allclose(half, (after + columns) / 2, atol=1e-12)
 
 
+def test_mitigation_for_one_column_leaves_the_other_sensitive_columns_in_the_model():
+    """Race has nothing to do with sex here and decides the label: an arm for sex that drops it would pay for both."""
+    from auditkit.subjects.build import make_subject
+
+    def drawn(seed, n=800):
+        rng = np.random.default_rng(seed)
+        frame = pd.DataFrame({"sex": rng.integers(0, 2, n), "race": rng.integers(0, 2, n), "x": rng.normal(size=n)})
+        y = (3.0 * frame["race"] + frame["sex"] + 0.3 * rng.normal(size=n) > 2.0).astype(int)
+        return frame, y, frame[["sex", "race"]].astype(str)
+
+    (train, y_train, by_train), (test, y_test, by_test) = drawn(1), drawn(2)
+    model = LogisticRegression().fit(train, y_train)
+    subject = make_subject(model, test, y_test, sensitive=by_test, train=(train, y_train, by_train), positive=1)
+    outcome = run(subject, params={"rounds": 2, "tolerances": [0.1], "alphas": [1.0]})
+    accuracy = {
+        m.params["column"]: m.value
+        for m in outcome.measurements
+        if m.name == "fairness.mitigated_accuracy" and m.params["arm"] == "CorrelationRemover"
+    }
+    assert accuracy["sex"] > 0.95, "the label follows race"
+    assert accuracy["race"] < 0.8, "which is what the arm for race takes away"
+
+
 def test_expected_gap_is_the_mean_of_draws_and_of_plain_rules_the_usual_gap():
     rng = np.random.default_rng(7)
     chance, groups = rng.random(500), rng.integers(0, 3, 500)

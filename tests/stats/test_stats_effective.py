@@ -183,7 +183,7 @@ def test_every_weighted_limit_holds_over_a_grid(kind):
 
 @pytest.mark.slow
 def test_every_clustered_limit_holds_over_a_grid():
-    """But for 30 clusters of 4 that half agree at a rate of 0.05: 6 % on one side, where one and a half clusters hit."""
+    """But for 30 clusters of 4 that half agree at a rate of 0.05 (6 % on one side): too few clusters hold a hit."""
     kinds = {
         "equal": lambda clusters: lambda rng, repeats: np.full((repeats, clusters), 4),
         "few large": lambda clusters: lambda rng, repeats: few_large(rng, repeats, clusters),

@@ -201,8 +201,8 @@ def _without_correlation(train: Any, test: Dataset, task: Task, alpha: float) ->
         kept = np.asarray(train).dtype if np.asarray(train).dtype.kind == "f" else np.dtype(np.float64)
         return after[0].astype(kept), after[1].astype(kept), first.shape[1], first.shape[1]
     kinds = {feature.name: feature.kind for feature in test.schema.features}
-    sensitive = [name for name in train.columns if str(name) in test.sensitive]
-    numeric = [n for n in train.columns if kinds.get(str(n)) in ("numeric", "integer") and n not in sensitive]
+    itself = [name for name in train.columns if str(name) == task.column]
+    numeric = [n for n in train.columns if kinds.get(str(n)) in ("numeric", "integer") and n not in itself]
     if not numeric:
         raise AuditkitError("AK435", "the table has no numeric column to remove correlations from")
     tables = train.copy(), test.inputs.copy()
@@ -211,7 +211,7 @@ def _without_correlation(train: Any, test: Dataset, task: Task, alpha: float) ->
     for part, values in zip(tables, after, strict=True):
         for position, name in enumerate(numeric):
             part[name] = values[:, position]
-        for name in sensitive if alpha == 1.0 else ():
+        for name in itself if alpha == 1.0 else ():
             part[name] = _most_common(train[name], len(part), part.index)
     return *tables, len(numeric), train.shape[1]
 

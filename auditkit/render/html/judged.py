@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from auditkit.core.verdict import Comparison, RuleResult, Verdict
@@ -92,6 +92,8 @@ def _rule(result: RuleResult, anchor: str, cells: int) -> RuleView:
     how = [f"Metric: {clean(result.metric)}"] if result.metric else []
     decide = "its whole interval" if result.decide == "interval" else "its estimate"
     how.append(f"decided on {decide}, at {number(100 * result.confidence)} % confidence")
+    if result.unlisted:
+        how.append(f"the {len(result.comparisons)} worst of {count(result.tally().total())} comparisons listed")
     if result.line is not None:
         how.append(f"line {result.line} of the policy")
     waiver = ""
@@ -168,7 +170,7 @@ def _chart(result: RuleResult) -> Chart | None:
         )
         for name, comparison in zip(names, shown, strict=False)
     ]
-    finding = _finding(result.comparisons, result.decide, limit)
+    finding = _finding(result, limit)
     if len(shown) > _CHART_ROWS:
         finding += f" The {_CHART_ROWS} nearest to breaking it are drawn."
     kind = {"difference": "difference of ", "ratio": "ratio of "}.get(result.compare, "")
@@ -191,19 +193,19 @@ def _shared_start(names: list[str]) -> str:
     return start[: start.rfind(" ") + 1]
 
 
-def _finding(comparisons: Sequence[Comparison], decide: str, limit: Limit) -> str:
+def _finding(result: RuleResult, limit: Limit) -> str:
     """Where the comparisons lie, in one sentence."""
-    states = [comparison.state for comparison in comparisons]
-    outside = sum(state in ("fail", "waived") for state in states)
-    unsure, unjudged = states.count("inconclusive"), states.count("error")
-    if len(states) == 1:
+    tally, comparisons = result.tally(), result.comparisons
+    total, outside = tally.total(), tally["fail"] + tally["waived"]
+    unsure, unjudged = tally["inconclusive"], tally["error"]
+    if total == 1:
         if unjudged:
             return "It could not be judged."
         if unsure:
             return why_undecided(comparisons[0], limit) + "."
-        what = "The whole interval" if decide == "interval" and comparisons[0].interval else "The estimate"
+        what = "The whole interval" if result.decide == "interval" and comparisons[0].interval else "The estimate"
         return f"{what} lies {'outside' if outside else 'inside'} the limit."
-    inside = len(states) - outside - unsure - unjudged
+    inside = total - outside - unsure - unjudged
     told = ((outside, "outside"), (unsure, "undecided"), (unjudged, "not judged"), (inside, "inside"))
     parts = [f"{n} {words}" for n, words in told if n]
-    return f"Of {len(states)} comparisons with the limit: {', '.join(parts)}."
+    return f"Of {total} comparisons with the limit: {', '.join(parts)}."

@@ -117,8 +117,8 @@ def _found(result: RuleResult, worst: Comparison) -> str:
 
 
 def _others(result: RuleResult) -> str:
-    alike = sum(c.state == result.state for c in result.comparisons) - 1
-    total = len(result.comparisons)
+    tally = result.tally()
+    alike, total = tally[result.state] - 1, tally.total()
     if result.state == "pass":
         return f" All {total} comparisons hold." if total > 1 else ""
     if alike < 1 or result.state == "waived":
@@ -153,7 +153,8 @@ def verdict_sentence(verdict: Verdict) -> str:
     if verdict.unmeasured:
         n = len(verdict.unmeasured)
         told += (
-            f" {n} analyzer{'' if n == 1 else 's'} that {'was' if n == 1 else 'were'} asked for did not run to its end."
+            f" {n} analyzer{'' if n == 1 else 's'} that {'was' if n == 1 else 'were'} asked for did not run to "
+            f"{'its' if n == 1 else 'their'} end."
         )
     elif verdict.state in ("fail", "error", "inconclusive") and not any(
         counts[state] for state in ("fail", "error", "inconclusive")
