@@ -1,6 +1,7 @@
 """``privacy.dp_training``: a group that privacy costs more, twins that differ in nothing, and honest refusals."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -258,6 +259,35 @@ def test_attack_is_as_strong_as_the_closed_form_of_a_linear_model():
     margin = (module(x)[:, 1] - module(x)[:, 0]) * (2 * y - 1) - 0.1 * toward.abs().sum(dim=1)
     right = torch.from_numpy(codes_under_attack(module, data, 0.1)) == y
     assert float((right == (margin > 0)).float().mean()) > 0.99
+
+
+def test_ordered_rows_are_looked_at_from_one_end_to_the_other():
+    """Of rows in the order of their classes the first are of one: a model that knows that one alone looked robust, and
+    a longer table with more rows of it looked as if it had leaked."""
+    from auditkit.analyzers.privacy.dp_arms import Trial, codes_under_attack, leak, part_of
+    from auditkit.analyzers.privacy.dp_report import robustness
+    from auditkit.analyzers.retraining import Data
+    from auditkit.core.subject import Dataset
+
+    y, y_test = np.repeat([0, 1], 5000), np.repeat([0, 1], 2500)
+    module = torch.nn.Linear(2, 2)
+    with torch.no_grad():
+        module.weight.zero_()
+        module.bias.copy_(torch.tensor([2.0, -2.0]))
+    x, x_test = torch.randn(10000, 2), torch.randn(5000, 2)
+    data = Data(
+        x=x, y=torch.from_numpy(y), x_test=x_test, y_test=torch.from_numpy(y_test), n_classes=2,
+        rows=np.arange(10000), prepare=None,
+    )  # fmt: skip
+    area, low, high = leak(module, data)
+    assert low <= 0.5 <= high
+    assert abs(area - 0.5) < 0.02
+    codes = codes_under_attack(module, data, 0.1)
+    test = Dataset(inputs=x_test.numpy(), y=y_test)
+    trial = Trial(arm=SimpleNamespace(name="private", epsilon=1.0), decisions=None, attacked=codes[None, :])
+    (found,) = robustness(trial, test, 0.1, 0.95)
+    assert found.value == pytest.approx((y_test[part_of(5000, 500)] == 0).mean())
+    assert found.interval.low < 0.5 < found.interval.high
 
 
 def test_advice_on_batch_size_is_less_noise_for_the_same_epsilon(outcome):

@@ -288,6 +288,43 @@ def test_a_preparation_that_mixes_columns_is_attacked_by_questions():
     assert any("attacked by questions" in note for note in outcome.notes)
 
 
+@pytest.mark.parametrize("engine", ["questions", "gradients"])
+def test_the_rows_that_are_looked_at_more_closely_are_no_first_rows(engine, monkeypatch):
+    """Rows stand in the order of time; the fewer ones that a dearer attack or a check looks at come from all of it."""
+    from auditkit.analyzers.robustness import gradient_strike
+    from auditkit.methods.robustness import art_engine
+
+    rng = np.random.default_rng(0)
+    x = np.column_stack([np.arange(200.0), rng.normal(size=(200, 2))]).astype(np.float32)
+    y = (x[:, 1] > 0).astype(int)
+    seen = []
+
+    class SeenError(Exception):
+        pass
+
+    def starts(decide, some, *args, **settings):
+        seen.extend(some[:, 0])
+        raise SeenError
+
+    def tensors(arena, lens, rows, eps, seed):
+        seen.extend(arena.x[rows, 0])
+        raise SeenError
+
+    monkeypatch.setattr(art_engine, "adversarial_starts", starts)
+    monkeypatch.setattr(art_engine, "load", lambda name: None)
+    true_examined = gradient_strike._examined
+
+    def examined(*args):
+        monkeypatch.setattr(gradient_strike, "_tensors", tensors)
+        return true_examined(*args)
+
+    monkeypatch.setattr(gradient_strike, "_examined", examined)
+    net = TorchModel(torch.nn.Linear(3, 2), classes=(0, 1)) if engine == "gradients" else LogisticRegression().fit(x, y)
+    audit(make_subject(net, x, y, positive=1), steps=2, hopskipjump_rows=40, check_rows=40, max_rows=200)
+    assert len(seen) == 40
+    assert abs(np.mean(seen) - 99.5) < 40
+
+
 def test_a_scaling_preparation_is_attacked_by_gradients():
     x, y = table()
     with torch.random.fork_rng():

@@ -37,7 +37,7 @@ class Trial:
 
     Attributes:
         decisions: ``(seeds, n)`` class codes of the test rows.
-        attacked: ``(seeds, k)`` codes of the first test rows under attack; ``None`` for token ids.
+        attacked: ``(seeds, k)`` codes of the test rows :func:`part_of` under attack; ``None`` for token ids.
         leaks: For each seed the area under the membership attack's curve, with bounds.
     """
 
@@ -199,16 +199,28 @@ def train_arms(
         )
 
 
-def codes_under_attack(module: Any, data: Data, radius: float) -> IntArray:
-    """Decisions on the first test rows after ten steps of projected gradient ascent within ``radius``, ``(k,)``.
+def part_of(n: int, most: int) -> IntArray:
+    """At most ``most`` of ``n`` rows, the same for every arm; the first ones of ordered data are not like the rest.
 
-    The radius is in the units of the prepared inputs (standard deviations, for a table prepared by default).
+    >>> part_of(3, 5).tolist(), len(part_of(500, 50))
+    ([0, 1, 2], 50)
+    """
+    drawn = np.random.default_rng(n).choice(n, size=most, replace=False) if n > most else np.arange(n)
+    return np.sort(drawn).astype(np.int64)
+
+
+def codes_under_attack(module: Any, data: Data, radius: float) -> IntArray:
+    """Decisions ``(k,)`` on some test rows (:func:`part_of`) after ten steps of projected gradient ascent.
+
+    They stay within ``radius``, which is in the units of the prepared inputs (standard deviations, for a table prepared
+    by default).
     """
     from auditkit.methods.privacy.dp_training import predict_codes
     from auditkit.methods.robustness import pgd
     from auditkit.methods.sgd import class_logits
 
-    x, y = data.x_test[:ATTACKED_ROWS], data.y_test[:ATTACKED_ROWS]
+    rows = part_of(len(data.x_test), ATTACKED_ROWS)
+    x, y = data.x_test[rows], data.y_test[rows]
     low, high = x.min() - radius, x.max() + radius
     result = pgd(
         lambda points: class_logits(module(points), data.n_classes),
@@ -232,7 +244,8 @@ def leak(module: Any, data: Data) -> tuple[float, float, float]:
     scores = []
     with torch.no_grad():
         for x, y in ((data.x, data.y), (data.x_test, data.y_test)):
-            parts = zip(torch.split(x[:LEAK_ROWS], 4096), torch.split(y[:LEAK_ROWS], 4096), strict=True)
+            rows = part_of(len(x), LEAK_ROWS)
+            parts = zip(torch.split(x[rows], 4096), torch.split(y[rows], 4096), strict=True)
             scores += [log_odds(class_logits(module(a), data.n_classes), b).double().cpu().numpy() for a, b in parts]
     together = np.concatenate(scores)
     member = np.arange(len(together)) < min(len(data.x), LEAK_ROWS)

@@ -16,6 +16,7 @@ from auditkit.analyzers.privacy.dp_arms import (
     Choices,
     Trial,
     correct,
+    part_of,
 )
 from auditkit.analyzers.retraining import Where, design
 from auditkit.core.analyzer import Note
@@ -65,14 +66,15 @@ def selection_rate(
 
 
 def robustness(trial: Trial, test: Dataset, radius: float, level: float) -> Iterator[Measurement]:
-    """Accuracy of an arm on the first test rows under attack."""
+    """Accuracy of an arm on some test rows under attack."""
     from auditkit.stats.replication import replicated_rate
 
     value, interval, n = None, None, ATTACKED_ROWS
     if trial.attacked is not None:
         n = trial.attacked.shape[1]
-        rows = np.arange(test.n) < n
-        right = (trial.attacked == test.y[:n][None, :]).astype(np.float64)
+        rows = np.zeros(test.n, dtype=np.bool_)
+        rows[part_of(test.n, ATTACKED_ROWS)] = True
+        right = (trial.attacked == test.y[rows][None, :]).astype(np.float64)
         value, interval = replicated_rate(right, *design(test, rows), level=level)
     yield Measurement(
         name="privacy.dp_robust_accuracy",

@@ -204,7 +204,7 @@ def _statements(
 
 ANALYZER = Analyzer(
     name="privacy.dp_training",
-    version="4",
+    version="5",
     title="Differentially private training",
     summary="Accuracy of the training recipe with differential privacy and without, overall and by group.",
     reference="Abadi et al. (2016), Deep learning with differential privacy; Gopi et al. (2021) for the accountant",
@@ -212,7 +212,7 @@ ANALYZER = Analyzer(
     measures={
         "privacy.dp_accuracy": "Accuracy on the test rows of models trained afresh by the recipe at this epsilon.",
         "privacy.dp_accuracy_cost": "Accuracy without privacy minus accuracy with it, on the same test rows and seeds.",
-        "privacy.dp_robust_accuracy": "Accuracy on the first test rows when each prepared input is changed by at most "
+        "privacy.dp_robust_accuracy": "Accuracy on up to 500 test rows when each prepared input is changed by at most "
         "eps against the model.",
         "privacy.dp_membership_auc": "Chance that the loss ranks a training row above a test row; 0.5 is blind.",
         "privacy.dp_selection_rate": "Share of test rows that the freshly trained models decide as the positive class.",

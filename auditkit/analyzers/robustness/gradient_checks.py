@@ -52,29 +52,28 @@ def examine(  # noqa: PLR0913 - what an attack needs, bound once by the caller
 
     Args:
         logits: The module's logits.
-        tensor: The attacked rows as the module takes them.
+        tensor: Those rows as the module takes them.
         y: Their labels, which are the user's decisions too: only rows decided rightly are attacked.
-        common: eps, norm, bounds, scale and seed of the attack, for all rows.
+        common: eps, norm, bounds, scale and seed of the attack on them.
         back: Points of the tensor -> matrix rows.
         others: Rows that are not attacked, and their labels, for the surrogate.
-        rows: Rows to look at.
+        rows: ``(m,)`` positions of the rows looked at among those attacked.
         tick: May raise to stop.
     """
     import torch
 
     from auditkit.methods.robustness.cross_examination import cross_examine
 
-    place = torch.as_tensor(rows, device=tensor.device)
     taught = None if others[0] is None else (others[0], torch.as_tensor(others[1], device=tensor.device))
     found = cross_examine(
         logits,
-        tensor[place],
-        y[place],
+        tensor,
+        y,
         eps=common["eps"],
         norm=common["norm"],
-        bounds=tuple(side[place] for side in common["bounds"]),
-        scale=common["scale"][place],
-        decisions=y[place],
+        bounds=common["bounds"],
+        scale=common["scale"],
+        decisions=y,
         reference=taught,
         seed=common["seed"],
         tick=tick,

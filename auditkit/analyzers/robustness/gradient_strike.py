@@ -199,7 +199,7 @@ def _examined(
     others: tuple[Any, IntArray],
 ) -> Examined:
     """The cross-examination, at the eps where attacks can differ most."""
-    rows = np.arange(min(budget.check_rows, len(arena.x)), dtype=np.int64)
+    rows = context.sample_rows(len(arena.x), budget.check_rows)
     eps = telling_eps({e: hit for e, hit in attack.items() if e > 0})
     tensor, y, common = _tensors(arena, lens, rows, eps, context.seed)
     common["norm"] = budget.norm

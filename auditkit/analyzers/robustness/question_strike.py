@@ -76,10 +76,10 @@ class _Jump:
 
 
 def _jump(arena: Arena, budget: Budget, context: Context, pool: FloatArray) -> _Jump:
-    """HopSkipJump through ART on the first rows; without ART, a note says what is missing."""
+    """HopSkipJump through ART on some of the rows; without ART, a note says what is missing."""
     from auditkit.methods.robustness import art_engine
 
-    rows = np.arange(min(budget.hopskipjump_rows, len(arena.x)), dtype=np.int64)
+    rows = context.sample_rows(len(arena.x), budget.hopskipjump_rows)
     nothing = _Jump(rows=rows[:0], distance=np.zeros(0), violations=0, evaluations=0, notes=())
     if len(rows) == 0:
         return nothing
@@ -136,7 +136,7 @@ def _asked_for(arena: Arena, budget: Budget, context: Context, pool: FloatArray,
     from auditkit.methods.robustness.rescore import rescore
 
     name = budget.attack
-    rows = np.arange(min(budget.hopskipjump_rows, len(arena.x)), dtype=np.int64)
+    rows = context.sample_rows(len(arena.x), budget.hopskipjump_rows)
     x, y, space = arena.x[rows], arena.y[rows], arena.grid.space
     limits: dict[str, Any] = {
         "max_queries": budget.hopskipjump_queries,
