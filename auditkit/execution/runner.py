@@ -200,7 +200,8 @@ def _drain(
         LOG.debug("%s crashed", analyzer.name, exc_info=True)
         return "failed", f"AK300 {analyzer.name} crashed: {type(error).__name__}: {str(error)[:500]}"
     if not collected.measurements and not collected.artifacts:
-        return "failed", f"AK304 {analyzer.name} ended without measuring anything"
+        why = f": {collected.notes[0]}" if collected.notes else ""
+        return "failed", f"AK304 {analyzer.name} ended without measuring anything{why}"
     return "measured", None
 
 

@@ -85,5 +85,9 @@ def not_measured(metric: str, evidence: Evidence, rule: Rule | None = None, over
     names = {*evidence.by_name} | {f"fairness.{name}" for name in METRICS}
     ran = any(o.family == family for o in evidence.outcomes)
     hint = None if metric in names or not ran else nearest(metric, names)
-    advice = "see `auditkit analyzers` for what is measured" if ran else f"run `auditkit run --only {family}`"
+    advice = (
+        "see `auditkit analyzers` for what is measured"
+        if ran
+        else f"{family} was not asked for: add `--only {family}`, or {family} to [run] analyzers"
+    )
     return f"{metric} was not measured" + (f"; {hint}" if hint else "") + f" ({advice})"

@@ -125,7 +125,8 @@ def test_errors_become_outcomes(produce, status, word):
 def test_an_analyzer_that_measures_nothing_has_failed():
     outcome = run_step(subject(), step(lambda s, c, p: iter([Note("only words")])))
     assert outcome.status == "failed"
-    assert "AK304" in outcome.reason
+    assert outcome.reason.startswith("AK304")
+    assert outcome.reason.endswith("without measuring anything: only words")
     assert outcome.notes == ("only words",)
 
 
