@@ -219,6 +219,55 @@ def test_what_channels_last_says_is_what_channels_first_says():
             assert values[1][key] == pytest.approx(value, rel=2e-3, abs=2e-3), key
 
 
+def test_the_middle_of_a_one_hot_group_is_a_category(monkeypatch):
+    """Each of three columns is mostly 0; a row of three zeros is in no category, and nothing that a model has seen."""
+    rng = np.random.default_rng(0)
+    place = np.repeat([0, 1, 2], [30, 35, 25])
+    x = pd.DataFrame({"z": rng.normal(size=90), **{f"at_{k}": (place == k).astype(int) for k in range(3)}})
+    x["flag"] = np.arange(90) < 50
+    group = {f"at_{k}": {"kind": "onehot", "group": "at"} for k in range(3)}
+    model = LogisticRegression().fit(x, np.arange(90) % 2)
+    true_middle, found = partwise._middle, []
+
+    def middle(table):
+        found.append(true_middle(table))
+        return found[-1]
+
+    monkeypatch.setattr(partwise, "_middle", middle)
+    y = np.arange(90) % 2
+    outcome_of(make_subject(model, x, y, train=(x, y), schema=group), max_background=90)
+    np.testing.assert_allclose(found[0], [[x["z"].mean(), 0.0, 1.0, 0.0, 1.0]])
+
+
+@pytest.mark.parametrize("method", ["saliency", "smooth_grad"])
+def test_gradients_of_channels_that_pull_both_ways_do_not_cancel(method):
+    """The square where red counts for a class and green against it is the one that matters: it is ranked first."""
+
+    class Opposed(nn.Module):
+        def forward(self, x):
+            corner = 10.0 * (x[:, 0, :2, :2] - x[:, 1, :2, :2]).sum(dim=(1, 2))
+            return torch.stack([-corner - x[:, 2].sum(dim=(1, 2)), corner + x[:, 2].sum(dim=(1, 2))], dim=1)
+
+    rng = np.random.default_rng(0)
+    x, y = rng.random((12, 3, 6, 6)).astype(np.float32), rng.integers(0, 2, 12)
+    subject = make_subject(TorchModel(Opposed(), classes=(0, 1)), x, y, positive=1)
+    parts = []
+
+    def watched(ask, amounts, *args, **settings):
+        parts.append(amounts)
+        return remove(ask, amounts, *args, **settings)
+
+    remove = faithfulness.remove_in_order
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(faithfulness, "remove_in_order", watched)
+        outcome_of(subject, methods=(method,), sensitivity_rows=0, max_steps=16)
+    (name,) = [name for name in parts[0] if name != "integrated gradients"]
+    # Twice the log-odds' gradient: 2 x (10 + 10 + 1) at a pixel of the corner, 2 elsewhere.
+    grid = parts[0][name].reshape(12, 6, 6)
+    np.testing.assert_allclose(grid[:, :2, :2], 42.0, rtol=1e-5)
+    np.testing.assert_allclose(grid[:, 2:, :], 2.0, rtol=1e-5)
+
+
 def test_images_by_squares(images):
     outcome = outcome_of(images, check_rows=30)
     (own,) = found(outcome, "deletion_gain", method="integrated gradients")

@@ -225,17 +225,18 @@ def _asker(table: PartedTable, matrix: FloatArray, baseline: FloatArray, targets
 
 
 def _middle(table: PartedTable) -> FloatArray:
-    """One row: the mean of numbers, the most frequent code of categories, in the dtypes of the table."""
-    middle = np.empty(table.background.shape[1])
-    for j, coded in enumerate(_coded(table)):
-        known = table.background[:, j][np.isfinite(table.background[:, j])]
-        if len(known) == 0:
-            middle[j] = np.nan
-        elif coded:
-            values, counts = np.unique(known, return_counts=True)
-            middle[j] = values[counts.argmax()]
-        else:
-            middle[j] = known.mean()
+    """One row: the mean of numbers, the most frequent category (one-hot groups as a whole), in the table's dtypes."""
+    middle = np.full(table.background.shape[1], np.nan)
+    coded = _coded(table)
+    for player in table.players:
+        columns = list(player)
+        part = table.background[:, columns]
+        known = part[np.isfinite(part).all(axis=1)]
+        if len(known) and coded[columns].any():
+            values, counts = np.unique(known, axis=0, return_counts=True)
+            middle[columns] = values[counts.argmax()]
+        elif len(known):
+            middle[columns] = known.mean(axis=0)
     return np.asarray(table.codec.encode(table.codec.decode(middle[None, :])), dtype=np.float64)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _CELLS_A_SIDE = 14
 _PASS = 2**20
+_GRADIENTS = ("saliency", "smooth_grad")
 _DECIDED = (
     "The output asked about is the log-odds of the class decided: an explanation without a sign cannot follow another."
 )
@@ -79,7 +80,7 @@ def partwise_torch(
     if inputs.positive is not None:
         told = (*told, _DECIDED)
     amounts = {
-        WORDS[method]: _parts(a, inputs, squares) * (1.0 if method == "saliency" else decided[:, None])
+        WORDS[method]: _parts(a, inputs, squares) * (1.0 if method in _GRADIENTS else decided[:, None])
         for method, a in found.items()
     }
     first, second, maskers = _maskers(inputs, subject)
@@ -112,12 +113,14 @@ def _cells(extent: int) -> IntArray:
 
 
 def _parts(attribution: Attribution, inputs: GradientInputs, squares: _Squares | None) -> FloatArray:
+    """``(n, p)`` amounts of the parts; a gradient says how much a value matters, not which way, so its size counts."""
     values = attribution.values[..., 0]
     if squares is None:
         return np.where(inputs.present(), values, 0.0)
+    values = np.abs(values) if attribution.method in _GRADIENTS else values
     if values.ndim == 4:
         values = values.sum(axis=3 if squares.last else 1)
-    return squares.sums(values if attribution.method != "saliency" else np.abs(values))
+    return squares.sums(values)
 
 
 def _maskers(inputs: GradientInputs, subject: Subject) -> tuple[torch.Tensor, torch.Tensor | None, tuple[str, str]]:
