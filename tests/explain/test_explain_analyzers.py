@@ -688,6 +688,33 @@ def test_regression_and_in_place_layers():
     assert np.array_equal(before, x)
 
 
+def test_concentration_counts_weights_and_clusters():
+    """Rows that weigh 3 are rows that are there three times; copies in one cluster tell no more than one of them."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 12)).astype(np.float32) * rng.uniform(0.1, 3.0, (40, 1)).astype(np.float32)
+    x[:20, 0] += 20.0
+    y, weights = rng.integers(0, 2, 40), np.where(np.arange(40) < 20, 3, 1)
+    torch.manual_seed(0)
+    module = nn.Linear(12, 2)
+    zeros = (np.zeros((10, 12), dtype=np.float32), np.arange(10) % 2)
+
+    def concentration_of(times, **settings):
+        rows = np.repeat(np.arange(40), times)
+        subject = make_subject(module, x[rows], y[rows], train=zeros, positive=1, **settings)
+        outcome = outcome_of("explain.saliency", subject, max_rows=1000, draws=0)
+        (one,) = found(outcome, "explain.attribution_concentration", method="integrated_gradients")
+        return one
+
+    plain, weighted = concentration_of(1), concentration_of(1, weights=weights.astype(float))
+    assert weighted.value == pytest.approx(concentration_of(weights).value, rel=1e-6)
+    assert abs(weighted.value - plain.value) > 0.05
+    copies = concentration_of(3, clusters=np.repeat(np.arange(40), 3))
+    assert copies.value == pytest.approx(plain.value, rel=1e-6)
+    assert (copies.interval.low, copies.interval.high) == pytest.approx(
+        (plain.interval.low, plain.interval.high), rel=1e-6
+    )
+
+
 def test_many_features_raise_the_budget_and_say_so():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(12, 400))

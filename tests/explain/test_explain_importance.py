@@ -72,4 +72,4 @@ def test_rank_correlations_equal_scipys():
 
 def test_concentration():
     rows = np.vstack([np.eye(20)[0], np.ones(20), np.zeros(20)])
-    np.testing.assert_allclose(concentration(rows), [1.0, 0.1])
+    np.testing.assert_allclose(concentration(rows), [1.0, 0.1, np.nan])

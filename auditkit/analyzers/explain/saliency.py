@@ -116,7 +116,7 @@ def _summaries(
         )
         return
     if magnitude.shape[1] >= 10:
-        yield _concentration(method, concentration(magnitude), unreliable)
+        yield _concentration(method, concentration(magnitude), data, unreliable)
     if not inputs.names:
         return
     rounding = rounding_of(attribution.prediction)
@@ -151,11 +151,13 @@ def _summaries(
         )
 
 
-def _concentration(method: str, shares: FloatArray, unreliable: str | None) -> Measurement:
-    value, interval = mean_interval(shares) if len(shares) else (None, None)
+def _concentration(method: str, shares: FloatArray, data: Dataset, unreliable: str | None) -> Measurement:
+    kept = np.flatnonzero(np.isfinite(shares)).astype(np.int64)
+    shares, some = shares[kept], data.take(kept)
+    value, interval = mean_interval(shares, some.weights, some.clusters) if len(kept) else (None, None)
     if interval is not None:
         interval = dataclasses.replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0))
-    reason = None if interval else "an interval needs two rows or more"
+    reason = None if interval else "an interval needs two rows (or clusters) or more"
     return Measurement(
         name="explain.attribution_concentration",
         value=value,

@@ -42,9 +42,9 @@ def randomise_parameters(
 
 
 def concentration(magnitude: FloatArray, share: float = 0.1) -> FloatArray:
-    """Share of each row's absolute attribution ``(n, f)`` that its largest ``share`` of inputs holds.
+    """Share ``(n,)`` of each row's absolute attribution ``(n, f)`` that its largest ``share`` of inputs holds.
 
-    Rows whose attributions are all zero are left out. Even attributions give ``share`` itself; one input that holds
+    NaN for a row whose attributions are all zero. Even attributions give ``share`` itself; one input that holds
     everything gives 1.
 
     >>> concentration(np.array([[1.0] * 10])).tolist()
@@ -53,4 +53,5 @@ def concentration(magnitude: FloatArray, share: float = 0.1) -> FloatArray:
     count = max(1, round(share * magnitude.shape[1]))
     total = magnitude.sum(axis=1)
     top = np.sort(magnitude, axis=1)[:, -count:].sum(axis=1)
-    return np.asarray(top[total > 0.0] / total[total > 0.0], dtype=np.float64)
+    found = np.divide(top, total, out=np.full_like(total, np.nan), where=total > 0.0)
+    return np.asarray(found, dtype=np.float64)
