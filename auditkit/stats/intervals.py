@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+# Half widths below this share of the largest value are rounding: the values do not vary.
+_ROUNDING = 1e-12
+
+
 def z_value(level: float) -> float:
     """Two-sided normal quantile of ``level`` in (0, 1).
 
@@ -156,7 +160,8 @@ def mean_interval(
     """Weighted mean of ``values (n,)`` with a Student-t interval; clustered rows by linearisation.
 
     The variance is that of a ratio estimator, summed over clusters (or rows):
-    ``c/(c-1) * sum_c (sum_i w_i (v_i - mean))^2 / (sum w)^2``, with ``c - 1`` degrees of freedom.
+    ``c/(c-1) * sum_c (sum_i w_i (v_i - mean))^2 / (sum w)^2``, with ``c - 1`` degrees of freedom. Values that differ by
+    nothing but rounding have an interval of no width, as equal ones do.
 
     Source: Cochran (1977), section 11.7; Binder (1983).
     """
@@ -175,6 +180,8 @@ def mean_interval(
     from scipy.special import stdtrit
 
     half = float(stdtrit(units - 1, 0.5 + level / 2)) * error
+    if half < _ROUNDING * float(np.abs(values).max()):
+        half = 0.0
     method = "student-t" if clusters is None else "cluster-student-t"
     return mean, Interval(low=mean - half, high=mean + half, level=level, method=method)
 

@@ -13,6 +13,8 @@ from auditkit.stats.intervals import exact_share, kish_n, z_value
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Variance = tuple[float, float]
+# A standard error of outcomes in [-1, 1] below this is rounding: nothing varied.
+_ROUNDING = 1e-12
 
 
 def replicated_rate(
@@ -84,7 +86,8 @@ def _two_way(outcomes: FloatArray, weights: FloatArray | None, clusters: IntArra
     if trainings == 0 or n == 0:
         raise ValueError("a mean of no outcomes")
     weights = np.ones(n) if weights is None else weights
-    by_training = outcomes @ weights / weights.sum()
+    # Summed as the weights are, so that outcomes of 1 alone have a mean of exactly 1.
+    by_training = (outcomes * weights).sum(axis=1) / weights.sum()
     mean = float(by_training.mean())
     parts = weights * (outcomes.mean(axis=0) - mean) / weights.sum()
     if clusters is not None:
@@ -96,6 +99,8 @@ def _two_way(outcomes: FloatArray, weights: FloatArray | None, clusters: IntArra
     if trainings > 1:
         pieces.append((float(by_training.var(ddof=1)) / trainings, trainings - 1.0))
     variance = sum(piece for piece, _ in pieces)
+    if variance < _ROUNDING**2:
+        return mean, 0.0, 1.0
     shares = sum(piece**2 / freedom for piece, freedom in pieces)
     return mean, variance, variance**2 / shares if shares > 0.0 else 1.0
 

@@ -25,7 +25,8 @@ class TableGrid:
         matrix: ``(n, f)`` the table itself.
         space: What is feasible.
         names: Feature names in column order.
-        units: What each feature is counted in; empty where the schema does not say.
+        units: What each feature is counted in; durations in seconds unless the schema says; empty where nothing does.
+        step: What one unit of distance is in words: a standard deviation, or the scale that the schema tells.
         frozen: Columns that may not change, neither as a number nor as a category.
         levels: Columns of each category that is not held: one for a coded column, several for a one-hot group.
     """
@@ -35,6 +36,7 @@ class TableGrid:
     space: Feasible
     names: tuple[str, ...]
     units: tuple[str, ...]
+    step: str
     frozen: tuple[str, ...]
     levels: tuple[IntArray, ...]
 
@@ -81,7 +83,8 @@ def table_grid(data: Dataset, *, freeze_sensitive: bool = True, choose: bool = F
         matrix=matrix,
         space=space,
         names=names,
-        units=tuple(feature.unit for feature in features),
+        units=tuple(column.feature.unit or ("seconds" if column.how == "time" else "") for column in codec.columns),
+        step=_step(scale > 0, told > 0),
         frozen=tuple(name for place, name in enumerate(names) if place not in free),
         levels=levels,
     )
@@ -134,6 +137,14 @@ def _choice(matrix: FloatArray, columns: IntArray, told: FloatArray) -> Choice:
     options = np.unique(part[~np.isnan(part).any(axis=1)], axis=0)
     cost = float(told[columns].max())
     return Choice(columns=columns, options=options, cost=cost if cost > 0 else 1.0)
+
+
+def _step(moves: npt.NDArray[np.bool_], told: npt.NDArray[np.bool_]) -> str:
+    if not (moves & told).any():
+        return "standard deviations of each numeric column"
+    if (moves & ~told).any():
+        return "standard deviations of each numeric column, or its scale in the schema"
+    return "scales in the schema of each numeric column"
 
 
 def _spread(column: npt.NDArray[np.float64]) -> float:

@@ -235,3 +235,20 @@ def test_the_sample_of_rows_is_drawn_once(monkeypatch):
     assert drawn == [(200, 50)]
     (note,) = [note for note in outcome.notes if "break a rule" in note]
     assert "of 50 rows break a rule of the schema (income <= 60)" in note
+
+
+def test_durations_are_counted_in_seconds():
+    table, _, _ = loans()
+    spans = table.assign(age=pd.to_timedelta(table["age"], unit="h"))
+    long = lambda t: (t["age"] > pd.Timedelta(40, unit="h")).astype(int).to_numpy()  # noqa: E731
+    outcome = audit(make_subject(long, spans, long(spans), positive=1), costs=(9.0,))
+    (row,) = (
+        row
+        for artifact in outcome.artifacts
+        if artifact.name == "robustness.feasible.changes"
+        for row in artifact.rows
+        if row[0] == "age"
+    )
+    far = np.abs(table["age"] - 40).median() * 3600
+    assert row[2] == pytest.approx(far, rel=0.1)
+    assert row[3] == "seconds"

@@ -228,3 +228,11 @@ def test_a_model_of_absolute_brightness_falls_to_gain_and_one_of_contrast_does_n
         scanner_shift(torch.zeros((1, 1, 4, 4)), "gian", 1)
     with pytest.raises(UsageError, match="AK579 scanner shifts take images"):
         scanner_shift(torch.zeros((1, 1, 4, 4)) + 2, "gain", 1)
+
+
+@pytest.mark.parametrize("shape", [(4, 9, 9), (9, 9, 4)])
+def test_images_of_four_channels_are_told_by_their_number(shape):
+    x = np.random.default_rng(0).random((20, *shape)).astype(np.float32)
+    outcome = audit(make_subject(bright(), x, np.arange(20) % 2, positive=1))
+    assert outcome.status == "not_applicable"
+    assert "AK580 the images have 4 channels" in outcome.reason

@@ -149,3 +149,14 @@ def test_what_cannot_be_flipped_is_told():
     for settings in ({"shares": []}, {"shares": [0.0]}, {"shares": [1.2]}, {"flip_from": "a", "flip_to": "a"}):
         with pytest.raises(ValidationError):
             params(**settings)
+
+
+def test_a_line_that_loses_more_than_there_is_keeps_its_upper_limit():
+    # Nearly all labels right, or all wrong: the line through 1, 1, 1 and 0 falls by more than 1 over its span.
+    outcome = outcome_of(blobs(1), shares=[0.02, 0.04, 1.0], seeds=3)
+    (slope,) = [m for m in values(outcome, "slope") if not m.slice]
+    rates = [next(m.value for m in values(outcome, "accuracy", noise=s) if not m.slice) for s in (0.0, 0.02, 0.04, 1.0)]
+    line = np.polyfit([0.0, 2.0, 4.0, 100.0], rates, 1)[0]
+    assert slope.value == pytest.approx(-line)
+    assert slope.value > 0.01
+    assert slope.interval.low < slope.value < slope.interval.high

@@ -450,3 +450,47 @@ def test_rows_that_differ_are_told_cell_by_cell():
         before, after = frame.iloc[place, 0], value
         expected[place] = (before is pd.NA) != (after is pd.NA) or (before is not pd.NA and before != after)
         np.testing.assert_array_equal(rows_changed(frame, other), expected)
+
+
+def test_a_token_is_replaced_by_a_different_one_as_often_as_the_data_hold_it():
+    rng = np.random.default_rng(0)
+    tokens = rng.choice([3, 5, 9], p=[0.6, 0.3, 0.1], size=(3000, 12)).astype(np.int64)
+    tokens[:, 0] = np.arange(3000) % 3 + 20  # no runs at the front
+    tokens[:, -1] = np.arange(3000) % 3 + 30
+    half = noise.replaced_tokens(tokens, 0.5, np.random.default_rng(1))
+    assert (half != tokens).mean() == pytest.approx(0.5, abs=0.01)
+    whole = noise.replaced_tokens(tokens, 1.0, np.random.default_rng(1))
+    assert (whole != tokens).all()
+    shares = {token: (tokens == token).mean() for token in np.unique(tokens)}
+    for own in (3, 5, 9):
+        drawn = whole[tokens == own]
+        for other, share in shares.items():
+            expected = 0.0 if other == own else share / (1 - shares[own])
+            assert (drawn == other).mean() == pytest.approx(expected, abs=0.02)
+    alike = np.full((4, 1), 7)
+    np.testing.assert_array_equal(noise.replaced_tokens(alike, 1.0, rng), alike)
+
+
+def test_padding_is_left_alone_at_either_end():
+    tokens = np.array([[0, 0, 0, 4, 5, 6], [4, 5, 6, 0, 0, 0], [0, 4, 0, 6, 5, 0], [0, 0, 4, 6, 0, 0]])
+    left = noise.replaced_tokens(tokens, 1.0, np.random.default_rng(0))
+    still = np.array([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 0], [1, 1, 0, 0, 1, 1]], dtype=bool)
+    np.testing.assert_array_equal(left == tokens, still)
+
+
+def test_units_are_the_scales_of_the_schema_where_it_tells_them():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=80), "b": rng.normal(size=80)})
+    y = (frame["a"] > 0).astype(int).to_numpy()
+    model = LogisticRegression().fit(frame, y)
+
+    def unit(**schema):
+        outcome = audit(make_subject(model, frame, y, schema=schema or None), missing_values=())
+        return {curve.name.split(".")[-1]: curve.x_label for curve in outcome.artifacts if curve.kind == "curve"}
+
+    assert unit()["numeric_noise"] == "standard deviations of each numeric column"
+    assert unit()["drift_up: a"] == "standard deviations of the column"
+    some = unit(a={"scale": 2.0})
+    assert some["numeric_noise"] == "standard deviations of each numeric column, or its scale in the schema"
+    every = unit(a={"scale": 2.0}, b={"scale": 2.0})
+    assert every["numeric_noise"] == "scales in the schema of each numeric column"

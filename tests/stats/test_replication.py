@@ -77,3 +77,30 @@ def test_perfect_and_identical_arms_are_not_certain():
     assert around.high == -around.low
     with pytest.raises(ValueError, match="no outcomes"):
         replicated_rate(np.ones((0, 4)))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_rounding_of_weighted_sums_is_no_precision(seed):
+    """All right in all trainings, or all lost: weighted sums differ by rounding, which says nothing on precision."""
+    rng = np.random.default_rng(seed)
+    n, trainings = int(rng.integers(2, 60)), int(rng.integers(1, 6))
+    weights = rng.random(n) + 0.01
+    clusters = rng.integers(0, max(n // 3, 2), n) if seed % 2 else None
+    rows = weights.sum() ** 2 / (weights**2).sum()
+    if clusters is not None:
+        rows = min(rows, len(np.unique(clusters)))
+    reach = 1 - 0.025 ** (1 / rows)  # Clopper and Pearson's limit where nothing was hit
+    ones = np.ones((trainings, n))
+    mean, interval = replicated_rate(ones, weights, clusters)
+    assert mean == 1.0
+    assert interval.low == pytest.approx(1 - reach, rel=1e-6)
+    mean, interval = replicated_difference(0.1 * ones, 0.3 * ones, weights, clusters)
+    assert interval.low == pytest.approx(-0.2 - reach, rel=1e-6) or interval.low == -1.0
+    one_row, _ = replicated_rate(np.where(np.arange(n) == 0, 0.0, ones), weights, clusters)
+    assert one_row < 1.0
+    values = np.full(n, rng.normal() / 3.0)
+    mean, interval = mean_interval(values, weights, clusters)
+    assert interval is None or interval.low == interval.high == mean
+    assert mean == pytest.approx(values[0], rel=1e-12)
+    varied = mean_interval(values + np.where(np.arange(n) == 0, 1e-6, 0.0), weights, clusters)[1]
+    assert varied is None or varied.low < varied.high

@@ -67,7 +67,7 @@ def _table(data: Dataset, freeze_sensitive: bool, must_move: bool) -> Grid:
         encode=lambda inputs: np.asarray(table.codec.encode(inputs), dtype=np.float64),
         decode=table.codec.decode,
         space=table.space,
-        unit="standard deviations of each numeric column",
+        unit=table.step,
         names=table.names,
         units=table.units,
         frozen=table.frozen,

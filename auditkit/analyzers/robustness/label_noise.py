@@ -27,7 +27,7 @@ class LabelNoiseParams(Params):
     Attributes:
         shares: Shares of training labels that are flipped; 0, the control, is always among them.
         flip_from: Only labels of this class are flipped (the shares are then of its rows); of every class if empty.
-        flip_to: They are flipped to this class; to any other class alike if empty.
+        flip_to: They are flipped to this class (the shares are then of the rows of others); to any other if empty.
         seeds: Trainings at each share, each with other flips; the same seeds at every share.
         max_rows: Training rows used, at most.
         min_group_rows: Groups with fewer test rows are left out.
@@ -264,7 +264,7 @@ def _estimate(hits: FloatArray, design: tuple[FloatArray | None, IntArray | None
 def _slope(arms: Sequence[_Arm], part: _Part, subject: Subject, params: LabelNoiseParams, told: str) -> Measurement:
     """Accuracy lost for each percentage point of flipped labels, by the least-squares line over the shares."""
     from auditkit.core.evidence import Interval
-    from auditkit.methods.robustness.label_noise import losses_per_span
+    from auditkit.methods.robustness.label_noise import losses_per_span, span_weights
     from auditkit.stats.replication import replicated_difference
 
     failed = next((arm.failed for arm in arms if arm.failed), None)
@@ -272,10 +272,12 @@ def _slope(arms: Sequence[_Arm], part: _Part, subject: Subject, params: LabelNoi
     if failed is None:
         right = np.stack([arm.right[:, part.rows] for arm in arms if arm.right is not None])
         shares = np.array([arm.share for arm in arms])
-        lost = losses_per_span(shares, right)
+        # The line may lose more over the span than there is to lose: its losses as parts of the most that it can.
+        most = float(np.abs(span_weights(shares)).sum()) / 2.0
+        lost = losses_per_span(shares, right) / most
         design = _design(subject, part.rows)
         whole, ends = replicated_difference(lost, np.zeros_like(lost), *design, level=params.level)
-        points = 100.0 * float(shares.max() - shares.min())
+        points = 100.0 * float(shares.max() - shares.min()) / most
         value = whole / points
         interval = Interval(low=ends.low / points, high=ends.high / points, level=ends.level, method=ends.method)
     return Measurement(

@@ -18,6 +18,7 @@ from auditkit.analyzers.robustness.estimates import (
     paired_mean,
     proportion,
 )
+from auditkit.analyzers.robustness.pictures import channels_last
 from auditkit.analyzers.robustness.shifted import UNMOVED, rounding, rows_changed
 from auditkit.analyzers.robustness.table_noise import Corruption, NoiseParams, corruptions_of_tables
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
@@ -307,9 +308,7 @@ def _of_images(whole: Dataset, data: Dataset, params: NoiseParams) -> list[Corru
 
 def _plane(shape: tuple[int, ...]) -> tuple[int, int]:
     """Height and width axes of ``(n, h, w)``, ``(n, c, h, w)`` or ``(n, h, w, c)`` images."""
-    if len(shape) == 4 and shape[-1] in (1, 3, 4) and shape[1] not in (1, 3, 4):
-        return 1, 2
-    return len(shape) - 2, len(shape) - 1
+    return (1, 2) if channels_last(shape) else (len(shape) - 2, len(shape) - 1)
 
 
 ANALYZER = Analyzer(

@@ -13,6 +13,16 @@ from auditkit.core.errors import NotApplicable
 from auditkit.core.subject import Dataset
 
 
+def channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether images ``(n, ...)`` have their channels (grey, RGB or RGBA) behind height and width.
+
+    >>> [channels_last(shape) for shape in ((9, 28, 28), (9, 3, 28, 28), (9, 28, 28, 4))]
+    [False, False, True]
+    """
+    known = (1, 3, 4)
+    return len(shape) == 4 and shape[-1] in known and shape[1] not in known
+
+
 def as_batch(whole: Dataset, inputs: Any, device: str) -> tuple[Any, Callable[[Any], npt.NDArray[Any]]]:
     """The tensor ``(n, c, h, w)`` in [0, 1] of ``inputs``, and its inverse with the inputs' own shape and dtype.
 
@@ -28,7 +38,7 @@ def as_batch(whole: Dataset, inputs: Any, device: str) -> tuple[Any, Callable[[A
 
     low, high = pixel_range(whole)
     raw = np.asarray(inputs)
-    last = raw.ndim == 4 and raw.shape[-1] in (1, 3) and raw.shape[1] not in (1, 3)
+    last = channels_last(raw.shape)
     first = raw[:, None] if raw.ndim == 3 else (np.moveaxis(raw, -1, 1) if last else raw)
     if first.shape[1] not in (1, 3):
         raise NotApplicable(

@@ -21,10 +21,10 @@ class NoiseParams(Params):
     """Settings of ``robustness.noise``; each list holds severities, 0 being the clean rows.
 
     Attributes:
-        numeric_noise: Gaussian noise on numeric columns, in standard deviations of each.
+        numeric_noise: Gaussian noise on numeric columns, in standard deviations of each, or its scale in the schema.
         missing_values: Share of cells made missing.
         category_swap: Share of categories replaced by another level of the data.
-        drift: Shift of one numeric column in all rows, up and down, in standard deviations of it.
+        drift: Shift of one numeric column in all rows, up and down, in the same units.
         drift_columns: Most columns that drift, one at a time; the first ones of the table.
         pixel_noise: Gaussian noise on pixels, as a fraction of their range.
         blur: Standard deviation of a Gaussian blur, in pixels.
@@ -88,7 +88,7 @@ def corruptions_of_tables(whole: Dataset, data: Dataset, params: NoiseParams) ->
                 name="numeric_noise",
                 severities=params.numeric_noise,
                 make=lambda severity, rng: grid.decode(noise.gaussian_cells(x, grid.space, severity, rng)),
-                unit="standard deviations of each numeric column",
+                unit=grid.unit,
             )
         )
     else:
@@ -124,7 +124,7 @@ def corruptions_of_tables(whole: Dataset, data: Dataset, params: NoiseParams) ->
             name=f"drift_{word}: {grid.names[place]}",
             severities=params.drift,
             make=drift(place, sign),
-            unit="standard deviations of the column",
+            unit=grid.unit.replace("each numeric", "the"),
         )
         for place in drifting[: params.drift_columns]
         for word, sign in (("up", 1.0), ("down", -1.0))

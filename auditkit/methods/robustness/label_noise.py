@@ -76,6 +76,14 @@ def losses_per_span(shares: FloatArray, right: FloatArray) -> FloatArray:
     >>> losses_per_span(np.array([0.0, 0.1, 0.2]), np.array([[[1.0]], [[1.0]], [[0.0]]]))[0, 0].round(6)
     1.0
     """
+    return np.asarray(np.tensordot(span_weights(shares), right, axes=1))
+
+
+def span_weights(shares: FloatArray) -> FloatArray:
+    """What each share's accuracy counts for in the loss over the whole span; they sum to 0.
+
+    >>> span_weights(np.array([0.0, 0.25, 1.0])).round(3).tolist()
+    [0.769, 0.308, -1.077]
+    """
     centred = shares - shares.mean()
-    weights = -centred * (shares.max() - shares.min()) / float((centred**2).sum())
-    return np.asarray(np.tensordot(weights, right, axes=1))
+    return np.asarray(-centred * (shares.max() - shares.min()) / float((centred**2).sum()))

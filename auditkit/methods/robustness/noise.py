@@ -123,25 +123,39 @@ def faded(images: FloatArray, severity: float, bounds: tuple[float, float]) -> F
 
 
 def replaced_tokens(tokens: IntArray, share: float, rng: np.random.Generator) -> IntArray:
-    """Each token replaced with probability ``share`` by one drawn from the tokens of the data.
+    """Each token replaced with probability ``share`` by a different one, drawn from the tokens of the data.
 
-    A run of two or more equal tokens at the end of a row is taken for padding and left alone.
+    A run of two or more equal tokens at either end of a row is taken for padding and left alone.
 
     Args:
         tokens: ``(n, length)`` token ids.
         share: Probability of a replacement, in [0, 1].
         rng: Source of the draws.
+
+    >>> replaced_tokens(np.array([[1, 2, 1, 0, 0]]), 1.0, np.random.default_rng(0)).tolist()
+    [[2, 1, 2, 0, 0]]
     """
     _require_share(share)
     padding = _padding(tokens)
-    pool = tokens[~padding]
+    pool = np.sort(tokens[~padding])
     if pool.size == 0:
         return tokens.copy()
-    hit = (rng.random(tokens.shape) < share) & ~padding
-    return np.where(hit, rng.choice(pool, size=tokens.shape), tokens)
+    # A token's own kind takes the places from first to last of the pool; a draw from the others jumps over them.
+    first, last = (np.searchsorted(pool, tokens, side=side) for side in ("left", "right"))
+    others = len(pool) - (last - first)
+    hit = (rng.random(tokens.shape) < share) & ~padding & (others > 0)
+    drawn = (rng.random(tokens.shape) * others).astype(np.int64)
+    drawn += np.where(drawn >= first, last - first, 0)
+    return np.where(hit, pool[np.minimum(drawn, len(pool) - 1)], tokens)
 
 
 def _padding(tokens: IntArray) -> BoolArray:
+    """Cells of a run of two or more equal tokens at the end or the beginning of a row."""
+    return _run(tokens) | _run(tokens[:, ::-1])[:, ::-1]
+
+
+def _run(tokens: IntArray) -> BoolArray:
+    """Cells of a run of two or more equal tokens at the end of a row."""
     same = tokens[:, ::-1] == tokens[:, -1:]
     run = np.logical_and.accumulate(same, axis=1)[:, ::-1]
     return np.asarray(run & (run.sum(axis=1) >= 2)[:, None])
