@@ -42,7 +42,7 @@ _WHY = (
     ("bootstrap", "rests on resampled rows"),
     ("permutation", "rests on permuted rows"),
     ("trainings", "rests on training runs"),
-    ("agresti", "needs each row before and after the change"),
+    ("matched", "needs each row before and after the change"),
     ("auc", "needs every row's score"),
     ("delong", "needs every row's score"),
     ("order statistics", "needs every row's own value"),

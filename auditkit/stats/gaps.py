@@ -49,6 +49,15 @@ def _limits(estimates: Iterable[Estimate], level: float) -> list[Limits] | None:
     return found
 
 
+def level_of_pairs(level: float, groups: int) -> float:
+    """The level at which every pair of two or more groups must be bounded for the largest gap's lower limit.
+
+    >>> level_of_pairs(0.9, 2), round(level_of_pairs(0.9, 3), 4)
+    (0.9, 0.9667)
+    """
+    return 1.0 - (1.0 - level) / math.comb(groups, 2)
+
+
 def largest_gap(groups: Mapping[str, Estimate], level: float = 0.95, span: float | None = None) -> Gap:
     """Largest absolute difference over all pairs of groups, with an interval at ``level``.
 
@@ -72,9 +81,8 @@ def largest_gap(groups: Mapping[str, Estimate], level: float = 0.95, span: float
     top = max(known, key=lambda name: known[name].value or 0.0)
     bottom = min(known, key=lambda name: known[name].value or 0.0)
     value = float((known[top].value or 0.0) - (known[bottom].value or 0.0))
-    pairs = math.comb(len(known), 2)
     plain = _limits(known.values(), level)
-    strict = _limits(known.values(), 1.0 - (1.0 - level) / pairs)
+    strict = _limits(known.values(), level_of_pairs(level, len(known)))
     if plain is None or strict is None:
         return Gap(value, top, bottom, n, None, "a group has no interval of its own, so the gap has none")
     low, high = 0.0, 0.0

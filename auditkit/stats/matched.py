@@ -57,8 +57,10 @@ def matched_limits(up: FloatArray, down: FloatArray, n: FloatArray, level: float
     if known.any():
         x, y, rows = up[known] * n[known], down[known] * n[known], n[known]
         gap = up[known] - down[known]
-        found[0, known] = np.minimum(_lower(x, y, rows, tail), gap)
-        found[1, known] = np.maximum(-_lower(y, x, rows, tail), gap)
+        # The upper limit is the lower one of the changes the other way round; both share the curves of rows changed.
+        both = _lower(np.concatenate([x, y]), np.concatenate([y, x]), np.concatenate([rows, rows]), tail)
+        low, high = both[: len(x)], -both[len(x) :]
+        found[0, known], found[1, known] = np.minimum(low, gap), np.maximum(high, gap)
     return found[0], found[1]
 
 
@@ -103,9 +105,9 @@ def _quantile(up: FloatArray, down: FloatArray, n: FloatArray, tail: float, step
     weights = np.exp(-(z**2) / 2.0)
     weights = weights / weights.sum()
     changed = up + down
-    theta = _Curve(z, *quantile_curve(up, down + 1.0, z))
-    least = _Curve(z, *quantile_curve(changed, np.maximum(n - changed, 0.0) + 1.0, z))
-    turned = quantile_curve(np.maximum(n - changed, 0.0), changed + 1.0, z)
+    theta = _Curve(z, *_curves(up, down + 1.0, z))
+    least = _Curve(z, *_curves(changed, np.maximum(n - changed, 0.0) + 1.0, z))
+    turned = _curves(np.maximum(n - changed, 0.0), changed + 1.0, z)
     most = _Curve(z, -turned[0][:, ::-1], turned[1][:, ::-1])
     one_way = (changed >= _MANY) & (np.abs(up - down) > _LOPSIDED * changed)
     # Nothing went up: the draw is always that of the share, turned round.
@@ -125,6 +127,13 @@ def _quantile(up: FloatArray, down: FloatArray, n: FloatArray, tail: float, step
     some = np.flatnonzero(~none_up)
     found[some] = _root(mass, some, tail)
     return found
+
+
+def _curves(a: FloatArray, b: FloatArray, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """:func:`quantile_curve`, worked out once for equal parameters."""
+    pairs, place = np.unique(np.stack([a, b]), axis=1, return_inverse=True)
+    logits, slopes = quantile_curve(pairs[0], pairs[1], z)
+    return logits[place.reshape(-1)], slopes[place.reshape(-1)]
 
 
 def _by_theta(theta: _Curve, least: _Curve, most: _Curve, t: FloatArray) -> FloatArray:

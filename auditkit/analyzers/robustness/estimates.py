@@ -12,7 +12,7 @@ import numpy.typing as npt
 from auditkit.core.evidence import Interval
 from auditkit.core.subject import Dataset, FloatArray, IntArray
 from auditkit.stats.estimate import Estimate as LevelledEstimate
-from auditkit.stats.intervals import kish_n, mean_interval, z_value
+from auditkit.stats.intervals import mean_interval
 from auditkit.stats.linearised import proportion as share_of
 
 LEVEL = 0.95
@@ -80,38 +80,6 @@ def proportion(hits: npt.NDArray[np.bool_], rows: Rows, level: float = LEVEL) ->
     """The same at one level."""
     found = levelled_proportion(hits, rows)
     return Estimate(value=found.value, interval=found.interval(level), reason=found.reason)
-
-
-def paired_drop(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_], rows: Rows) -> Estimate:
-    """Mean of ``before - after`` on the same rows, with an interval that respects the pairing.
-
-    Agresti and Min's adjusted Wald interval, half a row added to each of the four cells, which stays honest when few or
-    no rows changed. With weights it works on Kish's effective rows at the weighted shares; with clusters on as many
-    rows as there are clusters, which is the least that they can be worth.
-
-    Source: Agresti and Min (2005), Statistics in Medicine 24, section 2.
-    """
-    n = len(before)
-    if n == 0:
-        return Estimate(value=None, interval=None, reason="no rows")
-    difference = before.astype(np.float64) - after.astype(np.float64)
-    weights = np.ones(n) if rows.weights is None else rows.weights
-    worth = _effective_rows(weights, rows.clusters)
-    lost = worth * float(weights[before & ~after].sum() / weights.sum()) + 0.5
-    won = worth * float(weights[after & ~before].sum() / weights.sum()) + 0.5
-    size = worth + 2.0
-    center = (lost - won) / size
-    half = z_value(LEVEL) * math.sqrt(max(lost + won - (lost - won) ** 2 / size, 0.0)) / size
-    value = float((weights * difference).sum() / weights.sum())
-    low, high = min(max(-1.0, center - half), value), max(min(1.0, center + half), value)
-    return Estimate(value=value, interval=Interval(low=low, high=high, level=LEVEL, method="agresti-min paired"))
-
-
-def _effective_rows(weights: FloatArray, clusters: npt.NDArray[np.int64] | None) -> float:
-    """Kish's effective number of independent rows; clusters count as one row each."""
-    if clusters is not None:
-        weights = np.bincount(np.unique(clusters, return_inverse=True)[1], weights=weights).astype(np.float64)
-    return kish_n(weights)
 
 
 def paired_mean(values: FloatArray, rows: Rows) -> Estimate:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from auditkit.analyzers.robustness.drops import Drop, DropLimits
 from auditkit.analyzers.robustness.estimates import (
     LEVEL,
     Estimate,
     Rows,
     groups_of_enough,
-    paired_drop,
     paired_mean,
     proportion,
 )
@@ -26,8 +26,12 @@ from auditkit.core.errors import AuditkitError, NotApplicable
 from auditkit.core.evidence import Curve, Interval, Measurement, Series
 from auditkit.core.subject import Dataset, FloatArray, Subject
 from auditkit.stats.estimate import Estimate as LevelledEstimate
-from auditkit.stats.gaps import largest_gap
-from auditkit.stats.intervals import exact_share, kish_n, mean_interval
+from auditkit.stats.gaps import largest_gap, level_of_pairs
+from auditkit.stats.intervals import mean_interval
+
+BoolArray = npt.NDArray[np.bool_]
+# Sensitive column -> group -> rows that belong to it.
+Columns = dict[str, dict[str, BoolArray]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,24 +66,19 @@ def run(subject: Subject, context: Context, params: NoiseParams) -> Iterator[Pro
     rng = context.rng
     total = sum(len(corruption.severities) for corruption in corruptions)
     done = 0
+    drops = DropLimits()
     for corruption in corruptions:
-        line: list[tuple[float, Estimate]] = [(0.0, _level(clean, clean.score, clean.rows))]
+        scores: list[tuple[float, npt.NDArray[Any] | None]] = []
         for severity in corruption.severities:
             context.check_deadline()
             score = _scored(subject, data.inputs, clean, corruption, severity, rng)
             if isinstance(score, str):
                 yield Note(score)
                 break
+            scores.append((severity, score))
             done += 1
-            if score is None:
-                yield from _unmoved(clean, corruption.name, severity)
-                continue
-            yield from _measured(clean, score, corruption.name, severity, params.min_group_rows)
-            yield from _gaps(clean, score, corruption.name, severity, params.min_group_rows)
-            line.append((severity, _level(clean, score, clean.rows)))
             context.progress(done, total)
-        if len(line) > 1:
-            yield _curve(corruption, line, classification)
+        yield from _told(clean, corruption, scores, params.min_group_rows, drops)
     yield Note(f"{len(positions)} of {subject.test.n} rows were corrupted, each once a severity.")
 
 
@@ -143,18 +142,48 @@ def _level(clean: _Clean, score: npt.NDArray[Any], rows: Rows) -> Estimate:
     return proportion(score, rows) if clean.classification else paired_mean(score.astype(np.float64), rows)
 
 
+def _told(
+    clean: _Clean,
+    corruption: Corruption,
+    scores: list[tuple[float, npt.NDArray[Any] | None]],
+    min_group_rows: int,
+    drops: DropLimits,
+) -> Iterator[Measurement | Curve]:
+    """All numbers of one corruption, and its curve; severities that changed no row have no value."""
+    columns = dict(groups_of_enough(clean.groups, min_group_rows))
+    told = [(severity, score) for severity, score in scores if score is not None]
+    if clean.classification:
+        everyone = np.ones(len(clean.y), dtype=np.bool_)
+        drops.prepare(_drop(clean, score, everyone) for _, score in told)
+        for groups in columns.values():
+            parts = [_drop(clean, score, member) for _, score in told for member in groups.values()]
+            for level in {LEVEL, level_of_pairs(LEVEL, len(groups))} if len(groups) > 1 else {LEVEL}:
+                drops.prepare(parts, level)
+    line: list[tuple[float, Estimate]] = [(0.0, _level(clean, clean.score, clean.rows))]
+    for severity, score in scores:
+        if score is None:
+            yield from _unmoved(clean, corruption.name, severity)
+            continue
+        yield from _measured(clean, score, corruption.name, severity, columns, drops)
+        yield from _gaps(clean, score, corruption.name, severity, columns, drops)
+        line.append((severity, _level(clean, score, clean.rows)))
+    if len(line) > 1:
+        yield _curve(corruption, line, clean.classification)
+
+
 def _measured(
-    clean: _Clean, score: npt.NDArray[Any], corruption: str, severity: float, min_group_rows: int
+    clean: _Clean, score: npt.NDArray[Any], corruption: str, severity: float, columns: Columns, drops: DropLimits
 ) -> Iterator[Measurement]:
     """The level and the paired change, overall and by group."""
-    slices: list[tuple[dict[str, str], npt.NDArray[np.bool_]]] = [({}, np.ones(len(score), dtype=np.bool_))]
-    for column, groups in groups_of_enough(clean.groups, min_group_rows):
+    slices: list[tuple[dict[str, str], BoolArray]] = [({}, np.ones(len(score), dtype=np.bool_))]
+    for column, groups in columns.items():
         slices += [({column: group}, member) for group, member in groups.items()]
     for group_slice, member in slices:
         rows, n = clean.rows.where(member), int(member.sum())
         level = _level(clean, score[member], rows)
         if clean.classification:
-            change = paired_drop(clean.score[member], score[member], rows)
+            found = drops.estimate(_drop(clean, score, member))
+            change = Estimate(value=found.value, interval=found.interval(LEVEL), reason=found.reason)
         else:
             change = paired_mean(score[member] - clean.score[member], rows)
         names, bounds = _names(clean.classification), _limits(clean.classification)
@@ -173,18 +202,17 @@ def _measured(
 
 
 def _gaps(
-    clean: _Clean, score: npt.NDArray[Any], corruption: str, severity: float, min_group_rows: int
+    clean: _Clean, score: npt.NDArray[Any], corruption: str, severity: float, columns: Columns, drops: DropLimits
 ) -> Iterator[Measurement]:
     """The largest gap between the groups of a column in what the corruption costs them."""
-    change = clean.score.astype(np.float64) - score if clean.classification else score - clean.score
-    for column, groups in groups_of_enough(clean.groups, min_group_rows):
-        estimates = {
-            group: _change_estimate(change[member], clean.rows.where(member), clean.classification)
-            for group, member in groups.items()
-        }
-        if len(estimates) < 2:
+    for column, groups in columns.items():
+        if len(groups) < 2:
             continue
-        gap = largest_gap(estimates, span=2.0 if clean.classification else None)
+        if clean.classification:
+            estimates = {group: drops.estimate(_drop(clean, score, member)) for group, member in groups.items()}
+        else:
+            estimates = {group: _rise(clean, score, member) for group, member in groups.items()}
+        gap = largest_gap(estimates, LEVEL, span=2.0 if clean.classification else None)
         yield Measurement(
             name="robustness.accuracy_drop.difference"
             if clean.classification
@@ -200,20 +228,18 @@ def _gaps(
         )
 
 
-def _change_estimate(change: FloatArray, rows: Rows, classification: bool) -> LevelledEstimate:
-    """Mean change of a group at any level; where no row changed, limits of half a row each way on Kish's rows."""
+def _drop(clean: _Clean, score: npt.NDArray[Any], member: BoolArray) -> Drop:
+    return Drop.of(clean.score[member], score[member], clean.rows.where(member))
+
+
+def _rise(clean: _Clean, score: npt.NDArray[Any], member: BoolArray) -> LevelledEstimate:
+    """Mean rise of the error of a group; limits of a mean that does not vary bound nothing."""
+    rows, change = clean.rows.where(member), score[member] - clean.score[member]
     mean = mean_interval(change, rows.weights, rows.clusters, LEVEL)[0]
 
     def bounds(level: float) -> Interval | None:
         found = mean_interval(change, rows.weights, rows.clusters, level)[1]
-        if found is None or found.high > found.low or not classification:
-            return None if found is None or (found.high == found.low and not classification) else found
-        weights = np.ones(len(change)) if rows.weights is None else rows.weights
-        size = kish_n(weights) if rows.clusters is None else float(len(np.unique(rows.clusters)))
-        # With no row changed, the share of rows changed is at most its exact limit; it bounds the drop both ways.
-        over = exact_share(0.0, size, level)
-        reach = 0.0 if over is None else over.high
-        return Interval(low=mean - reach, high=mean + reach, level=level, method="exact, no change seen")
+        return None if found is None or found.high == found.low else found
 
     return LevelledEstimate(mean, len(change), bounds)
 
@@ -313,10 +339,10 @@ def _plane(shape: tuple[int, ...]) -> tuple[int, int]:
 
 ANALYZER = Analyzer(
     name="robustness.noise",
-    version="4",
+    version="5",
     title="Natural robustness",
     summary="Accuracy or error when inputs are noisy, missing, swapped, blurred or shifted, row by row against clean.",
-    reference="Hendrycks and Dietterich (2019); paired interval after Agresti and Min (2005)",
+    reference="Hendrycks and Dietterich (2019); paired interval after Fay and Lumbard (2021)",
     needs=frozenset({"model", "labels", "inputs"}),
     measures={
         "robustness.corrupted_accuracy": "Share of corrupted rows that the model decides rightly.",
