@@ -184,8 +184,10 @@ class Feasible:
 
     def _parts(self, x: FloatArray, points: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Scaled change of each feature ``(..., f)``, infinite where forbidden; cost of each category ``(..., g)``."""
-        moved = np.abs(points - x)
-        moved = np.where(np.isnan(x) & np.isnan(points), 0.0, np.where(np.isnan(moved), np.inf, moved))
+        still = (points == x) | (np.isnan(x) & np.isnan(points))
+        # An infinite cell that stays has not moved, though the difference is no number.
+        moved = np.abs(np.where(still, 0.0, points) - np.where(still, 0.0, x))
+        moved = np.where(np.isnan(moved), np.inf, moved)
         safe = np.where(self.scale > 0, self.scale, 1.0)
         scaled = np.where(moved == 0, 0.0, np.where(self.mutable, moved / safe, np.inf))
         costs = [(moved[..., c.columns] != 0).any(axis=-1) * c.cost for c in self.choices]

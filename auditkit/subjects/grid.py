@@ -150,4 +150,10 @@ def _step(moves: npt.NDArray[np.bool_], told: npt.NDArray[np.bool_]) -> str:
 def _spread(column: npt.NDArray[np.float64]) -> float:
     """Standard deviation of the present cells; 0 for a column with fewer than two."""
     present = column[np.isfinite(column)]
-    return float(present.std()) if len(present) > 1 else 0.0
+    if len(present) < 2:
+        return 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = float(present.std())
+    # Squares of very large numbers overflow: these are divided by the largest first.
+    size = 1.0 if np.isfinite(spread) else float(np.abs(present).max())
+    return spread if size == 1.0 else float((present / size).std()) * size

@@ -252,3 +252,26 @@ def test_durations_are_counted_in_seconds():
     far = np.abs(table["age"] - 40).median() * 3600
     assert row[2] == pytest.approx(far, rel=0.1)
     assert row[3] == "seconds"
+
+
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, 1e300])
+def test_a_row_with_an_infinite_or_huge_cell_is_attacked_like_the_others(odd):
+    table, y, _ = loans()
+    table = table.assign(other=np.random.default_rng(1).normal(size=len(table)))
+    model = lambda t: (t["income"] > 50).astype(int).to_numpy()  # noqa: E731
+    schema = {"income": {"scale": 10.0}}
+    plain = audit(make_subject(model, table, y, positive=1, schema=schema), costs=(10.0,))
+    assert find(plain, "robustness.feasible_accuracy", cost=10.0).value == 0.0
+    table.loc[:19, "other"] = odd
+    found = audit(make_subject(model, table, y, positive=1, schema=schema), costs=(10.0,))
+    assert find(found, "robustness.feasible_accuracy", cost=10.0).value == 0.0
+    assert not find(found, "robustness.feasible_accuracy", cost=10.0).unreliable
+
+
+def test_an_infinite_cell_that_moves_is_still_forbidden():
+    space = Feasible(low=np.full(2, -9.0), high=np.full(2, 9.0), scale=np.ones(2), whole=np.zeros(2, dtype=bool))
+    x = np.array([[np.inf, 1.0]] * 3)
+    points = np.array([[np.inf, 3.0], [5.0, 1.0], [-np.inf, 1.0]])
+    assert space.cost(x, points).tolist() == [2.0, np.inf, np.inf]
+    assert space.distance(x, points).tolist() == [2.0, np.inf, np.inf]
+    assert space.feasible(x, points, None).tolist() == [True, False, False]

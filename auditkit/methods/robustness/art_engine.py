@@ -317,7 +317,7 @@ def adversarial_starts(
             candidates = pool[rng.integers(len(pool), size=len(x))][open_rows]
         else:
             share = rng.random(x.shape)[open_rows]
-            span = np.where(bounded, high, x)[open_rows] - np.where(bounded, low, x)[open_rows]
+            span = np.subtract(high, low, out=np.zeros_like(low), where=bounded)[open_rows]
             candidates = np.where(bounded, low, x)[open_rows] + share * span
         points = space.project(here, candidates, None)
         fooled = np.asarray(decide(points) != y[open_rows])

@@ -131,7 +131,9 @@ def _cheaper(
     chosen = np.where(np.arange(width)[None, :, None] % 2 == 0, single, draw > 0.5) & changed[:, None]
     left = rng.random((n, width, 1))
     left = np.where(rng.random((n, width, 1)) < 0.3 * (1.0 - progress), 0.0, left ** (1.0 - 0.8 * progress))
-    shrunk = np.where(chosen, x[:, None] + left * (best - x)[:, None], best[:, None])
+    # What has not moved is left out: the difference of infinite cells is no number.
+    far = np.where(changed, best, 0.0) - np.where(changed, x, 0.0)
+    shrunk = np.where(chosen, x[:, None] + left * far[:, None], best[:, None])
     for choice in space.choices:
         undone = chosen[:, :, choice.columns]
         shrunk[:, :, choice.columns] = np.where(undone, x[:, None, choice.columns], best[:, None, choice.columns])

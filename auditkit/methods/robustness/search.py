@@ -61,6 +61,12 @@ def joined(parts: list[Found], x: FloatArray) -> Found:
     )
 
 
+def _box(space: Feasible, x: FloatArray, eps: float) -> tuple[FloatArray, FloatArray]:
+    """Lowest feasible value of every cell, and how far it is to the highest; 0 for infinite cells, which stay."""
+    low, high = space.box(x, eps)
+    return low, np.subtract(high, low, out=np.zeros_like(low), where=high > low)
+
+
 def random_noise(
     decide: Decide, x: FloatArray, y: IntArray, space: Feasible, eps: float, *, draws: int, rng: np.random.Generator
 ) -> Found:
@@ -80,7 +86,7 @@ def random_noise(
         parts = [random_noise(decide, x[b], y[b], space, eps, draws=draws, rng=rng) for b in blocks]
         return joined(parts, x)
     points, success = x.copy(), np.zeros(len(x), dtype=np.bool_)
-    low, high = space.box(x, eps)
+    low, reach = _box(space, x, eps)
     spent = 0
     for begin in range(0, draws, AT_ONCE):
         rows = np.flatnonzero(~success)
@@ -89,7 +95,7 @@ def random_noise(
         width = min(AT_ONCE, draws - begin)
         share = rng.random((len(x), width, x.shape[1]))[rows]
         share[:, ::2] = np.round(share[:, ::2])
-        tried = space.project(x[rows], low[rows, None] + share * (high[rows, None] - low[rows, None]), eps)
+        tried = space.project(x[rows], low[rows, None] + share * reach[rows, None], eps)
         fooled = np.asarray(decide(tried.reshape(-1, x.shape[1])) != np.repeat(y[rows], width)).reshape(-1, width)
         spent += len(rows) * width
         hit = fooled.any(axis=1)
@@ -136,7 +142,7 @@ def feasible_search(  # noqa: PLR0913 - each budget is named at the call
         parts = [feasible_search(judge, x[b], y[b], space, eps, start=begin[b], **settings) for b in blocks]  # type: ignore[arg-type]
         return joined(parts, x)
     best = space.project(x, begin, eps)
-    low, high = space.box(x, eps)
+    low, reach = _box(space, x, eps)
     success, loss = judge(best, y)
     success, loss, spent = success.copy(), loss.copy(), len(x)
     features = x.shape[1]
@@ -150,7 +156,7 @@ def feasible_search(  # noqa: PLR0913 - each budget is named at the call
         redraw[np.arange(len(rows)), :, rng.integers(features, size=len(rows))] = True
         place = rng.random((len(x), width, features))[rows]
         place[:, ::2] = np.round(place[:, ::2])
-        fresh = low[rows, None] + place * (high[rows, None] - low[rows, None])
+        fresh = low[rows, None] + place * reach[rows, None]
         tried = space.project(x[rows], np.where(redraw, fresh, best[rows, None]), eps)
         flat_fooled, flat_loss = judge(tried.reshape(-1, features), np.repeat(y[rows], width))
         spent += len(rows) * width
