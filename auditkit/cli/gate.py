@@ -197,7 +197,11 @@ def write_output(verdict: Verdict, form: str, target: str, policy: Path | None =
         write_text(Path(target), text)
     except OSError as error:
         raise UsageError(
-            "AK416", f"the {form} output cannot be written", where=target, why=error.strerror or type(error).__name__
+            "AK416",
+            f"the {form} output cannot be written",
+            where=target,
+            why=error.strerror or type(error).__name__,
+            fix="name a file, in a folder that may be written to",
         ) from error
 
 

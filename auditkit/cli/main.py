@@ -170,7 +170,13 @@ def _explain(error: AuditkitError, debug: bool) -> None:
 
 def _unexpected(error: Exception | SystemExit) -> AuditkitError:
     if isinstance(error, OSError) and error.strerror:
-        return AuditkitError("AK640", "a file could not be read or written", why=error.strerror, where=_name(error))
+        return AuditkitError(
+            "AK640",
+            "a file could not be read or written",
+            why=error.strerror,
+            where=_name(error),
+            fix="name a file, in a folder that may be read and written to",
+        )
     return AuditkitError(
         "AK641",
         "auditkit met something that it did not expect",
@@ -180,7 +186,9 @@ def _unexpected(error: Exception | SystemExit) -> AuditkitError:
 
 
 def _name(error: OSError) -> str | None:
-    return None if error.filename is None else str(error.filename)
+    """The file that was meant: of a rename the new name, for the old one is a passing file of our own."""
+    name = error.filename if error.filename2 is None else error.filename2
+    return None if name is None else str(name)
 
 
 def _message(error: AuditkitError) -> str:

@@ -103,7 +103,7 @@ def resolve_path(config: Config, value: str, *, where: str, allowed: tuple[Path,
     """The file that ``value`` names, relative to the configuration; links are followed first.
 
     Raises:
-        UsageError: AK133 it is not under the project root, AK134 there is no such file.
+        UsageError: AK133 it is not under the project root, AK134 there is no such file, or it is a folder.
     """
     if "://" in value:
         raise UsageError("AK133", f"{value!r} is an address, not a file", where=where, fix="download the file first")
@@ -116,6 +116,13 @@ def resolve_path(config: Config, value: str, *, where: str, allowed: tuple[Path,
             where=where,
             why=f"files must stay under the folder {roots[0].name!r}",
             fix=f"move the file there, or allow its folder: --allow-path {path.parent}",
+        )
+    if path.is_dir():
+        raise UsageError(
+            "AK134",
+            f"{value!r} is a folder, not a file",
+            where=where,
+            fix="name the file, such as one inside the folder",
         )
     if not path.is_file():
         beside = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 from auditkit.core.errors import PolicyError
 from auditkit.core.evidence import Evidence
+from auditkit.core.rounding import SAME, exactly
 from auditkit.core.verdict import RuleResult, State, Verdict
 from auditkit.policy.decide import Decision, Decisions, decide, limit_of
 from auditkit.policy.families import Family
@@ -72,6 +74,7 @@ def _judge(rule: Rule, index: int, policy: Policy, evidence: Evidence, as_of: da
     decisions: list[Decision] = []
     try:
         families, remarks = _families(settings, policy, evidence)
+        _refuse_impossible(rule, families)
     except Unresolved as missing:
         result = _unresolved(blank, rule, missing)
     else:
@@ -97,6 +100,30 @@ def _families(settings: Settings, policy: Policy, evidence: Evidence) -> tuple[t
         return resolve_change(settings, policy, evidence, read_baseline(policy.baseline[name], where=name))
     except PolicyError as error:
         raise Unresolved(error.sentence()) from error
+
+
+def _refuse_impossible(rule: Rule, families: Sequence[Family]) -> None:
+    """A limit that no value can break, or none can keep, is a slip (10 for 10 %): the rule would decide nothing.
+
+    Raises:
+        Unresolved: When a limit lies outside what its metric can be.
+    """
+    spans = [family.span() for family in families]
+    low, high = min(span[0] for span in spans), max(span[1] for span in spans)
+    if rule.baseline is not None:
+        low, high = -math.inf, high if rule.compare == "ratio" else high - low
+    for end in limit_of(rule).ends():
+        if low - SAME <= end <= high + SAME:
+            continue
+        what = rule.metric if rule.compare == "value" else f"the {rule.compare} of {rule.metric}"
+        if rule.baseline is not None:
+            what = f"how much worse {what} gets"
+        ends = f"between {exactly(low)} and {exactly(high)}" if math.isfinite(low) else f"at most {exactly(high)}"
+        if not math.isfinite(high):
+            ends = f"at least {exactly(low)}"
+        share = end / 100.0
+        hint = f"; {exactly(end)} % is {exactly(share)}" if abs(end) > 1.0 and low <= share <= high <= 1.0 else ""
+        raise Unresolved(f"the limit {exactly(end)} decides nothing: {what} is {ends}, always{hint}")
 
 
 def _limit_text(rule: Rule) -> str:

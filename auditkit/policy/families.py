@@ -119,6 +119,13 @@ class Family:
         ends = self.left[index : index + 1], self.right[index : index + 1]
         return f": {self.kind} {general(float(disparities(self.estimates.value, *ends, self.kind)[0]), limits)}"
 
+    def span(self) -> tuple[float, float]:
+        """The least and the largest value that what is limited can take; infinite where there is no end."""
+        low, high = self.estimates.bounds if isinstance(self.estimates, Measured) else (0.0, 1.0)
+        if self.kind == "value":
+            return low, high
+        return 0.0, 1.0 if self.kind == "ratio" else high - low
+
     def method(self) -> str:
         """How the intervals of the comparisons are made."""
         if isinstance(self.estimates, Measured):
@@ -149,6 +156,13 @@ class Measured:
     def rows(self) -> IntArray:
         """``(G,)`` rows behind each, 0 where unknown."""
         return np.array([m.n or 0 for m in self.measurements], dtype=np.int64)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the largest value possible."""
+        ends = [(-math.inf if m.bounds[0] is None else m.bounds[0], math.inf if m.bounds[1] is None else m.bounds[1])
+                for m in self.measurements]  # fmt: skip
+        return min(low for low, _ in ends), max(high for _, high in ends)
 
     def take(self, groups: Sequence[int]) -> Measured:
         """The same for some of the groups."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".csv.zst", ".tsv.zst")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 MAX_ARRAY_BYTES = 8 * 2**30
+_OTHER_ENCODING = "save it again as UTF-8 text (spreadsheets call it CSV UTF-8); a file that is not text is no CSV"
 # What DuckDB calls Ctrl-C.
 _INTERRUPTED = "Query interrupted"
 _WRONG_TYPES = ("BLOB", "STRUCT", "MAP", "UNION", "TIME", "BIT", "VARIANT", "GEOMETRY")
@@ -210,7 +211,7 @@ def opened_table(path: Path, fix: str, **settings: str) -> Iterator[duckdb.DuckD
             f"{path.name!r} cannot be read as a table",
             where=path.name,
             why=without_rows(str(error).replace(target, path.name)),
-            fix=fix,
+            fix=_OTHER_ENCODING if "not utf-8" in str(error) else fix,
         ) from error
 
 

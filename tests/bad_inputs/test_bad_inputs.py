@@ -100,7 +100,7 @@ CONFIGS = {
     "file absent": (lambda t: t.replace("rows.csv", "row.csv"), 2, "AK134", "did you mean 'rows.csv'"),
     "file outside the project": (lambda t: t.replace("rows.csv", "../rows.csv"), 2, "AK133", "outside the project"),
     "an address": (lambda t: t.replace("rows.csv", "https://a.b/rows.csv"), 2, "AK133", "download the file"),
-    "a folder": (lambda t: t.replace("rows.csv", "."), 2, "AK134", "there is no file"),
+    "a folder": (lambda t: t.replace("rows.csv", "."), 2, "AK134", "'.' is a folder, not a file"),
     "a task that does not fit": (lambda t: t.replace("[run]", 'task = "regression"\n[run]'), 2, "AK", "regression"),
     "multiclass with a positive class": (
         lambda t: t.replace("[run]", 'classes = ["no", "so", "yes"]\n[run]'),

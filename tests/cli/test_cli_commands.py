@@ -222,3 +222,28 @@ def test_no_color_writes_no_escape_at_all(monkeypatch):
     assert "\x1b[" in written()
     monkeypatch.setenv("NO_COLOR", "1")
     assert written() == "fail\n"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_table_in_another_encoding_is_told_how_to_be_saved(tmp_path, capsys, encoding):
+    rows = ["label,decision,sex"] + [f"{i % 2},{i % 2},{chr(233)}{i % 2}" for i in range(40)]
+    (tmp_path / "rows.csv").write_bytes("\n".join(rows).encode(encoding))
+    (tmp_path / "audit.toml").write_text(
+        'version = 1\n[data]\ntest = "rows.csv"\ntarget = "label"\nprediction = "decision"\nsensitive = ["sex"]\n'
+    )
+    with pytest.raises(SystemExit) as stop:
+        main(["run", str(tmp_path / "audit.toml"), "--out", str(tmp_path / "out")])
+    told = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert "AK231" in told
+    assert "fix: save it again as UTF-8 text" in told
+
+
+def test_a_folder_where_a_file_is_to_be_written_is_named_itself(run_folder, tmp_path, capsys):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(SystemExit) as stop:
+        main(["render", str(run_folder / "evidence.json"), "--format", "md", "--out", str(tmp_path / "taken")])
+    told = capsys.readouterr().err
+    assert stop.value.code != 0
+    assert re.search(r"where: \S*/taken\n", told), told
+    assert "fix: name a file" in told
