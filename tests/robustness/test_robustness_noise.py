@@ -528,3 +528,34 @@ def test_units_are_the_scales_of_the_schema_where_it_tells_them():
     assert some["numeric_noise"] == "standard deviations of each numeric column, or its scale in the schema"
     every = unit(a={"scale": 2.0}, b={"scale": 2.0})
     assert every["numeric_noise"] == "scales in the schema of each numeric column"
+
+
+def test_drift_moves_one_column_as_far_as_a_rule_allows():
+    rng = np.random.default_rng(0)
+    owed = rng.uniform(2, 9, 100)
+    frame = pd.DataFrame({"paid": owed * rng.uniform(0.2, 0.9, 100), "owed": owed})
+    y = (frame["paid"] > 2.5).astype(int).to_numpy()
+    seen = []
+
+    def model(table):
+        seen.append(table.copy())
+        return (table["paid"] > 2.5).astype(int).to_numpy()
+
+    rule = ["paid <= owed"]
+    audit(
+        make_subject(model, frame, y, positive=1, constraints=rule), numeric_noise=(), missing_values=(), drift=(4.0,)
+    )
+    _, up, down, more, less = (table for table in seen if len(table) == 100)
+    far = 4.0 * frame["paid"].std(ddof=0)
+    top = np.minimum(frame["paid"].max(), frame["owed"])  # the largest seen, and what is owed
+    np.testing.assert_allclose(up["paid"], np.minimum(frame["paid"] + far, top))
+    np.testing.assert_allclose(down["paid"], np.maximum(frame["paid"] - far, frame["paid"].min()))
+    for table in (up, down):
+        np.testing.assert_array_equal(table["owed"], frame["owed"])
+    assert (top < frame["paid"] + far).all()
+    # The column that is tied to it drifts down to what is paid, and no further.
+    for table in (more, less):
+        np.testing.assert_array_equal(table["paid"], frame["paid"])
+    lowest = np.maximum(np.maximum(frame["owed"] - 4.0 * frame["owed"].std(ddof=0), frame["owed"].min()), frame["paid"])
+    np.testing.assert_allclose(less["owed"], lowest)
+    assert (lowest == frame["paid"]).any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -31,13 +32,16 @@ def gaussian_cells(x: FloatArray, space: Feasible, severity: float, rng: np.rand
 def drifted(x: FloatArray, place: int, size: float, space: Feasible) -> FloatArray:
     """The column at ``place`` shifted in every row by ``size`` times its scale, inside what is feasible.
 
+    No other column follows: where a rule ties it to another, it goes as far as the rule allows.
+
     >>> space = Feasible(low=np.zeros(2), high=np.full(2, 9.0), scale=np.full(2, 2.0), whole=np.zeros(2, dtype=bool))
     >>> drifted(np.array([[1.0, 5.0], [8.0, 5.0]]), 0, 1.0, space).tolist()
     [[3.0, 5.0], [9.0, 5.0]]
     """
     moved = x.copy()
     moved[:, place] += size * space.scale[place]
-    return space.project(x, moved, None)
+    alone = dataclasses.replace(space, scale=np.where(np.arange(x.shape[1]) == place, space.scale, 0.0))
+    return alone.project(x, moved, None)
 
 
 def missing_cells(x: FloatArray, columns: BoolArray, share: float, rng: np.random.Generator) -> FloatArray:
