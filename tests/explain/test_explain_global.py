@@ -72,6 +72,22 @@ def test_a_feature_that_the_model_never_sees_has_an_interval_of_what_was_not_see
     assert unused.interval.method == "bound-on-changes"
 
 
+def test_a_change_never_seen_is_bounded_by_the_rows_that_count():
+    """Ten rows that weigh a thousand and ninety that weigh one are not a hundred rows."""
+    from auditkit.analyzers.explain.shuffled import loss_of
+    from auditkit.core.subject import Dataset
+
+    def upper(**design):
+        data = Dataset(inputs=np.zeros((100, 1)), y=np.zeros(100, dtype=np.int64), **design)
+        return loss_of("unused", np.zeros(100), data, "accuracy").interval.high
+
+    few = np.where(np.arange(100) < 10, 1000.0, 1.0)
+    kish = few.sum() ** 2 / (few**2).sum()
+    assert upper() == pytest.approx(1 - 0.025 ** (1 / 100))
+    assert upper(weights=few) == pytest.approx(1 - 0.025 ** (1 / kish), rel=1e-6)
+    assert upper(clusters=np.repeat(np.arange(20), 5)) == pytest.approx(1 - 0.025 ** (1 / 20), rel=1e-6)
+
+
 def test_effects_show_no_value_of_a_row_and_follow_the_model(clean):
     curves = {a.name.rsplit(".", 1)[1]: a for a in clean.artifacts if a.kind == "curve"}
     assert {"income", "debt"} <= set(curves)

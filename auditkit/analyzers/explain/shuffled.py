@@ -8,7 +8,8 @@ import numpy as np
 
 from auditkit.core.evidence import Interval, Measurement, Scalar, Table
 from auditkit.core.subject import Dataset, FloatArray
-from auditkit.stats.intervals import clopper_pearson, mean_interval
+from auditkit.stats.intervals import exact_share, mean_interval
+from auditkit.stats.linearised import Design
 
 _ROUNDING = 1e-12
 _TOO_FEW = "an interval needs two rows (or clusters) or more"
@@ -29,7 +30,7 @@ def loss_of(name: str, values: FloatArray, data: Dataset, metric: str) -> Measur
         value, interval = mean_interval(lost, data.weights, data.clusters)
         value, reason = value if abs(value) > _ROUNDING else 0.0, _TOO_FEW
     if interval is not None and not values.any():
-        seen = clopper_pearson(0, data.n if data.clusters is None else len(np.unique(data.clusters)))
+        seen = exact_share(0.0, Design(data.weights, data.clusters).units(data.n))
         interval, reason = None, "no prediction moved when the feature was shuffled"
         if metric == "accuracy" and seen is not None:
             interval = Interval(low=-seen.high, high=seen.high, level=seen.level, method="bound-on-changes")
