@@ -236,3 +236,22 @@ def test_images_of_four_channels_are_told_by_their_number(shape):
     outcome = audit(make_subject(bright(), x, np.arange(20) % 2, positive=1))
     assert outcome.status == "not_applicable"
     assert "AK580 the images have 4 channels" in outcome.reason
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.0])
+def test_a_drop_that_is_the_same_in_all_rows_has_exact_limits(share):
+    x, y = images(60)
+
+    def model(batch):
+        # Right on clean images, and on all corrupted ones at some of the four severities.
+        whole = bright()(batch) if len(batch) != 60 or np.array_equal(batch, x) else y
+        calls.append(len(batch) == 60 and not np.array_equal(batch, x))
+        return 1 - whole if calls[-1] and sum(calls) > 4 * share else whole
+
+    calls = []
+    outcome = audit(make_subject(model, x, y, positive=1), corruptions=("brightness",), severities=(1, 2, 4, 5))
+    drop = find(outcome, "robustness.corruption_drop")
+    assert drop.value == pytest.approx(1 - share)
+    other = 1 - 0.025 ** (1 / 60)  # at most this share of rows is otherwise, with 97.5 %
+    assert drop.interval.low == pytest.approx(drop.value - other * (drop.value + 1))
+    assert drop.interval.high == pytest.approx(drop.value + other * (1 - drop.value))

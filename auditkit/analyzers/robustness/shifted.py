@@ -158,7 +158,7 @@ def accuracy_measures(
     single, mean = f"robustness.{word}_accuracy", f"robustness.mean_{word}_accuracy"
     n, share = len(result.clean), result.share
     yield _accuracy(mean, share_estimate(share, result.rows), n, result.params)
-    drop = UNMOVED if share is None else paired_mean(result.clean.astype(np.float64) - share, result.rows)
+    drop = UNMOVED if share is None else _drop_estimate(result.clean.astype(np.float64) - share, result.rows)
     yield Measurement(
         name=f"robustness.{word}_drop",
         value=drop.value,
@@ -239,12 +239,32 @@ def _share_interval(values: npt.NDArray[np.float64], rows: Rows, level: float) -
     mean, found = mean_interval(values, rows.weights, rows.clusters, level)
     if found is not None and found.high - found.low > 1e-9:
         return clipped(found, 0.0, 1.0)
-    size = kish_n(np.ones(len(values)) if rows.weights is None else rows.weights)
-    if rows.clusters is not None:
-        size = min(size, float(len(np.unique(rows.clusters))))
-        if size < 2:
-            return None
+    size = _independent_rows(len(values), rows)
+    if rows.clusters is not None and size < 2:
+        return None
     return exact_share(min(max(mean, 0.0), 1.0), size, level)
+
+
+def _drop_estimate(values: npt.NDArray[np.float64], rows: Rows) -> Estimate:
+    """Mean of values in [-1, 1] with Student's interval; where all are alike, exact limits.
+
+    Then the share of rows that could have another value is at most that of which none was seen, and such a row may be
+    as far off as -1 or 1.
+    """
+    found = paired_mean(values, rows)
+    size = _independent_rows(len(values), rows)
+    if found.value is None or found.interval is not None or size < 2:
+        return found
+    other = exact_share(0.0, size, LEVEL)
+    assert other is not None
+    low, high = (found.value + other.high * (end - found.value) for end in (-1.0, 1.0))
+    return Estimate(value=found.value, interval=replace(other, low=low, high=high, method="clopper-pearson, all alike"))
+
+
+def _independent_rows(n: int, rows: Rows) -> float:
+    """Kish's effective rows, and at most as many as there are clusters."""
+    size = kish_n(np.ones(n) if rows.weights is None else rows.weights)
+    return size if rows.clusters is None else min(size, float(len(np.unique(rows.clusters))))
 
 
 def clipped(interval: Interval | None, low: float, high: float) -> Interval | None:
