@@ -275,3 +275,33 @@ def test_an_infinite_cell_that_moves_is_still_forbidden():
     assert space.cost(x, points).tolist() == [2.0, np.inf, np.inf]
     assert space.distance(x, points).tolist() == [2.0, np.inf, np.inf]
     assert space.feasible(x, points, None).tolist() == [True, False, False]
+
+
+def test_rows_that_blind_changes_turn_fall_though_the_search_finds_nothing(monkeypatch):
+    from auditkit.methods.robustness import cheapest
+
+    table, y, _ = loans()
+    rich = lambda t: (t["income"] > 50).astype(int).to_numpy()  # noqa: E731
+    subject = make_subject(rich, table, y, positive=1, schema={"income": {"scale": 10.0}})
+    sound = find(audit(subject, costs=(2.0,), draws=40), "robustness.feasible_accuracy", cost=2.0)
+
+    def blunt(decide, x, y, space, **settings):
+        return search.Found(points=x.copy(), success=np.zeros(len(x), dtype=bool), n_evaluations=0)
+
+    monkeypatch.setattr(cheapest, "cheapest_change", blunt)
+    outcome = audit(subject, costs=(2.0,), draws=40)
+    blind = find(outcome, "robustness.feasible_accuracy", cost=2.0)
+    reached = float((np.abs(table["income"] - 50) > 20.0).mean())
+    assert sound.value == pytest.approx(reached, abs=0.01)
+    assert reached <= blind.value < 0.9
+    assert "random changes are weaker" in blind.unreliable
+    assert not sound.unreliable
+    assert changes_of(outcome)["income"] == 1.0
+
+
+def test_a_model_that_is_wrong_everywhere_has_nothing_to_turn():
+    table, y, _ = loans()
+    poor = lambda t: (t["income"] <= 50).astype(int).to_numpy()  # noqa: E731
+    outcome = audit(make_subject(poor, table, y, positive=1))
+    assert find(outcome, "robustness.feasible_accuracy", cost=1.0).value == 0.0
+    assert find(outcome, "robustness.median_feasible_cost").value is None

@@ -148,17 +148,22 @@ def _searched(subject: Subject, context: Context, params: FeasibleParams, grid: 
     if turned.any():
         turned[turned] = decide(found.points[turned]) != y[turned]
     feasible = grid.space.feasible(x, found.points, None)
-    cost = np.where(turned & feasible, grid.space.cost(x, found.points), np.inf)
+    searched = np.where(turned & feasible, grid.space.cost(x, found.points), np.inf)
     top = max(params.costs)
     blind = blind_change(x, grid.space, top, draws=params.draws, rng=rng)
     flat = decide(blind.reshape(-1, x.shape[1])) if len(x) else np.zeros(0, dtype=np.int64)
-    lucky = (flat.reshape(len(x), -1) != y[:, None]).any(axis=1) if len(x) else np.zeros(0, dtype=np.bool_)
+    # Rows that a blind change turned have fallen, too, whatever the search found.
+    price = grid.space.cost(x[:, None], blind)
+    price = np.where((flat.reshape(blind.shape[:2]) != y[:, None]) & (price > 0.0), price, np.inf)
+    pick = blind[np.arange(len(x)), price.argmin(axis=1)] if len(x) else x
+    drawn = np.where(grid.space.feasible(x, pick, None), price.min(axis=1, initial=np.inf), np.inf)
+    points, cost = np.where((drawn < searched)[:, None], pick, found.points), np.minimum(searched, drawn)
     results = (
         checks.clean_agrees(cached.astype(np.float64), first.astype(np.float64)),
         checks.deterministic(first.astype(np.float64), second.astype(np.float64)),
         checks.inside(int((found.success & ~feasible).sum())),
         checks.never_beaten(
-            "random changes are weaker", [cost <= top], [lucky], "blind feasible changes turn more decisions"
+            "random changes are weaker", [searched <= top], [drawn <= top], "blind feasible changes turn more decisions"
         ),
     )
     return _Result(
@@ -166,7 +171,7 @@ def _searched(subject: Subject, context: Context, params: FeasibleParams, grid: 
         right=right,
         cost=cost,
         clean=x,
-        points=found.points,
+        points=points,
         groups={name: values[positions] for name, values in subject.test.sensitive.items()},
         checks=results,
         unreliable=checks.verdict(results) if right.any() else None,
