@@ -50,3 +50,36 @@ def test_one_quantity_of_one_slice_has_one_value_and_one_interval(weighted, clus
         if one.interval is not None:
             ends = [(m.interval.low, m.interval.high) for m in (one, two)]
             assert ends[0] == pytest.approx(ends[1], abs=1e-9), (one, two)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_errors_and_fit_of_a_group_are_one_number_too(weighted):
+    rng = np.random.default_rng(3)
+    n = 300
+    true, sex = rng.normal(10, 3, n), rng.choice(["F", "M", "X"], n, p=[0.45, 0.45, 0.1])
+    keys = {"weights": np.exp(rng.normal(0, 0.7, n))} if weighted else {}
+    report = auditkit.audit_predictions(
+        true, true + rng.normal(0, 1.5, n), sensitive={"sex": sex}, task="regression", progress=False,
+        analyzers=["performance", "fairness.regression"], **keys,
+    )  # fmt: skip
+    for name, group in itertools.product(("root_mean_squared_error", "r2"), "FMX"):
+        one, two = (report.select(f"{family}.{name}", sex=group)[0] for family in ("performance", "fairness"))
+        assert (one.value, one.interval.low, one.interval.high) == pytest.approx(
+            (two.value, two.interval.low, two.interval.high), abs=1e-12
+        )
+        assert one.interval.method == two.interval.method == "linearised-log"
+
+
+def test_the_upper_limit_of_a_root_of_squares_holds_better_on_the_log_scale():
+    """Squared errors are skewed: Student's limits of their mean, rooted, lie too low on either side."""
+    from auditkit.stats.linearised import mean
+    from auditkit.stats.residuals import root_mean_squared_error
+
+    rng = np.random.default_rng(7)
+    over = np.zeros(2)
+    for _ in range(1500):
+        errors = rng.normal(size=25)
+        over += [root_mean_squared_error(errors, np.zeros(25)).interval(0.95).high < 1.0,
+                 np.sqrt(mean(errors**2, least=0.0).interval(0.95).high) < 1.0]  # fmt: skip
+    assert over[0] / 1500 < 0.06
+    assert over[1] / 1500 > over[0] / 1500 + 0.015

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
 from auditkit.methods.fairness.worst import Gap
-from auditkit.stats.estimate import Estimate, mapped, undefined
-from auditkit.stats.linearised import PLAIN, Design, mean, t_value, variance_of
+from auditkit.stats import residuals
+from auditkit.stats.estimate import Estimate, undefined
+from auditkit.stats.linearised import PLAIN, Design, t_value, variance_of
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -33,40 +34,26 @@ class Rows:
 
 
 def root_mean_squared_error(rows: Rows) -> Estimate:
-    """Root of the mean squared error; the limits of the mean squared error are mapped.
+    """Root of the mean squared error, with limits on the log scale.
 
     >>> root_mean_squared_error(Rows(np.array([1.0, 2.0]), np.array([4.0, 5.0]))).value
     3.0
     """
-    squares = (rows.predicted - rows.true) ** 2
-    return mapped(mean(squares, rows.design.weights, rows.design.clusters, least=0.0), math.sqrt, "root")
+    return residuals.root_mean_squared_error(rows.true, rows.predicted, rows.design)
 
 
 def mean_absolute_error(rows: Rows) -> Estimate:
     """Mean absolute error with Student-t limits."""
-    errors = np.abs(rows.predicted - rows.true)
-    return mean(errors, rows.design.weights, rows.design.clusters, least=0.0)
+    return residuals.mean_absolute_error(rows.true, rows.predicted, rows.design)
 
 
 def r2(rows: Rows) -> Estimate:
     """Share of the group's own variance that is explained, ``1 - E[e^2] / Var(y)``; negative when worse than its mean.
 
-    Source: linearisation as in Deville (1999), Survey Methodology 25.
-
     >>> r2(Rows(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0]))).value
     1.0
     """
-    n = len(rows.true)
-    w = rows.design.masses(n)
-    p = w / w.sum() if n else w
-    squares = (rows.predicted - rows.true) ** 2
-    error = float((p * squares).sum())
-    spread = (rows.true - float((p * rows.true).sum())) ** 2
-    total = float((p * spread).sum())
-    if n < 2 or total <= 1e-12 * max(float((rows.true**2).max(initial=0.0)), 1e-300):
-        return undefined("the true values of the group do not vary", n)
-    parts = -p * ((squares - error) / total - error * (spread - total) / total**2)
-    return _student(1.0 - error / total, parts, n, rows.design, most=1.0)
+    return residuals.r2(rows.true, rows.predicted, rows.design)
 
 
 def correlation(rows: Rows) -> Estimate:
