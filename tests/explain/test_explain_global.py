@@ -314,3 +314,17 @@ def test_a_category_interacts_as_one_feature(kind):
             assert both.interval.low > 0.3
         else:
             assert both.value < 1e-6
+
+
+def test_rounding_in_every_row_is_no_change_and_a_small_true_change_is_one():
+    from auditkit.analyzers.explain.shuffled import loss_of
+
+    rng = np.random.default_rng(5)
+    y = rng.normal(size=100)
+    data = make_subject(lambda x: x[:, 0], np.c_[y], y, task="regression").test
+    drift = rng.normal(size=100)
+    rounded, small = (loss_of("a", scale * drift, data, "r2") for scale in (1e-17, 1e-6))
+    assert (rounded.value, rounded.interval) == (0.0, None)
+    assert rounded.reason == "no prediction moved when the feature was shuffled"
+    assert small.interval.low <= small.value <= small.interval.high
+    assert small.value == pytest.approx(1e-6 * drift.mean() / y.var())

@@ -24,12 +24,13 @@ def loss_of(name: str, values: FloatArray, data: Dataset, metric: str) -> Measur
         data: The rows.
         metric: ``accuracy`` or ``r2``.
     """
-    value, interval, reason = None, None, "all labels are the same"
+    value, interval, moved, reason = None, None, False, "all labels are the same"
     lost = values if metric == "accuracy" else _shares_of_variance(values, data)
     if lost is not None:
         value, interval = mean_interval(lost, data.weights, data.clusters)
+        moved = bool((np.abs(lost) > _ROUNDING).any())
         value, reason = value if abs(value) > _ROUNDING else 0.0, _TOO_FEW
-    if interval is not None and not values.any():
+    if interval is not None and not moved:
         seen = exact_share(0.0, Design(data.weights, data.clusters).units(data.n))
         interval, reason = None, "no prediction moved when the feature was shuffled"
         if metric == "accuracy" and seen is not None:
