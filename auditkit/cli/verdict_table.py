@@ -83,7 +83,7 @@ def _comparisons(result: RuleResult, icons: dict[str, str]) -> Table:
     if needed:
         table.add_column("needs n", justify="right", no_wrap=True, min_width=7)
     for comparison in result.comparisons[:SHOWN]:
-        near = result.limits if len(comparison.sides) == 1 else ()  # a single side is what the limit is for
+        near = result.limits_of_sides(comparison)
         groups = " vs ".join(side.group for side in comparison.sides)
         scope = comparison.label.removesuffix(groups).removesuffix(": ")
         rates = "\n".join(

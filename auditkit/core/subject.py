@@ -140,6 +140,16 @@ def take_rows(inputs: Any, rows: IntArray) -> Any:
     return inputs[rows]
 
 
+def channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether images ``(n, ...)`` have their channels (grey, RGB or RGBA) behind height and width.
+
+    >>> [channels_last(shape) for shape in ((9, 28, 28), (9, 3, 28, 28), (9, 28, 28, 4))]
+    [False, False, True]
+    """
+    known = (1, 3, 4)
+    return len(shape) == 4 and shape[-1] in known and shape[1] not in known
+
+
 @runtime_checkable
 class TrainingRecipe(Protocol):
     """How to train the model afresh (shadow models, adversarial training, comparisons)."""

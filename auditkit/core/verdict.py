@@ -82,6 +82,10 @@ class RuleResult:
     line: int | None = None
     reason: str = ""
 
+    def limits_of_sides(self, comparison: Comparison) -> tuple[float, ...]:
+        """The limits that the sides of a comparison are judged by: a single side is what a limit is for."""
+        return self.limits if len(comparison.sides) == 1 else ()
+
     def tally(self) -> Counter[State]:
         """How many comparisons there are in each state, listed or not."""
         return Counter(comparison.state for comparison in self.comparisons) + Counter(self.unlisted)

@@ -25,7 +25,6 @@ from auditkit.policy.lookup import Settings
 from auditkit.policy.model import Rule
 from auditkit.policy.power import rows_needed
 
-_ROUNDING = SAME  # rounding must not decide
 _MOST_SIZED = 40
 _SMALL: State = "inconclusive"
 _SEVERITY: dict[State, int] = {"error": 0, "fail": 1, "inconclusive": 2, "waived": 3, "pass": 4}
@@ -43,20 +42,20 @@ class Limit:
 
     def inside(self, low: float, high: float) -> bool:
         """Whether everything between ``low`` and ``high`` is allowed."""
-        above = self.low is None or low >= self.low - _ROUNDING
-        return above and (self.high is None or high <= self.high + _ROUNDING)
+        above = self.low is None or low >= self.low - SAME
+        return above and (self.high is None or high <= self.high + SAME)
 
     def holds(self, low: FloatArray, high: FloatArray) -> BoolArray:
         """:meth:`inside` for arrays; limits that are NaN are not."""
         found = np.ones(np.shape(low), dtype=np.bool_)
         if self.low is not None:
-            found &= low >= self.low - _ROUNDING
-        return found if self.high is None else found & (high <= self.high + _ROUNDING)
+            found &= low >= self.low - SAME
+        return found if self.high is None else found & (high <= self.high + SAME)
 
     def outside(self, low: float, high: float) -> bool:
         """Whether nothing between ``low`` and ``high`` is allowed."""
-        under = self.low is not None and high < self.low - _ROUNDING
-        return under or (self.high is not None and low > self.high + _ROUNDING)
+        under = self.low is not None and high < self.low - SAME
+        return under or (self.high is not None and low > self.high + SAME)
 
     def text(self) -> str:
         """The limit as shown.
@@ -231,9 +230,9 @@ def _beyond(limit: Limit, low: FloatArray, high: FloatArray) -> BoolArray:
     """Whether all of each interval lies beyond the limit."""
     beyond = np.zeros(np.shape(low), dtype=np.bool_)
     if limit.low is not None:
-        beyond |= high < limit.low - _ROUNDING
+        beyond |= high < limit.low - SAME
     if limit.high is not None:
-        beyond |= low > limit.high + _ROUNDING
+        beyond |= low > limit.high + SAME
     return np.asarray(beyond & np.isfinite(low) & np.isfinite(high))
 
 

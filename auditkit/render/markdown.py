@@ -103,7 +103,7 @@ _HEADS = ("Compared", "Groups", "Value", "Interval", "State", "Rows needed")
 
 def _comparisons(result: RuleResult) -> Iterable[Sequence[str]]:
     for comparison in result.comparisons:
-        near = result.limits if len(comparison.sides) == 1 else ()  # a single side is what the limit is for
+        near = result.limits_of_sides(comparison)
         sides = "; ".join(
             f"{md(side.group)} {number(side.value, near)} ({span(side.interval, near)}), n {count(side.n)}"
             for side in comparison.sides

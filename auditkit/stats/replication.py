@@ -39,9 +39,7 @@ def replicated_rate(
     Source: Korn and Graubard (1998) for the effective number of rows; Satterthwaite (1946).
     """
     mean, variance, freedom = _two_way(outcomes, weights, clusters)
-    rows = kish_n(np.ones(outcomes.shape[1]) if weights is None else weights)
-    if clusters is not None:
-        rows = min(rows, float(len(np.unique(clusters))))
+    rows = independent_rows(outcomes.shape[1], weights, clusters)
     spread = mean * (1.0 - mean)
     effective = rows
     if variance > 0.0 and spread > 0.0:
@@ -63,9 +61,7 @@ def replicated_difference(
     A Student interval; where no outcome differs, what a true difference could be without showing once.
     """
     mean, variance, freedom = _two_way(first - second, weights, clusters)
-    rows = kish_n(np.ones(first.shape[1]) if weights is None else weights)
-    if clusters is not None:
-        rows = min(rows, float(len(np.unique(clusters))))
+    rows = independent_rows(first.shape[1], weights, clusters)
     half = _t_quantile(freedom, level) * math.sqrt(variance) if variance > 0.0 else 0.0
     if half == 0.0:
         unseen = exact_share(0.0, rows, level)
@@ -74,6 +70,12 @@ def replicated_difference(
     return mean, Interval(
         low=min(low, mean), high=max(high, mean), level=level, method=_method("student-t", len(first))
     )
+
+
+def independent_rows(n: int, weights: FloatArray | None, clusters: IntArray | None) -> float:
+    """Kish's effective number of ``n`` rows, and at most as many as there are clusters."""
+    size = kish_n(np.ones(n) if weights is None else weights)
+    return size if clusters is None else min(size, float(len(np.unique(clusters))))
 
 
 def _method(base: str, trainings: int) -> str:

@@ -115,7 +115,7 @@ def test_a_bin_whose_rows_weigh_nothing_is_left_out():
 
 
 def test_interactions_of_additive_and_multiplied_features():
-    x = RNG.normal(size=(60, 3))
+    x = np.random.default_rng(0).normal(size=(60, 3))  # its own, whatever tests ran before
     ones = np.ones((1, 60))
     pairs = pair_effects(lambda m: m[:, 0] * m[:, 1] + 0.5 * m[:, 2], x, [(0,), (1,), (2,)])
     found = {(p.first, p.second): p.strength(ones)[0] for p in pairs}

@@ -13,8 +13,8 @@ from scipy.stats import multinomial
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from auditkit.analyzers.robustness.drops import Drop, DropLimits, paired_drop
-from auditkit.analyzers.robustness.estimates import Rows
+from auditkit.analyzers.robustness.drops import Drop, DropLimits
+from auditkit.analyzers.robustness.estimates import Estimate, Rows
 from auditkit.analyzers.robustness.noise import ANALYZER
 from auditkit.analyzers.robustness.shifted import rows_changed
 from auditkit.analyzers.robustness.table_noise import NoiseParams
@@ -27,6 +27,10 @@ from auditkit.stats.intervals import newcombe_difference
 from auditkit.subjects.build import make_subject
 from auditkit.subjects.torch import TorchModel
 from auditkit.testing import check_analyzer
+
+
+def paired_drop(before, after, rows):
+    return Estimate.at(DropLimits().estimate(Drop.of(before, after, rows)))
 
 
 def audit(subject, **params):

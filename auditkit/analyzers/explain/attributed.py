@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from auditkit.analyzers.explain.explained import TOO_FEW
 from auditkit.core.analyzer import Context, Note, Produced
 from auditkit.core.errors import NotApplicable
 from auditkit.core.evidence import Measurement
-from auditkit.core.subject import FloatArray
+from auditkit.core.subject import FloatArray, channels_last
 from auditkit.stats.intervals import mean_interval
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def attribute_all(
 def _by_name(
     model: Any, context: Context, inputs: GradientInputs, method: Method, tolerance: float, max_steps: int
 ) -> Attribution:
-    from auditkit.analyzers.explain.differentiated import attribute, channels_last, differentiated
+    from auditkit.analyzers.explain.differentiated import attribute, differentiated
     from auditkit.methods.explain import captum_engine, expected_gradients, hooked
     from auditkit.methods.explain.differentiable import Differentiated
 
@@ -121,7 +122,7 @@ def _by_name(
 
 def _occluded(subject: Any, inputs: GradientInputs) -> Attribution:
     """Tokens by the padding or unknown token; pixels in squares of a seventh of the side; features one by one."""
-    from auditkit.analyzers.explain.differentiated import channels_last, plane_shape
+    from auditkit.analyzers.explain.differentiated import plane_shape
     from auditkit.methods.explain.occlusion import occlusion, token_occlusion
 
     if inputs.embedding is not None:
@@ -155,7 +156,7 @@ def agreement(found: dict[str, Attribution], inputs: GradientInputs, data: Any) 
             value, interval = mean_interval(correlations[used], some.weights, some.clusters)
         if interval is not None:
             interval = dataclasses.replace(interval, low=max(interval.low, -1.0), high=min(interval.high, 1.0))
-        lacking = "an interval needs two rows (or clusters) or more"
+        lacking = TOO_FEW
         failed = [WORDS[m] for m in (first, second) if found[m].status == "failed"]
         yield Measurement(
             name="explain.method_agreement",

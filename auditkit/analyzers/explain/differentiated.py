@@ -18,7 +18,7 @@ from auditkit.analyzers.explain.vocabulary import mask_id, special_ids, tokenize
 from auditkit.core.analyzer import Context
 from auditkit.core.errors import NotApplicable
 from auditkit.core.evidence import Curve, ImageGrid, Picture, Scalar, Series, Table
-from auditkit.core.subject import FloatArray, IntArray, Subject, take_rows
+from auditkit.core.subject import FloatArray, IntArray, Subject, channels_last, take_rows
 
 if TYPE_CHECKING:
     import torch
@@ -320,11 +320,6 @@ def mean_maps(
         across=len(found) if len(pictures) % len(found) == 0 else None,
         note="Averages over rows; white is the largest mean attribution of the map.",
     )
-
-
-def channels_last(shape: tuple[int, ...]) -> bool:
-    """Whether images of this shape ``(n, ...)`` hold their channels in the last of four axes."""
-    return len(shape) == 4 and shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4)
 
 
 def plane_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -13,6 +13,8 @@ from auditkit.core.subject import FloatArray, IntArray, ScoreSpace, Subject, tak
 
 Space = Literal["score", "logit"]
 
+# Why a mean over rows has no interval.
+TOO_FEW = "an interval needs two rows (or clusters) or more"
 _SMALLEST_PROBABILITY = 1e-6
 
 

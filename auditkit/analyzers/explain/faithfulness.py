@@ -12,7 +12,7 @@ from pydantic import Field
 
 from auditkit.analyzers.explain.attributed import Method
 from auditkit.analyzers.explain.attributions import AttributionParams
-from auditkit.analyzers.explain.explained import few_rows
+from auditkit.analyzers.explain.explained import TOO_FEW, few_rows
 from auditkit.analyzers.explain.partwise import Partwise, partwise_table
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.errors import MissingExtra, NotApplicable
@@ -35,7 +35,6 @@ MEASURES = {
     "explain.top5_overlap": "Share of the five parts of largest amount that two methods have in common.",
 }
 _STILL = "the output does not move when parts are removed"
-_TOO_FEW = "an interval needs two rows (or clusters) or more"
 _TOP = 5
 
 
@@ -122,11 +121,11 @@ def _faithful(
     for name, values in (("explain.deletion_gain", lower), ("explain.insertion_gain", higher)):
         value, interval = mean_interval(values, parts.data.weights, parts.data.clusters)
         yield _measurement(name, None if still else value, None if still else interval, parts, _identity(parts, method),
-                           ("higher", (None, None), parts.unit), _STILL if still else _TOO_FEW, unreliable)  # fmt: skip
+                           ("higher", (None, None), parts.unit), _STILL if still else TOO_FEW, unreliable)  # fmt: skip
     gaps = infidelity(amounts, found.removed, found.drops)
     value, interval = _ratio(gaps.scaled, gaps.null, parts.data, np.random.default_rng([context.seed, 5]))
     yield _measurement("explain.infidelity", value, interval, parts, _identity(parts, method),
-                       ("lower", (0.0, 1.0), ""), _STILL if value is None else _TOO_FEW, unreliable)  # fmt: skip
+                       ("lower", (0.0, 1.0), ""), _STILL if value is None else TOO_FEW, unreliable)  # fmt: skip
 
 
 def _measurement(  # noqa: PLR0913 - the fields of a measurement
@@ -251,7 +250,7 @@ def _sensitive(parts: Partwise, params: FaithfulnessParams, context: Context) ->
             value, interval = mean_interval(values[kept], few.weights, few.clusters)
         identity: dict[str, Scalar] = {"method": method, "radius": params.radius}
         yield _measurement("explain.max_sensitivity", value, interval, parts, identity, ("lower", (0.0, None), ""),
-                           "every explanation is zero" if value is None else _TOO_FEW, _failed(parts, method),
+                           "every explanation is zero" if value is None else TOO_FEW, _failed(parts, method),
                            n=len(kept))  # fmt: skip
 
 
@@ -306,7 +305,7 @@ def _agree(
         some = parts.data.take(kept)
         value, interval = mean_interval(values[kept], some.weights, some.clusters) if len(kept) else (None, None)
         yield _measurement(name, value, interval, parts, identity, ("neutral", bounds, ""),
-                           lacking if value is None else _TOO_FEW, unreliable, n=len(kept))  # fmt: skip
+                           lacking if value is None else TOO_FEW, unreliable, n=len(kept))  # fmt: skip
 
 
 ANALYZER = Analyzer(

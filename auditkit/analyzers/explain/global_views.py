@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from auditkit.analyzers.explain.attributions import AttributedRows, AttributionParams, attributed_rows
-from auditkit.analyzers.explain.explained import explained_outputs, few_rows
+from auditkit.analyzers.explain.explained import TOO_FEW, explained_outputs, few_rows
 from auditkit.analyzers.explain.shuffled import loss_of, loss_table
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.evidence import Curve, Measurement, Scalar, Series, Table
@@ -38,7 +38,6 @@ MEASURES = {
     "explain.interaction_strength": "Friedman's H: how much of the joint effect of two features is more than the sum "
     "of their own, from 0 (none) to 1 (all).",
 }
-_TOO_FEW = "an interval needs two rows (or clusters) or more"
 
 
 class GlobalParams(AttributionParams):
@@ -172,7 +171,7 @@ def _signed(view: _View, params: GlobalParams) -> Iterator[Measurement]:
             interval=interval,
             params={"feature": view.found.names[j], "method": "shap", "output": view.found.outputs[view.output]},
             unit=view.found.space,
-            reason=None if interval else _TOO_FEW,
+            reason=None if interval else TOO_FEW,
             unreliable=view.found.unreliable,
         )
 
@@ -322,7 +321,7 @@ def _interaction(pair: PairEffects, rows: Rows, rng: np.random.Generator, names:
         interval=interval,
         params={"first": names[0], "second": names[1]},
         bounds=(0.0, 1.0),
-        reason=(None if interval else _TOO_FEW) if moved else "neither feature moves the output",
+        reason=(None if interval else TOO_FEW) if moved else "neither feature moves the output",
     )
 
 

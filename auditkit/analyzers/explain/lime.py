@@ -8,7 +8,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from auditkit.analyzers.explain.explained import background_rows, encoded_background, explained_outputs, whole_columns
+from auditkit.analyzers.explain.explained import (
+    TOO_FEW,
+    background_rows,
+    encoded_background,
+    explained_outputs,
+    whole_columns,
+)
 from auditkit.analyzers.explain.lime_measures import fidelity, stability
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.errors import NotApplicable
@@ -182,7 +188,7 @@ def _features(summary: Importance, names: tuple[str, ...], order: IntArray, n: i
             interval=interval,
             params={"method": "lime", "feature": names[j]},
             bounds=(0.0, None),
-            reason=None if interval else "an interval needs two rows (or clusters) or more",
+            reason=None if interval else TOO_FEW,
         )
 
 

@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
+from auditkit.analyzers.explain.explained import TOO_FEW
 from auditkit.core.analyzer import Note, Produced
 from auditkit.core.evidence import Interval, Measurement, Scalar
 from auditkit.core.subject import Dataset, FloatArray
@@ -30,7 +31,7 @@ def fidelity(r2: FloatArray, data: Dataset, identity: Mapping[str, Scalar]) -> I
         value, interval = mean_interval(r2[fitted], some.weights, some.clusters)
     if interval is not None:
         interval = dataclasses.replace(interval, high=min(interval.high, 1.0))
-    reason = None if interval else "an interval needs two rows (or clusters) or more"
+    reason = None if interval else TOO_FEW
     if value is None:
         reason = "the model gives the same output to all samples, so there is nothing to fit"
     yield Measurement(

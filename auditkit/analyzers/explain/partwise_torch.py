@@ -11,7 +11,7 @@ from auditkit.analyzers.explain.attributed import WORDS, Method, attribute_all, 
 from auditkit.analyzers.explain.partwise import Ask, BoolArray, Moved, Partwise
 from auditkit.core.analyzer import Context
 from auditkit.core.errors import NotApplicable
-from auditkit.core.subject import FloatArray, IntArray, Subject
+from auditkit.core.subject import FloatArray, IntArray, Subject, channels_last
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +63,7 @@ def partwise_torch(
     Raises:
         NotApplicable: AK465 inputs that are neither images nor tokens; and what the methods themselves raise.
     """
-    from auditkit.analyzers.explain.differentiated import channels_last, gradient_inputs, plane_shape
+    from auditkit.analyzers.explain.differentiated import gradient_inputs, plane_shape
 
     inputs = gradient_inputs(subject, context, limit, 500)
     chosen = methods_for(methods, inputs)
@@ -126,8 +126,6 @@ def _parts(attribution: Attribution, inputs: GradientInputs, squares: _Squares |
 def _maskers(inputs: GradientInputs, subject: Subject) -> tuple[torch.Tensor, torch.Tensor | None, tuple[str, str]]:
     """Two tensors that removed parts are taken from."""
     import torch
-
-    from auditkit.analyzers.explain.differentiated import channels_last
 
     if inputs.embedding is not None:
         first = torch.full_like(inputs.tensor[:1], inputs.replacement)

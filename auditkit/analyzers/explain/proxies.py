@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from auditkit.analyzers.explain.attributions import AttributedRows, AttributionParams, attributed_rows
-from auditkit.analyzers.explain.explained import stand_in_columns
+from auditkit.analyzers.explain.explained import TOO_FEW, stand_in_columns
 from auditkit.analyzers.explain.shap import NOTHING_MOVES
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.errors import MissingExtra
@@ -32,7 +32,6 @@ MEASURES = {
     "(equal treatment).",
 }
 _ROUNDING = 1e-9  # a smaller part of the attributions is none
-_TOO_FEW = "an interval needs two rows (or clusters) or more"
 
 
 class ProxiesParams(AttributionParams):
@@ -186,7 +185,7 @@ def _products(
             params={"method": "shap", "feature": feature.name},
             direction="lower",
             bounds=(0.0, 1.0),
-            reason=None if interval else reason or _TOO_FEW,
+            reason=None if interval else reason or TOO_FEW,
             unreliable=found.unreliable,
         )
         told = estimate.interval(params.level)

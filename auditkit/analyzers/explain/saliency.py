@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from auditkit.analyzers.explain.attributed import WORDS, Method, agreement, attribute_all, methods_for
+from auditkit.analyzers.explain.explained import TOO_FEW
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.evidence import Measurement, Scalar
 from auditkit.core.subject import Dataset, FloatArray, Subject, take_rows
@@ -125,7 +126,7 @@ def _summaries(
     for j in order:
         identity: dict[str, Scalar] = {"method": method, "feature": inputs.names[j]}
         interval, share_interval = summary.mean_absolute_intervals[j], summary.share_intervals[j]
-        lacking = "an interval needs two rows (or clusters) or more"
+        lacking = TOO_FEW
         yield Measurement(
             name="explain.mean_absolute_attribution",
             value=float(summary.mean_absolute[j]),
@@ -157,7 +158,7 @@ def _concentration(method: str, shares: FloatArray, data: Dataset, unreliable: s
     value, interval = mean_interval(shares, some.weights, some.clusters) if len(kept) else (None, None)
     if interval is not None:
         interval = dataclasses.replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0))
-    reason = None if interval else "an interval needs two rows (or clusters) or more"
+    reason = None if interval else TOO_FEW
     return Measurement(
         name="explain.attribution_concentration",
         value=value,

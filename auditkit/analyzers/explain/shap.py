@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from auditkit.analyzers.explain.attributions import AttributedRows, AttributionParams, attributed_rows, least_budget
+from auditkit.analyzers.explain.explained import TOO_FEW
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.attribution import Attribution
 from auditkit.core.evidence import Measurement, Scalar, Table
@@ -120,7 +121,7 @@ def _features(
             params=identity,
             unit=space,
             bounds=(0.0, None),
-            reason=None if interval else "an interval needs two rows (or clusters) or more",
+            reason=None if interval else TOO_FEW,
             unreliable=unreliable,
         )
         yield _share(summary, int(j), n, identity, {}, unreliable)
@@ -136,7 +137,7 @@ def _share(
 ) -> Measurement:
     interval = summary.share_intervals[j]
     share = None if summary.share is None else float(summary.share[j])
-    reason = None if interval else "an interval needs two rows (or clusters) or more"
+    reason = None if interval else TOO_FEW
     return Measurement(
         name="explain.attribution_share",
         value=share,

@@ -6,13 +6,13 @@ import dataclasses
 
 import numpy as np
 
+from auditkit.analyzers.explain.explained import TOO_FEW
 from auditkit.core.evidence import Interval, Measurement, Scalar, Table
 from auditkit.core.subject import Dataset, FloatArray
 from auditkit.stats.intervals import exact_share, mean_interval
 from auditkit.stats.linearised import Design
 
 _ROUNDING = 1e-12
-_TOO_FEW = "an interval needs two rows (or clusters) or more"
 
 
 def loss_of(name: str, values: FloatArray, data: Dataset, metric: str) -> Measurement:
@@ -29,7 +29,7 @@ def loss_of(name: str, values: FloatArray, data: Dataset, metric: str) -> Measur
     if lost is not None:
         value, interval = mean_interval(lost, data.weights, data.clusters)
         moved = bool((np.abs(lost) > _ROUNDING).any())
-        value, reason = value if abs(value) > _ROUNDING else 0.0, _TOO_FEW
+        value, reason = value if abs(value) > _ROUNDING else 0.0, TOO_FEW
     if interval is not None and not moved:
         seen = exact_share(0.0, Design(data.weights, data.clusters).units(data.n))
         interval, reason = None, "no prediction moved when the feature was shuffled"

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from auditkit.analyzers.robustness.estimates import LEVEL, Estimate, Rows
+from auditkit.analyzers.robustness.estimates import LEVEL, Rows
 from auditkit.core.evidence import Interval
-from auditkit.core.subject import FloatArray
 from auditkit.stats.estimate import Estimate as LevelledEstimate
 from auditkit.stats.estimate import undefined
-from auditkit.stats.intervals import kish_n
+from auditkit.stats.linearised import Design
 from auditkit.stats.matched import matched_limits
 
 
@@ -38,7 +37,7 @@ class Drop:
         weights = np.ones(len(before)) if rows.weights is None else rows.weights
         total = float(weights.sum())
         lost, won = (float(weights[one & ~other].sum()) / total for one, other in ((before, after), (after, before)))
-        return cls(lost, won, _effective_rows(weights, rows.clusters), len(before))
+        return cls(lost, won, Design(rows.weights, rows.clusters).units(len(before)), len(before))
 
 
 class DropLimits:
@@ -70,16 +69,3 @@ class DropLimits:
             return self._known[drop.lost, drop.won, drop.worth, level]
 
         return LevelledEstimate(drop.lost - drop.won, drop.n, bounds)
-
-
-def paired_drop(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_], rows: Rows) -> Estimate:
-    """Mean of ``before - after`` on the same rows, with limits that respect the pairing."""
-    found = DropLimits().estimate(Drop.of(before, after, rows))
-    return Estimate(value=found.value, interval=found.interval(LEVEL), reason=found.reason)
-
-
-def _effective_rows(weights: FloatArray, clusters: npt.NDArray[np.int64] | None) -> float:
-    """Kish's effective number of independent rows; clusters count as one row each."""
-    if clusters is not None:
-        weights = np.bincount(np.unique(clusters, return_inverse=True)[1], weights=weights).astype(np.float64)
-    return kish_n(weights)

@@ -70,6 +70,11 @@ class Estimate:
     interval: Interval | None
     reason: str | None = None
 
+    @classmethod
+    def at(cls, found: LevelledEstimate, level: float = LEVEL) -> Estimate:
+        """An estimate that has an interval at any level, at one."""
+        return cls(value=found.value, interval=found.interval(level), reason=found.reason)
+
 
 def levelled_proportion(hits: npt.NDArray[np.bool_], rows: Rows) -> LevelledEstimate:
     """Weighted share of ``hits`` with exact limits at any level (:func:`auditkit.stats.linearised.proportion`)."""
@@ -78,8 +83,7 @@ def levelled_proportion(hits: npt.NDArray[np.bool_], rows: Rows) -> LevelledEsti
 
 def proportion(hits: npt.NDArray[np.bool_], rows: Rows, level: float = LEVEL) -> Estimate:
     """The same at one level."""
-    found = levelled_proportion(hits, rows)
-    return Estimate(value=found.value, interval=found.interval(level), reason=found.reason)
+    return Estimate.at(levelled_proportion(hits, rows), level)
 
 
 def paired_mean(values: FloatArray, rows: Rows) -> Estimate:

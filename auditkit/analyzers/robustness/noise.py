@@ -18,13 +18,12 @@ from auditkit.analyzers.robustness.estimates import (
     paired_mean,
     proportion,
 )
-from auditkit.analyzers.robustness.pictures import channels_last
 from auditkit.analyzers.robustness.shifted import UNMOVED, rounding, rows_changed
 from auditkit.analyzers.robustness.table_noise import Corruption, NoiseParams, corruptions_of_tables
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.errors import AuditkitError, NotApplicable
 from auditkit.core.evidence import Curve, Interval, Measurement, Series
-from auditkit.core.subject import Dataset, FloatArray, Subject
+from auditkit.core.subject import Dataset, FloatArray, Subject, channels_last
 from auditkit.stats.estimate import Estimate as LevelledEstimate
 from auditkit.stats.gaps import largest_gap, level_of_pairs
 from auditkit.stats.intervals import mean_interval
@@ -182,8 +181,7 @@ def _measured(
         rows, n = clean.rows.where(member), int(member.sum())
         level = _level(clean, score[member], rows)
         if clean.classification:
-            found = drops.estimate(_drop(clean, score, member))
-            change = Estimate(value=found.value, interval=found.interval(LEVEL), reason=found.reason)
+            change = Estimate.at(drops.estimate(_drop(clean, score, member)))
         else:
             change = paired_mean(score[member] - clean.score[member], rows)
         names, bounds = _names(clean.classification), _limits(clean.classification)

@@ -10,17 +10,7 @@ import numpy.typing as npt
 
 from auditkit.analyzers.robustness.arena import pixel_range
 from auditkit.core.errors import NotApplicable
-from auditkit.core.subject import Dataset
-
-
-def channels_last(shape: tuple[int, ...]) -> bool:
-    """Whether images ``(n, ...)`` have their channels (grey, RGB or RGBA) behind height and width.
-
-    >>> [channels_last(shape) for shape in ((9, 28, 28), (9, 3, 28, 28), (9, 28, 28, 4))]
-    [False, False, True]
-    """
-    known = (1, 3, 4)
-    return len(shape) == 4 and shape[-1] in known and shape[1] not in known
+from auditkit.core.subject import Dataset, channels_last
 
 
 def as_batch(whole: Dataset, inputs: Any, device: str) -> tuple[Any, Callable[[Any], npt.NDArray[Any]]]:

@@ -15,7 +15,8 @@ from auditkit.core.evidence import Curve, Interval, Measurement, Scalar, Series
 from auditkit.core.subject import Dataset, IntArray, StrArray, Subject
 from auditkit.stats.estimate import Estimate as LevelledEstimate
 from auditkit.stats.gaps import largest_gap
-from auditkit.stats.intervals import exact_share, kish_n, mean_interval
+from auditkit.stats.intervals import exact_share, mean_interval
+from auditkit.stats.replication import independent_rows
 
 BoolArray = npt.NDArray[np.bool_]
 Make = Callable[[int], Any]
@@ -239,7 +240,7 @@ def _share_interval(values: npt.NDArray[np.float64], rows: Rows, level: float) -
     mean, found = mean_interval(values, rows.weights, rows.clusters, level)
     if found is not None and found.high - found.low > 1e-9:
         return clipped(found, 0.0, 1.0)
-    size = _independent_rows(len(values), rows)
+    size = independent_rows(len(values), rows.weights, rows.clusters)
     if rows.clusters is not None and size < 2:
         return None
     return exact_share(min(max(mean, 0.0), 1.0), size, level)
@@ -252,19 +253,13 @@ def _drop_estimate(values: npt.NDArray[np.float64], rows: Rows) -> Estimate:
     as far off as -1 or 1.
     """
     found = paired_mean(values, rows)
-    size = _independent_rows(len(values), rows)
+    size = independent_rows(len(values), rows.weights, rows.clusters)
     if found.value is None or found.interval is not None or size < 2:
         return found
     other = exact_share(0.0, size, LEVEL)
     assert other is not None
     low, high = (found.value + other.high * (end - found.value) for end in (-1.0, 1.0))
     return Estimate(value=found.value, interval=replace(other, low=low, high=high, method="clopper-pearson, all alike"))
-
-
-def _independent_rows(n: int, rows: Rows) -> float:
-    """Kish's effective rows, and at most as many as there are clusters."""
-    size = kish_n(np.ones(n) if rows.weights is None else rows.weights)
-    return size if rows.clusters is None else min(size, float(len(np.unique(rows.clusters))))
 
 
 def clipped(interval: Interval | None, low: float, high: float) -> Interval | None:
