@@ -36,7 +36,7 @@ class LogProgress:
         self._spoken = now
         rate = done / max(now - self._begun, 1e-9)
         left = (total - done) / rate
-        line = f"      {name}: {done}/{total}, {rate:.3g} a second, about {left:.0f} s left"
+        line = f"      {name}: {done:,}/{total:,}, {spoken(rate)} a second, about {left:.0f} s left"
         self.console.print(line, markup=False, highlight=False)
 
     def finish(self, name: str, outcome: Outcome, seconds: float, resumed: bool) -> None:
@@ -77,7 +77,7 @@ class BarProgress:
         """Move the bar."""
         if self._task is not None:
             rate = done / max(time.monotonic() - self._begun, 1e-9)
-            self._progress.update(self._task, completed=done, total=total, rate=f"{rate:.3g}/s")
+            self._progress.update(self._task, completed=done, total=total, rate=f"{spoken(rate)}/s")
 
     def finish(self, name: str, outcome: Outcome, seconds: float, resumed: bool) -> None:
         """Leave one line about it."""
@@ -90,6 +90,15 @@ class BarProgress:
     def close(self) -> None:
         """Take the bar away."""
         self._progress.stop()
+
+
+def spoken(rate: float) -> str:
+    """A rate to three digits, never with an exponent.
+
+    >>> spoken(31234.5), spoken(0.1234), spoken(12.34)
+    ('31,200', '0.123', '12.3')
+    """
+    return f"{float(f'{rate:.3g}'):,.0f}" if rate >= 100 else f"{rate:.3g}"
 
 
 def ending(outcome: Outcome, seconds: float, resumed: bool) -> str:

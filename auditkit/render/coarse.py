@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 from auditkit.core.evidence import Interval, Measurement
 
@@ -50,22 +51,51 @@ def coarse_value(value: float, rows: int, min_cell: int) -> float | None:
 
 
 def coarse_interval(interval: Interval | None, rows: int, min_cell: int) -> Interval | None:
-    """An interval of a share with both ends rounded alike, or ``None``."""
-    if interval is None:
-        return None
-    low, high = (coarse_value(end, rows, min_cell) for end in (interval.low, interval.high))
-    return None if low is None or high is None else dataclasses.replace(interval, low=low, high=high)
+    """An interval of a share with both ends rounded alike and outwards, so that it holds all that it held, or ``None``.
+
+    >>> found = coarse_interval(Interval(low=0.002, high=0.031, method="wilson"), 159, 10)
+    >>> found.low, found.high
+    (0.0, 0.1)
+    """
+    step = grain(rows, min_cell)
+    return None if interval is None or step is None else _outwards(interval, step)
+
+
+def _outwards(interval: Interval, step: float | None) -> Interval:
+    """Both ends moved away from each other to multiples of ``step``; to two digits above 1, or without one."""
+    low, high = (
+        multiple(end, step if step is not None and abs(end) <= 1.0 else _two_digit_step(end), direction)
+        for end, direction in ((interval.low, math.floor), (interval.high, math.ceil))
+    )
+    return dataclasses.replace(interval, low=low, high=high)
+
+
+def multiple(value: float, step: float, direction: Callable[[float], int]) -> float:
+    """``value`` as a multiple of ``step`` in a ``direction`` (:func:`math.floor` or :func:`math.ceil`); one stays.
+
+    >>> multiple(0.31, 0.1, math.floor), multiple(0.3, 0.1, math.floor), multiple(0.31, 0.1, math.ceil)
+    (0.3, 0.3, 0.4)
+    """
+    times = value / step
+    whole = round(times)
+    return digits((whole if abs(times - whole) < 1e-9 else direction(times)) * step, 12)
+
+
+def _two_digit_step(value: float) -> float:
+    return float(10.0 ** (math.floor(math.log10(abs(value))) - 1)) if value else 1.0
 
 
 def coarse(measurement: Measurement, min_cell: int) -> Measurement:
-    """A measurement without its rows and rounded: a bounded one to the grain of its rows, another to two digits."""
+    """A measurement without its rows and rounded: a bounded one to the grain of its rows, another to two digits.
+
+    The ends of its interval are rounded outwards: what is shown is no surer than what was measured.
+    """
     value, interval, rows = measurement.value, measurement.interval, measurement.n or 0
     if value is None:
         return dataclasses.replace(measurement, n=None)
     if None in measurement.bounds:
         value = two_digits(value)
-        if interval is not None:
-            interval = dataclasses.replace(interval, low=two_digits(interval.low), high=two_digits(interval.high))
+        interval = None if interval is None else _outwards(interval, None)
         return dataclasses.replace(measurement, value=value, n=None, interval=interval, reason=_ROUNDED)
     rounded = coarse_value(value, rows, min_cell)
     if rounded is None:

@@ -9,14 +9,19 @@ from collections.abc import Set as AbstractSet
 from auditkit.core.evidence import Measurement
 from auditkit.render.suppression import hidden_cells
 
+# How large a group is, over all rows: hidden with a small group itself, and no share of that group's rows.
+SIZES = frozenset({"data.group_count", "data.group_share"})
+# The parameter that says which column a number is about: cells of different columns do not add up to each other.
+FEATURE = "feature"
+
 
 def small_numerators(measurements: Sequence[Measurement], hidden: AbstractSet[int], min_cell: int) -> frozenset[int]:
     """Positions of shares of groups that must be rounded.
 
     A share of a group's rows with an exact count behind it is flagged when that count, or the rest of the group, is
-    from 1 to ``min_cell - 1``. Shares of the same group go with it, because they are sums of the same cells, and so
-    does, for each quantity and column, the smallest other group, because the rest would follow from the share of all
-    rows. Numbers over all rows are not about a group and stay.
+    from 1 to ``min_cell - 1``. Shares of the same group (and of the same feature, where they are about one) go with it,
+    because they are sums of the same cells, and so does, for each quantity and column, the smallest other group,
+    because the rest would follow from the share of all rows. Numbers over all rows are not about a group and stay.
 
     Args:
         measurements: Those of one analyzer.
@@ -32,7 +37,7 @@ def small_numerators(measurements: Sequence[Measurement], hidden: AbstractSet[in
     families: dict[object, list[int]] = defaultdict(list)
     for index in shares:
         m = measurements[index]
-        groups[tuple(sorted(m.slice.items()))].append(index)
+        groups[tuple(sorted(m.slice.items())), m.params.get(FEATURE)].append(index)
         families[m.name, tuple(sorted(m.params.items(), key=str)), tuple(sorted(m.slice))].append(index)
     while True:
         before = len(found)
@@ -52,6 +57,8 @@ def numerator(m: Measurement) -> int | None:
     2
     """
     if m.value is None or not m.n or not m.slice or m.over or m.n_of != "rows" or m.bounds != (0.0, 1.0):
+        return None
+    if m.name in SIZES:
         return None
     count = m.value * m.n
     return round(count) if abs(count - round(count)) < 1e-6 else None
@@ -85,10 +92,12 @@ def lines_of(measurements: Sequence[Measurement], members: Sequence[int]) -> lis
 
 def rounded_gaps(measurements: Sequence[Measurement], rounded: Iterable[int]) -> dict[int, int]:
     """Disparities over the columns of rounded shares, with the rows of the smallest: with the other group's share they
-    would give the rounded one to all its digits."""
-    least: dict[tuple[str, ...], int] = {}
+    would give the rounded one to all its digits. A disparity of one feature follows from shares of that feature."""
+    least: dict[tuple[object, ...], int] = {}
     for index in rounded:
-        columns = tuple(sorted(measurements[index].slice))
-        least[columns] = min(least.get(columns, 1 << 62), measurements[index].n or 0)
-    return {index: least[tuple(sorted(m.over))] for index, m in enumerate(measurements)
-            if m.over and m.value is not None and tuple(sorted(m.over)) in least}  # fmt: skip
+        m = measurements[index]
+        key = (tuple(sorted(m.slice)), m.params.get(FEATURE))
+        least[key] = min(least.get(key, 1 << 62), m.n or 0)
+    keys = {index: (tuple(sorted(m.over)), m.params.get(FEATURE)) for index, m in enumerate(measurements)
+            if m.over and m.value is not None}  # fmt: skip
+    return {index: least[key] for index, key in keys.items() if key in least}

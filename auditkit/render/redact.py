@@ -23,7 +23,7 @@ from auditkit.core.evidence import (
 )
 from auditkit.core.schema import from_document, plain, seal, to_document
 from auditkit.render.coarse import BY_SUBTRACTION, coarse, digits
-from auditkit.render.numerators import lines_of, rounded_gaps, small_numerators
+from auditkit.render.numerators import SIZES, lines_of, rounded_gaps, small_numerators
 from auditkit.render.ordered import in_order
 from auditkit.render.raw import asked_for, shows_rows, title_of
 from auditkit.render.redact_lines import hidden_lines, left_out
@@ -31,7 +31,6 @@ from auditkit.render.suppression import hidden_cells
 
 MIN_CELL = 10
 _N_COLUMNS = frozenset({"n", "rows", "count", "n_rows", "support", "size"})
-_SIZES = frozenset({"data.group_count", "data.group_share"})
 
 Group = tuple[tuple[str, str], ...]
 
@@ -183,7 +182,7 @@ def _redact_measurements(
     gaps = rounded_gaps(measurements, companions - hidden)
     out = []
     for index, measurement in enumerate(measurements):
-        if index in hidden or (index in companions and measurement.name in _SIZES):
+        if index in hidden or (index in companions and measurement.name in SIZES):
             reason = withheld_reason(min_cell) if index in hidden else BY_SUBTRACTION
             out.append(dataclasses.replace(measurement, value=None, n=None, interval=None, reason=reason))
         elif index in companions:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import sample
 
-from auditkit.core.evidence import Outcome
+from auditkit.core.evidence import Interval, Outcome
 from auditkit.core.verdict import Comparison, Side
+from auditkit.render.coarse import coarse
 from auditkit.render.numerators import numerator, small_numerators
 from auditkit.render.redact import redact
 from auditkit.render.redact_verdict import redact_verdict
@@ -68,6 +69,32 @@ def test_shares_of_the_same_group_go_together_because_they_are_sums_of_the_same_
     recall = rates("acme.recall", ("F", 196, 200), ("M", 200, 500))
     out = shared(*accuracy, *recall)
     assert [m.n is None for m in out] == [True, True, False, True, True, False]
+
+
+def test_cells_of_another_feature_and_sizes_of_groups_are_not_rounded_with_them():
+    def of(feature, name, *cells):
+        return [dataclasses.replace(m, params={"feature": feature}) for m in rates(name, *cells)]
+
+    few = of("job", "acme.missing_share", ("F", 4, 400), ("M", 300, 1000))
+    many = of("age", "acme.missing_share", ("F", 200, 400), ("M", 300, 1000))
+    gap = dataclasses.replace(sample.rate("acme.missing_share.difference", 0.2, 1400), over=("sex",))
+    gaps = [dataclasses.replace(gap, params={"feature": feature}) for feature in ("job", "age")]
+    sizes = [sample.rate("data.group_share", n / 1400, 1400, slice={"sex": g}) for g, n in (("F", 400), ("M", 1000))]
+    out = shared(*few, *many, *gaps, *sizes)
+    assert [m.n is None for m in out] == [True, True, False, False, False, False, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.00212, 0.0213), (0.0, 0.00993), (0.0111, 0.0234), (-0.412, 0.0491), (0.311, 23.41)]
+)
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (0.0, None)])
+def test_a_rounded_interval_holds_all_that_the_exact_one_holds(low, high, bounds):
+    exact = Interval(low=low, high=high, method="wilson")
+    rate = sample.rate("acme.x", 0.5, 400, slice={"sex": "F"})
+    m = dataclasses.replace(rate, value=(max(low, 0.0) + high) / 2, interval=exact, bounds=bounds)
+    shown = coarse(m, 10).interval
+    assert shown.low <= low < high <= shown.high
+    assert (shown.low, shown.high) != (low, high)
 
 
 def test_a_gap_does_not_give_the_rounded_share_to_all_its_digits():
