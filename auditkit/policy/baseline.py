@@ -15,7 +15,7 @@ from typing import Any
 from auditkit.core.errors import EvidenceError, PolicyError, UsageError
 from auditkit.core.evidence import Counts, Evidence, Measurement, Outcome, PlanFacts
 from auditkit.core.schema import digest_of, from_document, seal, to_document
-from auditkit.methods.fairness.metrics import COMPOSITES, METRICS
+from auditkit.methods.fairness.metric_table import COMPOSITES, METRICS
 
 SCHEMA = "auditkit-baseline/1"
 

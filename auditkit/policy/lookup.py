@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from auditkit.core.evidence import Evidence, Measurement
-from auditkit.methods.fairness.metrics import METRICS
+from auditkit.methods.fairness.metric_table import METRICS
 from auditkit.policy.hints import nearest
 from auditkit.policy.model import Rule
 

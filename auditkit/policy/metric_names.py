@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from auditkit.core.errors import AuditkitError
-from auditkit.methods.fairness.metrics import COMPOSITES, METRICS
+from auditkit.methods.fairness.metric_table import COMPOSITES, METRICS
 from auditkit.policy.hints import nearest
 from auditkit.policy.model import Policy
 

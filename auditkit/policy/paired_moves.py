@@ -10,7 +10,8 @@ from typing import Any, Literal
 from auditkit.core.errors import AuditkitError
 from auditkit.core.evidence import Evidence, Measurement
 from auditkit.methods.fairness.gaps import disparities
-from auditkit.methods.fairness.metrics import COMPOSITES, METRICS, Rates
+from auditkit.methods.fairness.metric_table import COMPOSITES, METRICS
+from auditkit.methods.fairness.metrics import Rates
 from auditkit.policy.change import Change
 from auditkit.policy.families import FloatArray, Measured
 from auditkit.policy.lookup import Unresolved

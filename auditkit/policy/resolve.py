@@ -11,7 +11,8 @@ import numpy as np
 
 from auditkit.core.errors import AuditkitError
 from auditkit.core.evidence import MISSING_GROUP, Counts, Evidence, Measurement
-from auditkit.methods.fairness.metrics import COMPOSITES, METRICS, group_rates
+from auditkit.methods.fairness.metric_table import COMPOSITES, METRICS
+from auditkit.methods.fairness.metrics import group_rates
 from auditkit.policy.families import ALL_ROWS, Family, Measured, comparisons_of, is_exact
 from auditkit.policy.hints import nearest
 from auditkit.policy.lookup import Settings, Unresolved, has_params, is_absent, matches, not_measured

@@ -22,7 +22,7 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Squares:
-    """Sums of squares behind shares, arrays of one shape.
+    """Sums of squares behind shares, arrays of one shape. A row that is part hit (by chance) counts for its part.
 
     Attributes:
         rows: Of the weights of all rows that the share is of.
@@ -30,6 +30,8 @@ class Squares:
         clusters: Of each cluster's weight, summed over clusters; ``rows`` again without clusters.
         hit_clusters: Of each cluster's weight of hits.
         crossed: Products of the two, summed over clusters.
+        part_rows: Of the weights of hits themselves: ``hit_rows`` again, unless rows are part hits.
+        spread: Weighted variance of the rows' values: ``share (1 - share)``, unless rows are part hits.
     """
 
     rows: FloatArray
@@ -37,27 +39,32 @@ class Squares:
     clusters: FloatArray
     hit_clusters: FloatArray
     crossed: FloatArray
+    part_rows: FloatArray | None = None
+    spread: FloatArray | None = None
 
-    def alike(self, share: FloatArray) -> FloatArray:
-        """How much rows of a cluster go together: 0 not at all, 1 always.
+    def shared(self, share: FloatArray) -> FloatArray:
+        """Covariance of two rows of a cluster, from 0 (they do not go together) to their variance (always).
 
         How often another row of a hit's cluster is a hit, beyond ``share``; the same of misses; the larger of the two.
         Both go from a row to its cluster, so that it does not matter which clusters happened to be hit.
         """
-        hits = _alike(share, self.hit_rows, self.hit_clusters, self.crossed)
-        misses = _alike(
+        held = self.hit_rows if self.part_rows is None else self.part_rows
+        hits = _covariance(share, self.crossed - self.hit_rows, self.hit_clusters - held)
+        misses = _covariance(
             1.0 - share,
-            self.rows - self.hit_rows,
-            self.clusters - 2.0 * self.crossed + self.hit_clusters,
-            self.clusters - self.crossed,
+            self.clusters - self.crossed - (self.rows - self.hit_rows),
+            self.clusters - 2.0 * self.crossed + self.hit_clusters - (self.rows - 2.0 * self.hit_rows + held),
         )
-        return np.maximum(hits, misses)
+        return np.clip(np.maximum(hits, misses), 0.0, self._spread(share))
 
     def least_variance(self, share: FloatArray, total: FloatArray) -> FloatArray:
         """The variance of ``share`` of ``total`` weight, if weights and sizes had nothing to do with the outcome."""
         pairs = np.maximum(self.clusters - self.rows, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(share * (1.0 - share) * (self.rows + self.alike(share) * pairs) / total**2)
+            return np.asarray((self._spread(share) * self.rows + self.shared(share) * pairs) / total**2)
+
+    def _spread(self, share: FloatArray) -> FloatArray:
+        return share * (1.0 - share) if self.spread is None else self.spread
 
 
 def effective_rows(
@@ -107,9 +114,7 @@ def t_correction(freedom: FloatArray, z: float) -> FloatArray:
     return np.where(freedom < 2 - 1e-9, 0.0, (z / t) ** 2)
 
 
-def _alike(share: FloatArray, rows: FloatArray, clusters: FloatArray, crossed: FloatArray) -> FloatArray:
+def _covariance(share: FloatArray, pairs: FloatArray, hits: FloatArray) -> FloatArray:
+    """Covariance of two rows of a cluster, from the weight of its ``pairs`` with a hit and of those of two ``hits``."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        again = (clusters - rows) / (crossed - rows)
-        return np.asarray(
-            np.clip(np.nan_to_num((again - share) / (1.0 - share), nan=0.0, posinf=0.0, neginf=0.0), 0, 1)
-        )
+        return np.asarray(np.nan_to_num(share * (hits / pairs - share), nan=0.0, posinf=0.0, neginf=0.0))

@@ -11,6 +11,22 @@ Bounds = Callable[[float], Interval | None]
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """A share with exact limits on effective rows, behind an estimate.
+
+    Attributes:
+        value: The share.
+        rows: ``rows(level)`` gives the effective rows for limits at that level.
+        odds: The estimate's odds are this many times the share's: 2 for F1, whose share is that of the rows which are
+            hits among those that are, or were decided as, the class.
+    """
+
+    value: float
+    rows: Callable[[float], float]
+    odds: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """A point estimate whose interval can be asked for at any level.
 
@@ -19,12 +35,14 @@ class Estimate:
         n: Rows the value rests on.
         bounds: ``bounds(level)`` gives the two-sided interval; ``None`` where there is none.
         reason: Why the value, or the interval, is missing.
+        share: The share behind the estimate, where there is one: gaps then have exact limits too.
     """
 
     value: float | None
     n: int
     bounds: Bounds | None = None
     reason: str | None = None
+    share: Share | None = None
 
     def interval(self, level: float) -> Interval | None:
         """The interval at ``level``, widened by rounding error so that it always holds the value."""

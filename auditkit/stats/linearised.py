@@ -20,7 +20,7 @@ import numpy.typing as npt
 from auditkit.core.evidence import Interval
 from auditkit.stats.beta import MOST_ROWS
 from auditkit.stats.effective import Squares, corrected_rows, effective_rows
-from auditkit.stats.estimate import Bounds, Estimate, undefined
+from auditkit.stats.estimate import Bounds, Estimate, Share, undefined
 from auditkit.stats.intervals import exact_share, kish_n, z_value
 
 FloatArray = npt.NDArray[np.float64]
@@ -107,40 +107,63 @@ def proportion(
     if n == 0:
         return undefined("no rows")
     if weights is None and clusters is None:
-        share = float(hits.mean())
-        return Estimate(share, n, lambda level: exact_share(share, n, level))
-    w = np.ones(n) if weights is None else weights
+        value = float(hits.mean())
+        share = Share(value, lambda _: float(n))
+        return Estimate(value, n, lambda level: exact_share(value, n, level), share=share)
+    return _share(hits.astype(np.float64), weights, clusters, clusters is not None)
+
+
+def expected_proportion(
+    chance: FloatArray, weights: FloatArray | None = None, clusters: IntArray | None = None
+) -> Estimate:
+    """Weighted mean of ``chance (n,)`` in [0, 1], each row's probability of being a hit; :func:`proportion` if all are
+    0 or 1.
+
+    Rows that are part hits vary less than hits and misses, so that they are more effective rows, with the degrees of
+    freedom of a variance: those of the rows, or of the clusters.
+
+    >>> expected_proportion(np.array([0.0, 1.0, 0.5, 0.5])).value
+    0.5
+    """
+    if ((chance == 0.0) | (chance == 1.0)).all():
+        return proportion(chance == 1.0, weights, clusters)
+    return _share(chance, weights, clusters, True)
+
+
+def _share(values: FloatArray, weights: FloatArray | None, clusters: IntArray | None, few: bool) -> Estimate:
+    """The mean of ``values`` in [0, 1] on effective rows; ``few``: their variance has degrees of freedom to count."""
+    w = np.ones(len(values)) if weights is None else weights
     total = float(w.sum())
-    share = min(max(float(w[hits].sum()) / total, 0.0), 1.0)
+    share = min(max(float((w * values).sum()) / total, 0.0), 1.0)
     masses = cluster_sums(w, clusters)
     if len(masses) < 2:
-        return Estimate(share, n, None, "one independent row gives no interval")
-    variance = float((cluster_sums(w * (hits - share) / total, clusters) ** 2).sum())
-    held = cluster_sums(w * hits, clusters)
-    squares = Squares(*(np.array([each.sum()]) for each in (w**2, w**2 * hits, masses**2, held**2, masses * held)))
+        return Estimate(share, len(values), None, "one independent row gives no interval")
+    variance = float((cluster_sums(w * (values - share) / total, clusters) ** 2).sum())
+    held = cluster_sums(w * values, clusters)
+    sums = (
+        w**2,
+        w**2 * values,
+        masses**2,
+        held**2,
+        masses * held,
+        (w * values) ** 2,
+        w * (values - share) ** 2 / total,
+    )
+    squares = Squares(*(np.array([each.sum()]) for each in sums))
     value = np.array([share])
     variances = np.maximum(variance, squares.least_variance(value, np.array([total])))
-    rows, freedom = effective_rows(value, variances, np.array([kish_n(masses)]), clusters is not None)
+    rows, freedom = effective_rows(value, variances, np.array([kish_n(masses)]), few)
     method = "korn-graubard" if clusters is None else "korn-graubard-clustered"
+
+    def rows_at(level: float) -> float:
+        return float(corrected_rows(rows, freedom, level)[0])
+
     return Estimate(
-        share, n, lambda level: exact_share(share, float(corrected_rows(rows, freedom, level)[0]), level, method)
+        share,
+        len(values),
+        lambda level: exact_share(share, rows_at(level), level, method),
+        share=Share(share, rows_at),
     )
-
-
-def share_bounds(value: float, variance: float, freedom: int, floor_n: float, clustered: bool = False) -> Bounds:
-    """Exact limits for a quantity in [0, 1] from its linearised ``variance`` with ``freedom`` degrees of freedom.
-
-    ``floor_n`` is the effective number used where the variance says nothing (no freedom, all hits, or none).
-    """
-    spread = value * (1.0 - value)
-
-    def bounds(level: float) -> Interval | None:
-        n = floor_n
-        if spread > 0.0 and variance > spread / MOST_ROWS and freedom >= 1:
-            n = spread / variance * (z_value(level) / t_value(level, freedom)) ** 2
-        return exact_share(value, n, level, "korn-graubard-clustered" if clustered else "korn-graubard")
-
-    return bounds
 
 
 def logit_bounds(value: float, variance: float, units: int, floor_n: float, method: str) -> Bounds:

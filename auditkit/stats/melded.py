@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -126,6 +126,7 @@ def melded_limits(
     right: IntArray,
     kind: Kind | Sequence[Kind],
     level: float | FloatArray,
+    odds: FloatArray | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Two-sided limits ``(m,), (m,)`` of ``p[left] - p[right]`` or ``p[left] / p[right]``.
 
@@ -136,6 +137,7 @@ def melded_limits(
         kind: ``difference`` or ``ratio``, of all pairs or of each; the upper limit of a ratio is infinite where the
             rate below has no hit.
         level: Two-sided confidence level, of all pairs or ``(m,)`` of each.
+        odds: ``(G,)`` what is compared has this many times the odds of ``p``; ``p`` itself by default.
 
     >>> both = np.array([0.7, 0.2]), np.array([10.0, 10.0])
     >>> low, high = melded_limits(*both, np.array([0]), np.array([1]), "difference", 0.95)
@@ -147,11 +149,12 @@ def melded_limits(
     ratio = np.broadcast_to(np.asarray(kind) == "ratio", left.shape)
     known = (n > 0) & np.isfinite(p)
     few, known = np.minimum(n[left], n[right]) < _FEW, known[left] & known[right]
+    odds = np.ones(len(p)) if odds is None else odds
     for wanted, step in ((few & known, _FINE), (~few & known, _COARSE)):
         if not wanted.any():
             continue
-        one, two, rates, rows = _distinct(p, n, left[wanted], right[wanted])
-        of = curves(rates, rows, step)
+        one, two, (rates, rows, lifted) = _distinct(np.stack([p, n, odds], axis=1), left[wanted], right[wanted])
+        of = _lifted(curves(rates, rows, step), lifted)
         for of_ratio, named in ((False, "difference"), (True, "ratio")):
             part = np.flatnonzero(ratio[wanted] == of_ratio)
             if len(part):
@@ -160,14 +163,19 @@ def melded_limits(
     return found[0], found[1]
 
 
-def _distinct(
-    p: FloatArray, n: FloatArray, left: IntArray, right: IntArray
-) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
-    """The pairs as indices of the distinct rates among them, and those rates with their rows."""
-    ends = np.concatenate([left, right])
-    distinct, where = np.unique(np.stack([p[ends], n[ends]], axis=1), axis=0, return_inverse=True)
+def _distinct(rates: FloatArray, left: IntArray, right: IntArray) -> tuple[IntArray, IntArray, FloatArray]:
+    """The pairs as indices of the distinct ones among ``rates (G, c)``, and the columns of those."""
+    distinct, where = np.unique(rates[np.concatenate([left, right])], axis=0, return_inverse=True)
     where = where.ravel()
-    return where[: len(left)], where[len(left) :], distinct[:, 0].copy(), distinct[:, 1].copy()
+    return where[: len(left)], where[len(left) :], np.ascontiguousarray(distinct.T)
+
+
+def _lifted(known: Curves, odds: FloatArray) -> Curves:
+    """The curves of rates with ``odds (G,)`` times the odds: on the logit scale they are the same, shifted."""
+    if (odds == 1.0).all():
+        return known
+    shift = np.log(odds)[:, None]
+    return replace(known, low=known.low + shift, high=known.high + shift)
 
 
 def _both(known: Curves, left: IntArray, right: IntArray, kind: Kind, tail: FloatArray) -> FloatArray:

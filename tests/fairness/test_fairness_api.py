@@ -15,7 +15,8 @@ from sklearn import metrics as sk
 from auditkit.core.errors import UsageError
 from auditkit.methods.fairness import bootstrap_metrics, count_groups, disparity, group_metrics
 from auditkit.methods.fairness.composites import COMPOSITE_SPECS, composite_gap
-from auditkit.methods.fairness.metrics import COMPOSITES, METRICS, group_rates
+from auditkit.methods.fairness.metric_table import COMPOSITES, METRICS
+from auditkit.methods.fairness.metrics import group_rates
 
 
 def rows(n=500, seed=0):

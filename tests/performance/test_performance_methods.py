@@ -120,33 +120,44 @@ def _derivative(function, n, row):
     return (function(up) - function(down)) / (2 * step)
 
 
-@pytest.mark.parametrize("kind", ["recall", "precision", "f1", "average_precision", "roc_auc"])
+@pytest.mark.parametrize("kind", ["average_precision", "roc_auc"])
 def test_parts_are_the_derivatives_of_sklearns_metric(kind):
-    y, decided, probabilities, _ = _rows(7, n=60)
+    y, _, probabilities, _ = _rows(7, n=60)
     positive, ranked = y == 1, probabilities[:, 1]
     if kind == "average_precision":
         parts = scores._precision_parts(ranked, positive, np.ones(60))[1]
 
         def theirs(w):
             return sk.average_precision_score(positive, ranked, sample_weight=w)
-    elif kind == "roc_auc":
+    else:
         parts = auc_parts(ranked, positive)[1]
 
         def theirs(w):
             return sk.roc_auc_score(positive, ranked, sample_weight=w)
-    else:
-        cells = classification.confusion(y, decided, 4)
-        mass = {"recall": cells.sum(1), "precision": cells.sum(0), "f1": cells.sum(1) + cells.sum(0)}[kind]
-        each = np.diag(cells) / mass * (2 if kind == "f1" else 1)
-        parts = classification.class_parts(y, decided, each, mass, kind)
-
-        def theirs(w):
-            score = getattr(sk, f"{kind}_score")
-            return score(y, decided, average="macro", sample_weight=w)
 
     for row in range(0, 60, 7):
         assert parts[row] == pytest.approx(_derivative(theirs, 60, row), abs=1e-7)
     assert parts.sum() == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["recall", "precision", "f1"])
+@pytest.mark.parametrize("clustered", [False, True])
+def test_classes_are_correlated_as_the_derivatives_of_sklearns_scores_are(kind, clustered, monkeypatch):
+    y, decided, _, _ = _rows(7, n=60)
+    clusters = np.random.default_rng(1).integers(0, 20, 60) if clustered else np.arange(60)
+    score = getattr(sk, f"{kind}_score")
+    moved = [_derivative(lambda w: score(y, decided, average=None, sample_weight=w), 60, row) for row in range(60)]
+    sums = np.array([np.array(moved)[clusters == c].sum(axis=0) for c in range(60)])
+    error = np.maximum(np.sqrt((sums**2).sum(axis=0)), 1e-100)
+    theirs = sums.T @ sums / np.outer(error, error)
+    monkeypatch.setattr(classification, "_CELLS", 12)  # three clusters at a time
+    ours = classification.clustered_correlation(y, decided, 4, kind, Design(None, clusters))
+    assert ours == pytest.approx(theirs, abs=1e-6)
+    if not clustered:
+        cells = classification.confusion(y, decided, 4)
+        found = classification.class_correlation(cells, cells, kind)
+        assert (found is None) == (kind != "f1")
+        assert (np.diag(np.diag(theirs)) if found is None else found) == pytest.approx(theirs, abs=1e-6)
 
 
 @pytest.mark.parametrize("metric", ["r2", "root_mean_squared_error"])

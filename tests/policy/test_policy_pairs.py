@@ -12,7 +12,8 @@ from statsmodels.stats.contingency_tables import mcnemar
 from auditkit.core.errors import EvidenceError, PolicyError
 from auditkit.core.evidence import Counts
 from auditkit.core.rows import ROWS_FILE, RowsRecord, read_rows, rows_bytes
-from auditkit.methods.fairness.metrics import METRICS, group_rates
+from auditkit.methods.fairness.metric_table import METRICS
+from auditkit.methods.fairness.metrics import group_rates
 from auditkit.methods.fairness.paired import joint_counts, pair_rates
 from auditkit.policy.baseline import make_baseline
 from auditkit.policy.evaluate import evaluate

@@ -31,9 +31,11 @@ def test_rows_of_a_cluster_that_always_agree_are_fully_alike_and_independent_one
     person = rng.random(300) < 0.3
     weights = np.ones(len(clusters))
     agreeing = person[clusters]
-    assert by_loops(agreeing, weights, clusters).alike(np.array([agreeing.mean()]))[0] == pytest.approx(1.0)
+    share = agreeing.mean()
+    assert by_loops(agreeing, weights, clusters).shared(np.array([share]))[0] == pytest.approx(share * (1 - share))
     loose = rng.random(len(clusters)) < 0.3
-    assert by_loops(loose, weights, clusters).alike(np.array([loose.mean()]))[0] < 0.1
+    share = loose.mean()
+    assert by_loops(loose, weights, clusters).shared(np.array([share]))[0] < 0.1 * share * (1 - share)
 
 
 def test_the_least_variance_is_that_of_the_textbook():
@@ -48,11 +50,7 @@ def test_the_least_variance_is_that_of_the_textbook():
     together = by_loops(hits, weights, clusters)
     assert together.least_variance(share, total)[0] == pytest.approx(
         share[0] * (1 - share[0]) * (weights**2).sum() / total[0] ** 2
-        + share[0]
-        * (1 - share[0])
-        * together.alike(share)[0]
-        * ((masses**2).sum() - (weights**2).sum())
-        / total[0] ** 2
+        + together.shared(share)[0] * ((masses**2).sum() - (weights**2).sum()) / total[0] ** 2
     )
 
 

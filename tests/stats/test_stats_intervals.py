@@ -14,9 +14,10 @@ from statsmodels.stats.weightstats import DescrStatsW
 
 from auditkit.core.evidence import Interval
 from auditkit.stats import intervals
+from auditkit.stats.effective import effective_rows
 from auditkit.stats.estimate import Estimate, mapped, undefined
 from auditkit.stats.gaps import largest_gap
-from auditkit.stats.linearised import logit_bounds, mean, proportion, share_bounds, t_value, variance_of
+from auditkit.stats.linearised import expected_proportion, logit_bounds, mean, proportion, t_value, variance_of
 
 LEVELS = (0.8, 0.9, 0.95, 0.99)
 shares = st.floats(0.0, 1.0)
@@ -24,7 +25,7 @@ sizes = st.integers(1, 5000)
 
 
 @pytest.mark.parametrize(
-    "module", ["intervals", "ranking", "multiplicity", "estimate", "linearised", "gaps", "resampling"]
+    "module", ["intervals", "ranking", "multiplicity", "estimate", "linearised", "gaps", "resampling", "mean_shares"]
 )
 def test_documented_examples_hold(module):
     result = doctest.testmod(importlib.import_module(f"auditkit.stats.{module}"))
@@ -315,8 +316,25 @@ def test_weighted_proportion_covers():
 
 def test_a_variance_of_nothing_but_rounding_counts_the_rows_that_there_are():
     limits = proportion_confint(1, 4, 0.05, method="beta")
+    share, four = np.array([0.25]), np.array([4.0])
     for variance in (0.0, 1e-34, 1e-20):
-        found = share_bounds(0.25, variance, 3, 4.0)(0.95)
+        rows, _ = effective_rows(share, np.array([variance]), four)
+        found = intervals.exact_share(0.25, float(rows[0]), 0.95)
         assert (found.low, found.high) == pytest.approx(limits, abs=1e-10)
-    seen = share_bounds(0.25, 1e-6, 10**9, 4.0)(0.95)
+    rows, _ = effective_rows(share, np.array([1e-6]), four)
+    seen = intervals.exact_share(0.25, float(rows[0]), 0.95)
     assert seen.high - seen.low == pytest.approx(2 * 1.959964e-3, rel=2e-3)
+
+
+def test_an_expected_proportion_is_a_mean_with_the_limits_of_its_rows():
+    """Against scipy: the mean of [0, 1] values has Clopper and Pearson's limits on p (1 - p) / variance rows."""
+    rng = np.random.default_rng(8)
+    chance = np.clip(rng.normal(0.3, 0.3, 200), 0, 1)
+    p = chance.mean()
+    rows = p * (1 - p) / (chance.var() / 199)
+    rows *= (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 199)) ** 2
+    limits = stats.beta.ppf(0.025, p * rows, rows - p * rows + 1), stats.beta.ppf(0.975, p * rows + 1, rows - p * rows)
+    found = expected_proportion(chance).interval(0.95)
+    assert (found.low, found.high) == pytest.approx(limits, abs=1e-6)
+    hits = rng.random(50) < 0.2
+    assert expected_proportion(hits.astype(float)).interval(0.9) == proportion(hits).interval(0.9)

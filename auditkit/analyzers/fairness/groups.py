@@ -18,7 +18,8 @@ from auditkit.core.generators import preserved_generators
 from auditkit.core.subject import Subject
 
 if TYPE_CHECKING:
-    from auditkit.methods.fairness.metrics import CountMetric, Rates
+    from auditkit.methods.fairness.metric_table import CountMetric
+    from auditkit.methods.fairness.metrics import Rates
     from auditkit.methods.fairness.worst import Gap
 
 _RATES: Mapping[str, str] = {
@@ -162,7 +163,8 @@ def _all_measured(
 
 def measured_from(counts: Counts, params: GroupsParams) -> Iterator[Measurement]:
     """Every rate, disparity and composite that the cells of one column or crossing give."""
-    from auditkit.methods.fairness.metrics import METRICS, rates_intervals
+    from auditkit.methods.fairness.metric_table import METRICS
+    from auditkit.methods.fairness.metrics import rates_intervals
 
     asked = _rates_of(counts, params)
     intervals = rates_intervals([rates for rates, _ in asked], params.level)
@@ -193,7 +195,8 @@ def measured_from(counts: Counts, params: GroupsParams) -> Iterator[Measurement]
 
 def _rates_of(counts: Counts, params: GroupsParams) -> list[tuple[Rates, dict[str, str]]]:
     """Each metric of the groups, for each class that it takes as positive, with the params that name the class."""
-    from auditkit.methods.fairness.metrics import METRICS, group_rates
+    from auditkit.methods.fairness.metric_table import METRICS
+    from auditkit.methods.fairness.metrics import group_rates
 
     return [
         (group_rates(counts, name, code), tags)
@@ -320,7 +323,7 @@ def _crossing_notes(counts: Sequence[Counts], params: GroupsParams) -> Iterator[
 
 
 def _definitions(params: GroupsParams) -> Table:
-    from auditkit.methods.fairness.metrics import METRICS
+    from auditkit.methods.fairness.metric_table import METRICS
 
     specs = [METRICS[name] for name in params.metrics]
     return Table(

@@ -197,18 +197,14 @@ def _held(
     tags: dict[str, Any],
 ) -> Iterator[Measurement]:
     """Share of the top places, and its log ratio to the group's share of all rows, whose limits are mapped."""
-    from auditkit.stats.estimate import Estimate
-    from auditkit.stats.linearised import share_bounds, variance_of
+    from auditkit.stats.linearised import proportion
 
-    places_held, of_all = float(chance.sum()), float(own.mean())
-    value = min(float(chance[own].sum() / places_held), 1.0)
-    variance, units = variance_of(chance * (own - value) / places_held, design.clusters)
-    held = Estimate(
-        value,
-        selected.n,
-        share_bounds(value, variance, units - 1, places_held, design.clusters is not None) if units > 1 else None,
-        None if units > 1 else "one independent row gives no interval",
-    )
+    held_by, of_all = chance > 0.0, float(own.mean())
+    clusters = None if design.clusters is None else design.clusters[held_by]
+    # Rows that share the last places hold a part of one each; whole places weigh the same.
+    parts = chance[held_by]
+    held = proportion(own[held_by], None if (parts == 1.0).all() else parts, clusters)
+    held, value = replace(held, n=selected.n), held.value or 0.0
     yield _one("fairness.top_share", held, level, where, tags, bounds=(0.0, 1.0))
     interval = held.interval(level)
     reason = None if interval else held.reason

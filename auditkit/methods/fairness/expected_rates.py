@@ -16,7 +16,7 @@ import numpy.typing as npt
 from auditkit.core.evidence import Interval
 from auditkit.methods.fairness.worst import Gap, Joint, joint_gaps
 from auditkit.stats.estimate import Estimate, undefined
-from auditkit.stats.linearised import PLAIN, Design, cluster_sums, proportion, share_bounds, t_value, variance_of
+from auditkit.stats.linearised import PLAIN, Design, cluster_sums, expected_proportion, t_value
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -63,23 +63,12 @@ class CellRates:
 
 
 def expected_rate(chance: FloatArray, design: Design = PLAIN) -> Estimate:
-    """Mean of ``chance (n,)``, each the probability of a positive decision, with Wilson limits on effective rows.
+    """Mean of ``chance (n,)``, each the probability of a positive decision, with exact limits on effective rows.
 
     >>> expected_rate(np.array([0.0, 1.0, 0.5, 0.5])).value
     0.5
     """
-    n = len(chance)
-    if n == 0:
-        return undefined("no rows")
-    hard = bool(((chance == 0.0) | (chance == 1.0)).all())
-    if hard:
-        return proportion(chance == 1.0, design.weights, design.clusters)
-    w = design.masses(n)
-    value = min(max(float((w * chance).sum() / w.sum()), 0.0), 1.0)
-    variance, units = variance_of(w * (chance - value) / w.sum(), design.clusters)
-    if units < 2:
-        return Estimate(value, n, None, "one independent row gives no interval")
-    return Estimate(value, n, share_bounds(value, variance, units - 1, design.units(n), design.clusters is not None))
+    return expected_proportion(chance, design.weights, design.clusters)
 
 
 def expected_gap(chance: FloatArray, cells: Cells, design: Design = PLAIN, level: float = 0.95) -> Gap:

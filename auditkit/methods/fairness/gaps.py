@@ -121,20 +121,21 @@ def limits_of(asked: Sequence[Compared]) -> list[Limits]:
     """:func:`disparity_limits` of each, the exact ones all in one go: for few pairs of many rates far faster."""
     found: dict[int, Limits] = {}
     exact = [
-        (index, each, each.estimates.sizes(each.level)[:, 0])
+        (index, each, each.estimates)
         for index, each in enumerate(asked)
         if isinstance(each.estimates, Rates) and each.estimates.is_one_rate
     ]
     if exact:
-        starts = np.cumsum([0, *(len(sizes) for _, _, sizes in exact)])
+        starts = np.cumsum([0, *(len(rates.value) for _, _, rates in exact)])
         ends = [ordered(each.estimates.value, each.left, each.right, each.kind) for _, each, _ in exact]
         low, high = melded_limits(
-            np.concatenate([each.estimates.value for _, each, _ in exact]),
-            np.concatenate([sizes for _, _, sizes in exact]),
+            np.concatenate([rates.shares[:, 0] for _, _, rates in exact]),
+            np.concatenate([rates.sizes(each.level)[:, 0] for _, each, rates in exact]),
             np.concatenate([small + start for (small, _), start in zip(ends, starts[:-1], strict=True)]),
             np.concatenate([large + start for (_, large), start in zip(ends, starts[:-1], strict=True)]),
             [each.kind for _, each, _ in exact for _ in range(len(each.left))],
             np.repeat([each.level for _, each, _ in exact], [len(each.left) for _, each, _ in exact]),
+            np.repeat([rates.odds for _, _, rates in exact], [len(rates.value) for _, _, rates in exact]),
         )
         begun = 0
         for (index, each, _), (small, large) in zip(exact, ends, strict=True):
@@ -214,7 +215,8 @@ def slack(estimates: Estimates, left: IntArray, right: IntArray) -> FloatArray:
     if not (isinstance(estimates, Rates) and estimates.is_one_rate):
         return np.full(len(left), _SLACK_FEW_ROWS)
     rows = estimates.effective[:, 0]
-    few = np.minimum(estimates.value, 1.0 - estimates.value) * rows
+    shares = estimates.shares[:, 0]
+    few = np.minimum(shares, 1.0 - shares) * rows
     each = np.where(few >= _HITS, _SLACK, np.where(rows >= _ROWS, _SLACK_FEW_HITS, _SLACK_FEW_ROWS))
     return np.asarray(np.maximum(each[left], each[right]))
 

@@ -8,7 +8,7 @@ clustered rows alike.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -17,117 +17,15 @@ import numpy.typing as npt
 
 from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Counts, Interval
+from auditkit.methods.fairness.metric_table import METRICS, Coefficients, CountMetric
 from auditkit.stats.effective import Squares, corrected_rows, effective_rows
 from auditkit.stats.intervals import z_value
+from auditkit.stats.mean_shares import correlations, mean_limits, mean_method
 from auditkit.stats.melded import exact_limits, melded_limits
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-Direction = Literal["higher", "lower", "neutral"]
-Coefficients = Mapping[str, float]
 Quadratic = Callable[[FloatArray], FloatArray]
-
-
-@dataclass(frozen=True, slots=True)
-class CountMetric:
-    """One count metric.
-
-    Attributes:
-        name: The field's full name.
-        formula: In terms of TP, FP, FN, TN.
-        above: Coefficients of the four cells above the line.
-        below: Coefficients below the line; ``below`` of a proportion counts its rows.
-        denominator: What the rows below the line are, for messages.
-        direction: Whether higher or lower is better, or neither.
-        citation: Where the name and formula come from.
-        pooled: Computed over all classes (one number), rather than one class against the rest.
-    """
-
-    name: str
-    formula: str
-    above: tuple[Coefficients, ...]
-    below: tuple[Coefficients, ...]
-    denominator: str
-    direction: Direction
-    citation: str
-    pooled: bool = False
-
-
-_ALL: Coefficients = {"tp": 1, "fp": 1, "fn": 1, "tn": 1}
-_LABELLED: Coefficients = {"tp": 1, "fn": 1}
-_UNLABELLED: Coefficients = {"fp": 1, "tn": 1}
-_SELECTED: Coefficients = {"tp": 1, "fp": 1}
-_REJECTED: Coefficients = {"fn": 1, "tn": 1}
-_FAWCETT = "Fawcett (2006), An introduction to ROC analysis"
-_VERMA = "Verma and Rubin (2018), Fairness definitions explained"
-
-
-def _metric(
-    name: str, formula: str, above: Coefficients, below: Coefficients, denominator: str, direction: Direction
-) -> CountMetric:
-    citation = _VERMA if name in ("selection_rate", "rejection_rate", "base_rate") else _FAWCETT
-    return CountMetric(name, formula, (above,), (below,), denominator, direction, citation)
-
-
-_TABLE: tuple[CountMetric, ...] = (
-    _metric("selection_rate", "(TP + FP) / n", _SELECTED, _ALL, "rows", "neutral"),
-    _metric("rejection_rate", "(FN + TN) / n", _REJECTED, _ALL, "rows", "neutral"),
-    _metric("base_rate", "(TP + FN) / n", _LABELLED, _ALL, "rows", "neutral"),
-    _metric("true_positive_rate", "TP / (TP + FN)", {"tp": 1}, _LABELLED, "positive labels", "higher"),
-    _metric("false_positive_rate", "FP / (FP + TN)", {"fp": 1}, _UNLABELLED, "negative labels", "lower"),
-    _metric("true_negative_rate", "TN / (FP + TN)", {"tn": 1}, _UNLABELLED, "negative labels", "higher"),
-    _metric("false_negative_rate", "FN / (TP + FN)", {"fn": 1}, _LABELLED, "positive labels", "lower"),
-    _metric("positive_predictive_value", "TP / (TP + FP)", {"tp": 1}, _SELECTED, "positive decisions", "higher"),
-    _metric("negative_predictive_value", "TN / (TN + FN)", {"tn": 1}, _REJECTED, "negative decisions", "higher"),
-    _metric("false_discovery_rate", "FP / (TP + FP)", {"fp": 1}, _SELECTED, "positive decisions", "lower"),
-    _metric("false_omission_rate", "FN / (TN + FN)", {"fn": 1}, _REJECTED, "negative decisions", "lower"),
-    _metric(
-        "f1",
-        "2 TP / (2 TP + FP + FN)",
-        {"tp": 2},
-        {"tp": 2, "fp": 1, "fn": 1},
-        "rows that are positive by label or decision",
-        "higher",
-    ),
-    _metric(
-        "threat_score",
-        "TP / (TP + FP + FN)",
-        {"tp": 1},
-        {"tp": 1, "fp": 1, "fn": 1},
-        "rows that are positive by label or decision",
-        "higher",
-    ),
-    CountMetric(
-        "false_negative_share",
-        "FN / (FN + FP); equal across groups exactly where FN / FP, the ratio of treatment equality, is",
-        ({"fn": 1},),
-        ({"fn": 1, "fp": 1},),
-        "wrong decisions",
-        "neutral",
-        "Berk et al. (2021), Fairness in criminal justice risk assessments, treatment equality",
-    ),
-    CountMetric("accuracy", "(TP + TN) / n", ({"tp": 1, "tn": 1},), (_ALL,), "rows", "higher", _FAWCETT, pooled=True),
-    CountMetric("error_rate", "(FP + FN) / n", ({"fp": 1, "fn": 1},), (_ALL,), "rows", "lower", _FAWCETT, pooled=True),
-    CountMetric(
-        "balanced_accuracy",
-        "mean of the recalls of the classes",
-        ({"tp": 1}, {"tn": 1}),
-        (_LABELLED, _UNLABELLED),
-        "rows of each label",
-        "higher",
-        "Brodersen et al. (2010), The balanced accuracy and its posterior distribution",
-        pooled=True,
-    ),
-)
-
-METRICS: Mapping[str, CountMetric] = {metric.name: metric for metric in _TABLE}
-
-# A composite disparity is the largest of its parts' disparities.
-COMPOSITES: Mapping[str, tuple[str, ...]] = {
-    "equalized_odds": ("true_positive_rate", "false_positive_rate"),
-    "conditional_use_accuracy": ("positive_predictive_value", "negative_predictive_value"),
-    "decision_rates": ("selection_rate", "rejection_rate"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +36,10 @@ class Rates:
         value: ``(G,)``; NaN where undefined (never leaves this package: readers see ``None``).
         rows: ``(G,)`` rows below the line.
         parts: ``(G, J)`` the rates whose mean the value is.
-        effective: ``(G, J)`` effective rows of each part.
+        effective: ``(G, J)`` effective rows of each part (of the share behind it, where ``odds`` is not 1).
         freedom: ``(G, J)`` degrees of freedom of each part's variance; infinite without clusters.
+        correlation: ``(G, J, J)`` of the parts over clusters; ``None`` where no two parts have a row in common.
+        odds: The odds of each part are this many times those of the share that has the exact limits.
         undefined: Why the value of a group is undefined, or ``None``.
         plain: Whether effective rows are rows: neither weights nor clusters.
         over: The columns that the groups are groups of.
@@ -157,12 +57,21 @@ class Rates:
     plain: bool = True
     over: tuple[str, ...] = ()
     code: int | None = None
+    correlation: FloatArray | None = None
+    odds: float = 1.0
 
     @property
     def method(self) -> str:
         """How :meth:`limits` are made."""
-        name = "clopper-pearson" if self.plain else "korn-graubard"
-        return name if self.is_one_rate else f"mover-{name}"
+        clustered = "-clustered" if np.isfinite(self.freedom).any() else ""
+        name = "clopper-pearson" if self.plain else f"korn-graubard{clustered}"
+        name = name if self.odds == 1.0 else f"{name}-mapped"
+        return name if self.is_one_rate else mean_method(name)
+
+    @property
+    def shares(self) -> FloatArray:
+        """``(G, J)`` the shares that have the exact limits: the parts themselves, but for F1."""
+        return times_odds(self.parts, 1.0 / self.odds)
 
     def sizes(self, level: float) -> FloatArray:
         """``(G, J)`` effective rows for limits at ``level``: with clusters, scaled by ``(z / t)^2`` for Student's t."""
@@ -186,16 +95,19 @@ class Rates:
         """
         if not self.is_one_rate:
             return None
-        return melded_limits(self.parts[:, 0], self.sizes(level)[:, 0], left, right, kind, level)
+        odds = np.full(len(self.value), self.odds)
+        return melded_limits(self.shares[:, 0], self.sizes(level)[:, 0], left, right, kind, level, odds)
 
     def rough_limits(self, level: float, factor: FloatArray | float) -> tuple[FloatArray, FloatArray]:
         """Wilson's limits ``(G,), (G,)`` if each group had ``factor`` times its rows: fast, for planning."""
         scale = np.broadcast_to(np.asarray(factor, dtype=np.float64), self.value.shape)
-        return _combined(self, *wilson_limits(self.parts, self.sizes(level) * scale[:, None], z_value(level)))
+        return _combined(self, *wilson_limits(self.shares, self.sizes(level) * scale[:, None], z_value(level)))
 
     def joined(self, other: Rates) -> Rates:
         """The groups of both, as if they were one table."""
-        fields = ("value", "rows", "parts", "effective", "freedom")
+        fields = ["value", "rows", "parts", "effective", "freedom"]
+        if self.correlation is not None and other.correlation is not None:
+            fields.append("correlation")
         arrays: dict[str, Any] = {n: np.concatenate([getattr(self, n), getattr(other, n)]) for n in fields}
         return replace(
             self,
@@ -216,6 +128,7 @@ class Rates:
             parts=self.parts[index],
             effective=self.effective[index],
             freedom=self.freedom[index],
+            correlation=None if self.correlation is None else self.correlation[index],
             undefined=tuple(self.undefined[group] for group in index),
         )
 
@@ -249,16 +162,18 @@ def group_rates(counts: Counts, metric: str, class_code: int | None = None) -> R
     mass = n if counts.weight is None else np.asarray(counts.weight, dtype=np.float64).reshape(-1, k * k)
     quadratic = _quadratic(counts, n)
 
-    top, bottom = mass @ above.T, mass @ below.T
+    # The share behind the metric, of rows that each count once.
+    hits, every = above / spec.odds, below - above + above / spec.odds
+    top, bottom = mass @ hits.T, mass @ every.T
     rows = n @ (below > 0).any(axis=0)
     defined = np.asarray((n @ (below > 0).T > 0).all(axis=1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        parts = np.where(bottom > 0, top / bottom, np.nan)
-        linear = (above - parts[..., None] * below) / bottom[..., None]
-        spread = bottom**2 / quadratic(np.broadcast_to(below, (len(n), *below.shape)))
-    variance = quadratic(np.nan_to_num(linear))
-    variance = np.maximum(variance, _least_variance(counts, (above, below), parts, quadratic, n))
-    effective, freedom = effective_rows(parts, variance, spread, counts.moment is not None)
+        shares = np.where(bottom > 0, top / bottom, np.nan)
+        linear = np.nan_to_num((hits - shares[..., None] * every) / bottom[..., None])
+        spread = bottom**2 / quadratic(np.broadcast_to(every, (len(n), *every.shape)))
+    variance = np.maximum(quadratic(linear), _least_variance(counts, (hits, every), shares, quadratic, n))
+    effective, freedom = effective_rows(shares, variance, spread, counts.moment is not None)
+    parts = times_odds(shares, spec.odds)
     return Rates(
         metric=metric,
         groups=counts.groups,
@@ -271,7 +186,18 @@ def group_rates(counts: Counts, metric: str, class_code: int | None = None) -> R
         plain=counts.weight is None and counts.moment is None,
         over=counts.over,
         code=code,
+        correlation=_correlation(counts, linear),
+        odds=spec.odds,
     )
+
+
+def times_odds(share: FloatArray, odds: float) -> FloatArray:
+    """``share`` with its odds multiplied by ``odds``.
+
+    >>> times_odds(np.array([0.5, 1.0]), 2.0).round(4).tolist()
+    [0.6667, 1.0]
+    """
+    return share if odds == 1.0 else np.asarray(odds * share / (1.0 + (odds - 1.0) * share))
 
 
 def rates_limits(asked: Sequence[tuple[Rates, float]]) -> list[tuple[FloatArray, FloatArray]]:
@@ -284,11 +210,11 @@ def rates_limits(asked: Sequence[tuple[Rates, float]]) -> list[tuple[FloatArray,
     """
     if not asked:
         return []
-    parts = np.concatenate([rates.parts.ravel() for rates, _ in asked])
+    shares = np.concatenate([rates.shares.ravel() for rates, _ in asked])
     sizes = np.concatenate([rates.sizes(level).ravel() for rates, level in asked])
     level_of = np.repeat([level for _, level in asked], [rates.parts.size for rates, _ in asked])
     ends = np.cumsum([rates.parts.size for rates, _ in asked])[:-1]
-    low, high = (np.split(limit, ends) for limit in exact_limits(parts, sizes, level_of))
+    low, high = (np.split(limit, ends) for limit in exact_limits(shares, sizes, level_of))
     return [
         _combined(rates, one.reshape(rates.parts.shape), two.reshape(rates.parts.shape))
         for (rates, _), one, two in zip(asked, low, high, strict=True)
@@ -309,11 +235,8 @@ def rates_intervals(asked: Sequence[Rates], level: float) -> list[tuple[Interval
 
 
 def _combined(rates: Rates, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Limits of the mean of the parts, whose limits are ``low (G, J)`` and ``high (G, J)``."""
-    count = rates.parts.shape[1]
-    below = np.sqrt(((rates.parts - low) ** 2).sum(axis=1)) / count
-    above = np.sqrt(((high - rates.parts) ** 2).sum(axis=1)) / count
-    return np.maximum(rates.value - below, 0.0), np.minimum(rates.value + above, 1.0)
+    """Limits of the mean of the parts, from those of the shares behind them, ``low (G, J)`` and ``high (G, J)``."""
+    return mean_limits(rates.parts, times_odds(low, rates.odds), times_odds(high, rates.odds), rates.correlation)
 
 
 def wilson_limits(p: FloatArray, n: FloatArray, z: float) -> tuple[FloatArray, FloatArray]:
@@ -374,25 +297,26 @@ def _quadratic(counts: Counts, n: FloatArray) -> Quadratic:
 
 
 def _least_variance(
-    counts: Counts, shape: tuple[FloatArray, FloatArray], parts: FloatArray, quadratic: Quadratic, n: FloatArray
+    counts: Counts, shape: tuple[FloatArray, FloatArray], shares: FloatArray, quadratic: Quadratic, n: FloatArray
 ) -> FloatArray:
-    """``(G, J)`` the least variance that each part can have, see :mod:`auditkit.stats.effective`.
-
-    What is no share of rows (F1, whose hits count twice) has that of independent rows, whatever the clusters.
-    """
-    above, below = shape
+    """``(G, J)`` the least variance that each share can have, see :mod:`auditkit.stats.effective`."""
+    hits, every = shape
     mass = n if counts.weight is None else np.asarray(counts.weight, dtype=np.float64).reshape(n.shape)
     second = n if counts.weight_sq is None else np.asarray(counts.weight_sq, dtype=np.float64).reshape(n.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
-        if not np.isin(below, (0.0, 1.0)).all():
-            linear = np.nan_to_num((above - parts[..., None] * below) / (mass @ below.T)[..., None])
-            weight = np.nan_to_num((second @ (below > 0).T) / (mass @ (below > 0).T))
-            return np.asarray(np.einsum("gjc,gc->gj", linear**2, mass) * weight)
-        every, hit, both = (
-            quadratic(np.broadcast_to(side, (len(n), *side.shape))) for side in (below, above, above + below)
+        whole, hit, both = (
+            quadratic(np.broadcast_to(side, (len(n), *side.shape))) for side in (every, hits, every + hits)
         )
-        squares = Squares(second @ below.T, second @ above.T, every, hit, (both - every - hit) / 2.0)
-        return np.nan_to_num(squares.least_variance(parts, mass @ below.T))
+        squares = Squares(second @ every.T, second @ hits.T, whole, hit, (both - whole - hit) / 2.0)
+        return np.nan_to_num(squares.least_variance(shares, mass @ every.T))
+
+
+def _correlation(counts: Counts, linear: FloatArray) -> FloatArray | None:
+    """``(G, J, J)`` correlations of the parts, which share clusters but no rows."""
+    if counts.moment is None or linear.shape[1] == 1:
+        return None
+    moment = np.asarray(counts.moment, dtype=np.float64)
+    return correlations(np.einsum("gjc,gcd,gkd->gjk", linear, moment, linear, optimize=True))
 
 
 def _why_undefined(spec: CountMetric) -> str:

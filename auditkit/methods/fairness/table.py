@@ -16,7 +16,8 @@ from auditkit.core.evidence import Counts, Interval
 from auditkit.methods.fairness.composites import COMPOSITE_SPECS, composite_gap
 from auditkit.methods.fairness.gaps import Compared, Kind, disparities, disparity_limits, pair_method, pairs
 from auditkit.methods.fairness.group_counts import GroupCounts
-from auditkit.methods.fairness.metrics import METRICS, Rates, group_rates, metric_vectors
+from auditkit.methods.fairness.metric_table import METRICS
+from auditkit.methods.fairness.metrics import Rates, group_rates, metric_vectors
 from auditkit.methods.fairness.worst import NOT_ASKED, Gap, extreme_limits, simultaneous_gap, with_limits
 
 FloatArray = npt.NDArray[np.float64]

@@ -7,17 +7,21 @@ undefined (no row of a class, no row decided so) is ``None`` with a sentence, ne
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from auditkit.stats.estimate import Estimate, mapped, undefined
-from auditkit.stats.linearised import PLAIN, Design, proportion, share_bounds, variance_of
+from auditkit.stats.linearised import PLAIN, Design, proportion
+from auditkit.stats.mean_shares import correlations, mean_of_shares
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 Macro = Literal["recall", "precision", "f1"]
+# Numbers of clusters by classes held at a time.
+_CELLS = 1 << 21
 
 
 def confusion(y: IntArray, decided: IntArray, k: int, weights: FloatArray | None = None) -> FloatArray:
@@ -30,7 +34,7 @@ def confusion(y: IntArray, decided: IntArray, k: int, weights: FloatArray | None
 
 
 def accuracy(y: IntArray, decided: IntArray, design: Design = PLAIN) -> Estimate:
-    """Share of rows decided as their label; Wilson interval.
+    """Share of rows decided as their label, with exact limits.
 
     >>> accuracy(np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0])).value
     0.75
@@ -39,7 +43,7 @@ def accuracy(y: IntArray, decided: IntArray, design: Design = PLAIN) -> Estimate
 
 
 def recall(y: IntArray, decided: IntArray, label: int, design: Design = PLAIN) -> Estimate:
-    """Share of the rows of class ``label`` that were decided so (true positive rate); Wilson interval."""
+    """Share of the rows of class ``label`` that were decided so (true positive rate), with exact limits."""
     rows = y == label
     if not rows.any():
         return undefined("recall needs rows of the class, and there are none")
@@ -48,7 +52,7 @@ def recall(y: IntArray, decided: IntArray, label: int, design: Design = PLAIN) -
 
 
 def precision(y: IntArray, decided: IntArray, label: int, design: Design = PLAIN) -> Estimate:
-    """Share of the rows decided as ``label`` that are of that class; Wilson interval."""
+    """Share of the rows decided as ``label`` that are of that class, with exact limits."""
     rows = decided == label
     if not rows.any():
         return undefined("precision needs rows decided as the class, and there are none")
@@ -60,7 +64,7 @@ def f1(y: IntArray, decided: IntArray, label: int, design: Design = PLAIN) -> Es
     """``2 TP / (2 TP + FP + FN)`` of one class.
 
     With ``q = TP / (TP + FP + FN)``, a plain proportion of the rows that are or were decided as the class,
-    ``F1 = 2 q / (1 + q)``: the interval is Wilson's of ``q``, mapped by that increasing function.
+    ``F1 = 2 q / (1 + q)``: the interval is the exact one of ``q``, mapped by that increasing function.
 
     >>> round(f1(np.array([1, 1, 0, 0]), np.array([1, 0, 1, 0]), 1).value, 6)
     0.5
@@ -70,19 +74,25 @@ def f1(y: IntArray, decided: IntArray, label: int, design: Design = PLAIN) -> Es
         return undefined("F1 needs rows that are, or were decided as, the class, and there are none")
     part = design.take(rows)
     hits = (y[rows] == label) & (decided[rows] == label)
-    return mapped(proportion(hits, part.weights, part.clusters), lambda q: 2.0 * q / (1.0 + q), "mapped")
+    return f1_of(proportion(hits, part.weights, part.clusters))
+
+
+def f1_of(jaccard: Estimate) -> Estimate:
+    """F1 from the share of hits among the rows that are, or were decided as, the class: twice its odds."""
+    found = mapped(jaccard, lambda q: 2.0 * q / (1.0 + q), "mapped")
+    return replace(found, share=None if jaccard.share is None else replace(jaccard.share, odds=2.0))
 
 
 def balanced_accuracy(y: IntArray, decided: IntArray, classes: Sequence[str], design: Design = PLAIN) -> Estimate:
     """Plain mean of the recalls of all classes; undefined when a class has no row.
 
-    Source: Brodersen et al. (2010), ICPR. Interval: linearised, Wilson's form on the effective number of rows.
+    Source: Brodersen et al. (2010), ICPR; for the interval :func:`macro`.
     """
     return macro(y, decided, classes, "recall", design)
 
 
 def macro(y: IntArray, decided: IntArray, classes: Sequence[str], kind: Macro, design: Design = PLAIN) -> Estimate:
-    """Plain mean over classes of recall, precision or F1; linearised interval in Wilson's form.
+    """Plain mean over classes of recall, precision or F1, with the exact limits of each class's joined (MOVER).
 
     Args:
         y: ``(n,)`` class codes.
@@ -91,35 +101,68 @@ def macro(y: IntArray, decided: IntArray, classes: Sequence[str], kind: Macro, d
         kind: ``recall``, ``precision`` or ``f1``.
         design: Weights and clusters.
 
-    Source: Takahashi et al. (2022), Applied Intelligence 52, for the linearised variance of macro F1.
+    Source: :func:`auditkit.stats.mean_shares.mean_limits`. F1 of two classes share the rows of the one that were
+    decided as the other; with clusters all classes share clusters.
     """
     if len(y) == 0:
         return undefined("no rows")
     k = len(classes)
-    cells = confusion(y, decided, k, design.weights)
-    labelled, chosen, right = cells.sum(axis=1), cells.sum(axis=0), np.diag(cells)
-    mass = {"recall": labelled, "precision": chosen, "f1": labelled + chosen}[kind]
-    empty = [classes[code] for code in range(k) if mass[code] <= 0.0]
-    if empty:
-        lack = {"recall": "has no rows", "precision": "was never decided", "f1": "has no rows and was never decided"}
-        return undefined(f"class {empty[0]!r} {lack[kind]}, so the mean over classes is undefined", len(y))
-    each = right / mass * (2.0 if kind == "f1" else 1.0)
-    value = min(float(each.mean()), 1.0)
-    variance, units = variance_of(class_parts(y, decided, each, mass, kind) * design.masses(len(y)), design.clusters)
-    if units < 2:
-        return Estimate(value, len(y), None, "one independent row gives no interval")
-    smallest = min(design.take(y == code).units(int((y == code).sum())) for code in range(k))
-    bounds = share_bounds(value, variance, units - 1, smallest, design.clusters is not None)
-    return Estimate(value, len(y), bounds)
-
-
-def class_parts(y: IntArray, decided: IntArray, each: FloatArray, mass: FloatArray, kind: Macro) -> FloatArray:
-    """Derivative of the mean over classes with respect to each row's weight."""
-    hit = (y == decided).astype(np.float64)
-    if kind == "recall":
-        parts = (hit - each[y]) / mass[y]
-    elif kind == "precision":
-        parts = (hit - each[decided]) / mass[decided]
+    lacking = empty_class(confusion(y, decided, k), classes, kind)
+    if lacking:
+        return undefined(lacking, len(y))
+    of = {"recall": recall, "precision": precision, "f1": f1}[kind]
+    each = [of(y, decided, code, design) for code in range(k)]
+    if design.clusters is None:
+        cells = confusion(y, decided, k, design.weights)
+        squares = cells if design.weights is None else confusion(y, decided, k, design.weights**2)
+        tied = class_correlation(cells, squares, kind)
     else:
-        parts = 2.0 * hit / mass[y] - each[y] / mass[y] - each[decided] / mass[decided]
-    return np.asarray(parts / len(each), dtype=np.float64)
+        tied = clustered_correlation(y, decided, k, kind, design)
+    return mean_of_shares(each, len(y), tied)
+
+
+def empty_class(cells: FloatArray | IntArray, classes: Sequence[str], kind: Macro) -> str | None:
+    """Why the mean over classes is undefined, if it is: the first class without the rows that it needs."""
+    labelled, chosen = cells.sum(axis=1), cells.sum(axis=0)
+    mass = {"recall": labelled, "precision": chosen, "f1": labelled + chosen}[kind]
+    empty = [name for name, held in zip(classes, mass.tolist(), strict=True) if held <= 0.0]
+    lack = {"recall": "has no rows", "precision": "was never decided", "f1": "has no rows and was never decided"}
+    return f"class {empty[0]!r} {lack[kind]}, so the mean over classes is undefined" if empty else None
+
+
+def class_correlation(cells: FloatArray, squares: FloatArray, kind: Macro) -> FloatArray | None:
+    """``(k, k)`` correlations of the classes' F1 from ``cells`` and the sums of squared weights in them, both
+    ``(k, k)``; ``None`` for recall and precision, whose classes have no row in common."""
+    if kind != "f1":
+        return None
+    right = np.diag(cells)
+    mass = cells.sum(axis=1) + cells.sum(axis=0) - right
+    share = right / mass
+    hits, union = np.diag(squares), squares.sum(axis=1) + squares.sum(axis=0) - np.diag(squares)
+    covariance = np.outer(share / mass, share / mass) * (squares + squares.T)
+    np.fill_diagonal(covariance, ((1.0 - share) ** 2 * hits + share**2 * (union - hits)) / mass**2)
+    return np.asarray(correlations(covariance[None])[0])
+
+
+def clustered_correlation(y: IntArray, decided: IntArray, k: int, kind: Macro, design: Design) -> FloatArray:
+    """``(k, k)`` correlations of the classes' shares over clusters, a few clusters at a time."""
+    assert design.clusters is not None
+    names, code = np.unique(design.clusters, return_inverse=True)
+    order = np.argsort(code, kind="stable")
+    code, label, chosen, weight = code[order], y[order], decided[order], design.masses(len(y))[order]
+    right = label == chosen
+    sides = {"recall": (label,), "precision": (chosen,), "f1": (label, chosen)}[kind]
+    hits = np.bincount(label[right], weights=weight[right], minlength=k)
+    mass = sum(np.bincount(side, weights=weight, minlength=k) for side in sides) - (hits if kind == "f1" else 0.0)
+    covariance, step = np.zeros((k, k)), max(1, _CELLS // k)
+    for start in range(0, len(names), step):
+        part = slice(*np.searchsorted(code, [start, start + step]))
+        row, size, own = (code[part] - start) * k, min(step, len(names) - start) * k, weight[part]
+        held, *each = (
+            np.bincount(row + side[part], weights=mass_of, minlength=size).reshape(-1, k)
+            for side, mass_of in ((label, own * right[part]), *((side, own) for side in sides))
+        )
+        whole = np.sum(each, axis=0) - (held if kind == "f1" else 0.0)
+        moved = (held - hits / mass * whole) / mass
+        covariance += moved.T @ moved
+    return np.asarray(correlations(covariance[None])[0])

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
-from auditkit.methods.performance.classification import Macro, class_parts
-from auditkit.stats.estimate import Estimate, mapped, undefined
+from auditkit.methods.performance.classification import Macro, class_correlation, empty_class, f1_of
+from auditkit.stats.estimate import Estimate, Share, undefined
 from auditkit.stats.intervals import exact_share
-from auditkit.stats.linearised import logit_bounds, share_bounds, t_value
+from auditkit.stats.linearised import logit_bounds, t_value
+from auditkit.stats.mean_shares import mean_of_shares
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -27,7 +28,7 @@ def share(hits: int, n: int, lack: str) -> Estimate:
     if n == 0:
         return undefined(lack)
     value = hits / n
-    return Estimate(value, n, lambda level: exact_share(value, n, level))
+    return Estimate(value, n, lambda level: exact_share(value, n, level), share=Share(value, lambda _: float(n)))
 
 
 def class_estimates(cells: IntArray, label: int) -> dict[str, Estimate]:
@@ -37,29 +38,19 @@ def class_estimates(cells: IntArray, label: int) -> dict[str, Estimate]:
     return {
         "precision": share(right, chosen, "precision needs rows decided as the class, and there are none"),
         "recall": share(right, labelled, "recall needs rows of the class, and there are none"),
-        "f1": mapped(either, lambda q: 2.0 * q / (1.0 + q), "mapped"),
+        "f1": f1_of(either),
     }
 
 
 def macro(cells: IntArray, classes: Sequence[str], kind: Macro) -> Estimate:
-    """Plain mean over classes of recall, precision or F1 from ``cells (k, k)``; linearised interval.
-
-    Source: as ``classification.macro``, whose variance depends on a row's label and decision alone.
-    """
+    """``classification.macro`` from ``cells (k, k)``, label x decision."""
     k, n = len(classes), int(cells.sum())
-    labelled, chosen, right = cells.sum(axis=1), cells.sum(axis=0), np.diag(cells)
-    mass = {"recall": labelled, "precision": chosen, "f1": labelled + chosen}[kind].astype(np.float64)
-    empty = [classes[code] for code in range(k) if mass[code] <= 0]
-    if empty:
-        return undefined(f"class {empty[0]!r} does not occur, so the mean over classes is undefined", n)
-    each = right / mass * (2.0 if kind == "f1" else 1.0)
-    y, decided = np.divmod(np.arange(k * k), k)
-    parts = class_parts(y, decided, each, mass, kind)
-    if n < 2:
-        return Estimate(float(each.mean()), n, None, "one independent row gives no interval")
-    variance = n / (n - 1) * float((cells.ravel() * parts**2).sum())
-    value = min(float(each.mean()), 1.0)
-    return Estimate(value, n, share_bounds(value, variance, n - 1, float(labelled.min())))
+    lacking = empty_class(cells, classes, kind) if n else "no rows"
+    if lacking:
+        return undefined(lacking, n)
+    each = [class_estimates(cells, code)[kind] for code in range(k)]
+    whole = cells.astype(np.float64)
+    return mean_of_shares(each, n, class_correlation(whole, whole, kind))
 
 
 def mean_loss(total: float, squares: float, n: int) -> Estimate:
