@@ -189,9 +189,11 @@ def _group_rates(outcome: Outcome) -> dict[str, Again]:
 
 def _decisions(outcome: Outcome, evidence: Evidence) -> dict[str, Again]:
     """What ``performance`` says of decisions alone: of all rows, of each group whose cells are here, and the gaps."""
+    from auditkit.analyzers.performance.metrics import ANALYZER
     from auditkit.stats.gaps import largest_gap
 
     found: dict[str, Again] = {}
+    limits: dict[str, Any] = {"bounded": outcome.version == ANALYZER.version, "lack": OTHER_RELEASE}
     own, level = {m.key: m for m in outcome.measurements}, _level(outcome)
     for counts in evidence.counts():
         if counts.weight is not None or counts.moment is not None or len(counts.over) > 1:
@@ -202,12 +204,14 @@ def _decisions(outcome: Outcome, evidence: Evidence) -> dict[str, Again]:
                 groups.setdefault(quantity, {})["|".join(group)] = estimate
                 if estimate.value is not None:
                     key = _key(quantity, "", slice=dict(zip(counts.over, group, strict=True)))
-                    found[key] = Again(value=estimate.value, interval=estimate.interval(level), source="counts")
+                    found[key] = Again(
+                        value=estimate.value, interval=estimate.interval(level), source="counts", **limits
+                    )
         for quantity, each in groups.items() if counts.over else ():
             key = _key(quantity, ".difference", over=counts.over)
             gap = largest_gap(each, level, 1.0)
             if gap.value is not None and key in own and own[key].n == gap.n:
-                found[key] = Again(value=gap.value, interval=gap.interval, source="counts")
+                found[key] = Again(value=gap.value, interval=gap.interval, source="counts", **limits)
     return found
 
 

@@ -314,7 +314,7 @@ def _findings(task: Task, shown: str, results: list[tuple[Arm, dict[str, Measure
 
 ANALYZER = Analyzer(
     name="fairness.mitigation",
-    version="1",
+    version="2",
     title="What mitigation would buy",
     summary="How accuracy and disparity would move under three ways to mitigate, beside the model as it is.",
     reference=(

@@ -181,14 +181,13 @@ def _top(
         for code, (name, estimate) in enumerate(zip(names, rates.estimates, strict=True)):
             where = {column: name}
             yield _one("fairness.top_selection_rate", estimate, params.level, where, tags, bounds=(0.0, 1.0))
-            yield from _held(estimate, chance, ranked.group == code, design, params.level, where, tags)
+            yield from _held(chance, ranked.group == code, design, params.level, where, tags)
         for kind in ("difference", "ratio"):
             gap = simultaneous_gap(rates, "ratio" if kind == "ratio" else "difference", params.level)
             yield _gap(f"fairness.top_selection_rate.{kind}", gap, column, n, tags, top=1.0)
 
 
 def _held(
-    selected: Estimate,
     chance: FloatArray,
     own: Any,
     design: Design,
@@ -204,7 +203,7 @@ def _held(
     # Rows that share the last places hold a part of one each; whole places weigh the same.
     parts = chance[held_by]
     held = proportion(own[held_by], None if (parts == 1.0).all() else parts, clusters)
-    held, value = replace(held, n=selected.n), held.value or 0.0
+    value = held.value or 0.0
     yield _one("fairness.top_share", held, level, where, tags, bounds=(0.0, 1.0))
     interval = held.interval(level)
     reason = None if interval else held.reason
@@ -216,14 +215,14 @@ def _held(
         if interval is not None and interval.low > 0.0:
             ends = (math.log(interval.low / of_all), math.log(interval.high / of_all))
             interval = Interval(
-                low=min(ends[0], skew), high=max(ends[1], skew), level=level, method="korn-graubard-log-ratio"
+                low=min(ends[0], skew), high=max(ends[1], skew), level=level, method=f"{interval.method}-log-ratio"
             )
         else:
             interval, reason = None, "the share may be 0 within its interval, so the log ratio has no lower limit"
     yield Measurement(
         name="fairness.top_skew",
         value=skew,
-        n=selected.n,
+        n=held.n,
         interval=interval if skew is not None else None,
         slice=where,
         params=tags,
@@ -288,7 +287,7 @@ def _gap(
 
 ANALYZER = Analyzer(
     name="fairness.ranking",
-    version="1",
+    version="2",
     title="Fairness of the ranking",
     summary="Which groups get the attention and the top places when rows are ranked by their score.",
     reference=(
