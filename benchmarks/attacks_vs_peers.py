@@ -113,6 +113,9 @@ def race(title, net, x, y, eps):
     rival = min(min(times["foolbox"]), min(times["torchattacks"]))
     print(f"\nBest of foolbox and torchattacks / auditkit: {rival / min(times['auditkit']):.2f}x; ", end="")
     print(f"with every step of every row: {rival / min(times['auditkit, every step of every row']):.2f}x.")
+    whole = min(times["auditkit, every step of every row"])
+    told = ", ".join(f"{min(spent) / whole:.2f}x {name}" for name, spent in list(times.items())[:4])
+    print(f"At equal steps, every step of every row: {told}.")
     both = np.minimum(times["foolbox"], times["torchattacks"])
     paired = [np.median(both / np.array(times[name])) for name in list(runs)[-2:]]
     print(f"Median over rounds, round against round: {paired[0]:.2f}x and {paired[1]:.2f}x.")
