@@ -69,7 +69,7 @@ def test_a_feature_that_the_model_never_sees_has_an_interval_of_what_was_not_see
     assert unused.value == 0.0
     assert unused.interval.high == pytest.approx(1 - 0.025 ** (1 / 200), abs=1e-6)
     assert unused.interval.low == -unused.interval.high
-    assert unused.interval.method == "bound-on-changes"
+    assert unused.interval.method == "gaffke"
 
 
 def test_a_change_never_seen_is_bounded_by_the_rows_that_count():
@@ -84,7 +84,7 @@ def test_a_change_never_seen_is_bounded_by_the_rows_that_count():
     few = np.where(np.arange(100) < 10, 1000.0, 1.0)
     kish = few.sum() ** 2 / (few**2).sum()
     assert upper() == pytest.approx(1 - 0.025 ** (1 / 100))
-    assert upper(weights=few) == pytest.approx(1 - 0.025 ** (1 / kish), rel=1e-6)
+    assert upper(weights=few) == pytest.approx(1 - 0.025 ** (1 / kish), rel=2e-3)
     assert upper(clusters=np.repeat(np.arange(20), 5)) == pytest.approx(1 - 0.025 ** (1 / 20), rel=1e-6)
 
 

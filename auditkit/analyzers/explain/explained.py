@@ -15,6 +15,8 @@ Space = Literal["score", "logit"]
 
 # Why a mean over rows has no interval.
 TOO_FEW = "an interval needs two rows (or clusters) or more"
+# Two-sided confidence of the intervals beside the numbers, where no setting changes it.
+LEVEL = 0.95
 _SMALLEST_PROBABILITY = 1e-6
 
 

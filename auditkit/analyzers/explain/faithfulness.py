@@ -12,13 +12,14 @@ from pydantic import Field
 
 from auditkit.analyzers.explain.attributed import Method
 from auditkit.analyzers.explain.attributions import AttributionParams
-from auditkit.analyzers.explain.explained import TOO_FEW, few_rows
+from auditkit.analyzers.explain.explained import LEVEL, TOO_FEW, few_rows
 from auditkit.analyzers.explain.partwise import Partwise, partwise_table
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.errors import MissingExtra, NotApplicable
 from auditkit.core.evidence import Curve, Direction, Interval, Measurement, Scalar, Series
 from auditkit.core.subject import Dataset, FloatArray, Subject
 from auditkit.methods.explain.faithfulness import Removals, gains, infidelity, max_sensitivity, remove_in_order
+from auditkit.stats.bounded import bounded_mean
 from auditkit.stats.intervals import mean_interval
 from auditkit.stats.resampling import bootstrap, percentile_interval
 
@@ -303,14 +304,19 @@ def _agree(
     ):
         kept = np.flatnonzero(np.isfinite(values)).astype(np.int64)
         some = parts.data.take(kept)
-        value, interval = mean_interval(values[kept], some.weights, some.clusters) if len(kept) else (None, None)
+        value, interval = None, None
+        if len(kept) and name == overlap:
+            mean = bounded_mean(values[kept], some.weights, some.clusters)
+            value, interval = mean.value, mean.interval(LEVEL)
+        elif len(kept):
+            value, interval = mean_interval(values[kept], some.weights, some.clusters)
         yield _measurement(name, value, interval, parts, identity, ("neutral", bounds, ""),
                            lacking if value is None else TOO_FEW, unreliable, n=len(kept))  # fmt: skip
 
 
 ANALYZER = Analyzer(
     name="explain.faithfulness",
-    version="2",
+    version="3",
     title="Are the explanations any good?",
     summary="Whether explanations foretell what the model does when parts are removed, hold still, and agree.",
     reference="Petsiuk, Das and Saenko (2018), RISE; Yeh et al. (2019), On the (In)fidelity and Sensitivity of "

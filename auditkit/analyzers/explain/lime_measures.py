@@ -8,12 +8,13 @@ from itertools import combinations
 
 import numpy as np
 
-from auditkit.analyzers.explain.explained import TOO_FEW
+from auditkit.analyzers.explain.explained import LEVEL, TOO_FEW
 from auditkit.core.analyzer import Note, Produced
-from auditkit.core.evidence import Interval, Measurement, Scalar
+from auditkit.core.evidence import Measurement, Scalar
 from auditkit.core.subject import Dataset, FloatArray
 from auditkit.methods.explain.agreement import top_overlap
-from auditkit.stats.intervals import exact_share, mean_interval
+from auditkit.stats.bounded import bounded_mean
+from auditkit.stats.intervals import mean_interval
 
 TOP = 5
 
@@ -51,7 +52,7 @@ def stability(
 ) -> Measurement:
     """Mean overlap of the five largest weights over all pairs of seeds.
 
-    The interval is Wilson's on rows (or clusters): an overlap lies in [0, 1] and varies no more than a proportion.
+    The interval is that of a mean of values in [0, 1] over rows, or clusters.
 
     Args:
         weights: One sequence a seed, of one array of weights a row; arrays of five or fewer are left out, and those
@@ -70,7 +71,11 @@ def stability(
         overlaps = np.array([_pairwise([seed[row] for seed in weights]) for row in rows])
         rows, overlaps = rows[np.isfinite(overlaps)], overlaps[np.isfinite(overlaps)]
         reason = None if len(rows) else "every weight is zero: the model gives the same output to all samples"
-        value, interval = _overlap(overlaps, data.take(rows)) if len(rows) else (None, None)
+        if len(rows):
+            some = data.take(rows)
+            found = bounded_mean(overlaps, some.weights, some.clusters)
+            value, interval = found.value, found.interval(LEVEL)
+            reason = None if interval else TOO_FEW
     return Measurement(
         name="explain.stability_top5_overlap",
         value=value,
@@ -81,14 +86,6 @@ def stability(
         bounds=(0.0, 1.0),
         reason=reason,
     )
-
-
-def _overlap(overlaps: FloatArray, data: Dataset) -> tuple[float, Interval | None]:
-    value, _ = mean_interval(overlaps, data.weights, data.clusters)
-    units: float = len(overlaps) if data.clusters is None else len(np.unique(data.clusters))
-    if data.weights is not None:
-        units = min(units, float(data.weights.sum()) ** 2 / float((data.weights**2).sum()))
-    return value, exact_share(min(max(value, 0.0), 1.0), units, method="korn-graubard")
 
 
 def _pairwise(weights: Sequence[FloatArray]) -> float:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
-from auditkit.analyzers.explain.explained import TOO_FEW
+from auditkit.analyzers.explain.explained import LEVEL, TOO_FEW
 from auditkit.core.evidence import Interval, Measurement, Scalar, Table
 from auditkit.core.subject import Dataset, FloatArray
-from auditkit.stats.intervals import exact_share, mean_interval
-from auditkit.stats.linearised import Design
+from auditkit.stats.bounded import bounded_mean
+from auditkit.stats.intervals import mean_interval
 
 _ROUNDING = 1e-12
 
@@ -24,19 +22,7 @@ def loss_of(name: str, values: FloatArray, data: Dataset, metric: str) -> Measur
         data: The rows.
         metric: ``accuracy`` or ``r2``.
     """
-    value, interval, moved, reason = None, None, False, "all labels are the same"
-    lost = values if metric == "accuracy" else _shares_of_variance(values, data)
-    if lost is not None:
-        value, interval = mean_interval(lost, data.weights, data.clusters)
-        moved = bool((np.abs(lost) > _ROUNDING).any())
-        value, reason = value if abs(value) > _ROUNDING else 0.0, TOO_FEW
-    if interval is not None and not moved:
-        seen = exact_share(0.0, Design(data.weights, data.clusters).units(data.n))
-        interval, reason = None, "no prediction moved when the feature was shuffled"
-        if metric == "accuracy" and seen is not None:
-            interval = Interval(low=-seen.high, high=seen.high, level=seen.level, method="bound-on-changes")
-    elif interval is not None and metric == "accuracy":
-        interval = dataclasses.replace(interval, low=max(interval.low, -1.0), high=min(interval.high, 1.0))
+    value, interval, reason = _mean_of_shares(values, data) if metric == "accuracy" else _mean_of_losses(values, data)
     return Measurement(
         name="explain.permutation_importance",
         value=value,
@@ -46,6 +32,23 @@ def loss_of(name: str, values: FloatArray, data: Dataset, metric: str) -> Measur
         bounds=(-1.0, 1.0) if metric == "accuracy" else (None, None),
         reason=None if interval else reason,
     )
+
+
+def _mean_of_shares(values: FloatArray, data: Dataset) -> tuple[float | None, Interval | None, str]:
+    """Mean of changes in [-1, 1], most of which are 0, with limits that such a mean needs."""
+    found = bounded_mean(values, data.weights, data.clusters, least=-1.0)
+    return found.value, found.interval(LEVEL), TOO_FEW
+
+
+def _mean_of_losses(values: FloatArray, data: Dataset) -> tuple[float | None, Interval | None, str]:
+    """The R2 lost, with Student's limits; where no prediction moved there is nothing to tell limits from."""
+    lost = _shares_of_variance(values, data)
+    if lost is None:
+        return None, None, "all labels are the same"
+    value, interval = mean_interval(lost, data.weights, data.clusters)
+    if interval is not None and not bool((np.abs(lost) > _ROUNDING).any()):
+        return 0.0, None, "no prediction moved when the feature was shuffled"
+    return value if abs(value) > _ROUNDING else 0.0, interval, TOO_FEW
 
 
 def _shares_of_variance(values: FloatArray, data: Dataset) -> FloatArray | None:

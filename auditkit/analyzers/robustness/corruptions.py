@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
 from auditkit.analyzers.robustness.estimates import paired_mean
-from auditkit.analyzers.robustness.shifted import Shift, Shifted, accuracy_measures, clipped, decide_under
+from auditkit.analyzers.robustness.shifted import Shift, Shifted, accuracy_measures, decide_under
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
-from auditkit.core.evidence import Measurement
+from auditkit.core.evidence import Interval, Measurement
 from auditkit.core.seeds import seed_integer
 from auditkit.core.subject import Dataset, IntArray, Subject
 
@@ -145,7 +146,7 @@ def _corruption_error(result: Shifted, params: CorruptionParams) -> Iterator[Pro
             name=f"robustness.{word}",
             value=found.value,
             n=len(value),
-            interval=clipped(found.interval, 0.0, np.inf) if floor == 0.0 else found.interval,
+            interval=_above(found.interval, floor),
             unit="%",
             direction="lower",
             bounds=(floor, None),
@@ -153,9 +154,16 @@ def _corruption_error(result: Shifted, params: CorruptionParams) -> Iterator[Pro
         )
 
 
+def _above(interval: Interval | None, floor: float | None) -> Interval | None:
+    """The interval cut at the least value of its quantity, where there is one."""
+    if interval is None or floor is None:
+        return interval
+    return replace(interval, low=max(interval.low, floor), high=max(interval.high, floor))
+
+
 ANALYZER = Analyzer(
     name="robustness.corruptions",
-    version="3",
+    version="4",
     title="Image corruptions",
     summary="Accuracy on images under fifteen natural corruptions at five severities: noise, blur, weather, digital.",
     reference="Hendrycks and Dietterich (2019), Benchmarking neural network robustness to common corruptions",

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from auditkit.analyzers.robustness.estimates import LEVEL, Estimate, Rows, groups_of_enough, paired_mean, proportion
+from auditkit.analyzers.robustness.estimates import LEVEL, Estimate, Rows, groups_of_enough, proportion
 from auditkit.core.analyzer import Context, Note
-from auditkit.core.evidence import Curve, Interval, Measurement, Scalar, Series
+from auditkit.core.evidence import Curve, Measurement, Scalar, Series
 from auditkit.core.subject import Dataset, IntArray, StrArray, Subject
-from auditkit.stats.estimate import Estimate as LevelledEstimate
+from auditkit.stats.bounded import bounded_mean
 from auditkit.stats.gaps import largest_gap
-from auditkit.stats.intervals import exact_share, mean_interval
-from auditkit.stats.replication import independent_rows
 
 BoolArray = npt.NDArray[np.bool_]
 Make = Callable[[int], Any]
@@ -159,12 +157,15 @@ def accuracy_measures(
     single, mean = f"robustness.{word}_accuracy", f"robustness.mean_{word}_accuracy"
     n, share = len(result.clean), result.share
     yield _accuracy(mean, share_estimate(share, result.rows), n, result.params)
-    drop = UNMOVED if share is None else _drop_estimate(result.clean.astype(np.float64) - share, result.rows)
+    drop = UNMOVED
+    if share is not None:
+        change = result.clean.astype(np.float64) - share
+        drop = Estimate.at(bounded_mean(change, result.rows.weights, result.rows.clusters, least=-1.0))
     yield Measurement(
         name=f"robustness.{word}_drop",
         value=drop.value,
         n=n,
-        interval=clipped(drop.interval, -1.0, 1.0),
+        interval=drop.interval,
         params=result.params,
         direction="lower",
         bounds=(-1.0, 1.0),
@@ -206,11 +207,9 @@ def _by_group(result: Shifted, share: npt.NDArray[np.float64], name: str, min_gr
             yield _accuracy(name, estimate, int(member.sum()), result.params, {column: group})
         if len(kept) < 2:
             continue
-        gap = largest_gap(
-            {group: _levelled(share[member], result.rows.where(member)) for group, member in kept.items()},
-            LEVEL,
-            span=1.0,
-        )
+        parts = {group: (share[member], result.rows.where(member)) for group, member in kept.items()}
+        means = {group: bounded_mean(values, own.weights, own.clusters) for group, (values, own) in parts.items()}
+        gap = largest_gap(means, LEVEL, span=1.0)
         yield Measurement(
             name=f"{name}.difference",
             value=gap.value,
@@ -228,50 +227,7 @@ def share_estimate(values: npt.NDArray[np.float64] | None, rows: Rows) -> Estima
     """Mean of values in [0, 1] with its interval in [0, 1]; ``None`` for values under shifts that changed no row."""
     if values is None:
         return UNMOVED
-    if len(values) == 0:
-        return Estimate(value=None, interval=None, reason="no rows")
-    interval = _share_interval(values, rows, LEVEL)
-    mean = mean_interval(values, rows.weights, rows.clusters, LEVEL)[0]
-    return Estimate(value=mean, interval=interval, reason=None if interval else "one cluster only")
-
-
-def _share_interval(values: npt.NDArray[np.float64], rows: Rows, level: float) -> Interval | None:
-    """Student's interval; where all values are alike, exact limits: values in [0, 1] vary at most as yes and no."""
-    mean, found = mean_interval(values, rows.weights, rows.clusters, level)
-    if found is not None and found.high - found.low > 1e-9:
-        return clipped(found, 0.0, 1.0)
-    size = independent_rows(len(values), rows.weights, rows.clusters)
-    if rows.clusters is not None and size < 2:
-        return None
-    return exact_share(min(max(mean, 0.0), 1.0), size, level)
-
-
-def _drop_estimate(values: npt.NDArray[np.float64], rows: Rows) -> Estimate:
-    """Mean of values in [-1, 1] with Student's interval; where all are alike, exact limits.
-
-    Then the share of rows that could have another value is at most that of which none was seen, and such a row may be
-    as far off as -1 or 1.
-    """
-    found = paired_mean(values, rows)
-    size = independent_rows(len(values), rows.weights, rows.clusters)
-    if found.value is None or found.interval is not None or size < 2:
-        return found
-    other = exact_share(0.0, size, LEVEL)
-    assert other is not None
-    low, high = (found.value + other.high * (end - found.value) for end in (-1.0, 1.0))
-    return Estimate(value=found.value, interval=replace(other, low=low, high=high, method="clopper-pearson, all alike"))
-
-
-def clipped(interval: Interval | None, low: float, high: float) -> Interval | None:
-    """The interval cut at the bounds of its quantity."""
-    if interval is None:
-        return None
-    return replace(interval, low=min(max(interval.low, low), high), high=max(min(interval.high, high), low))
-
-
-def _levelled(values: npt.NDArray[np.float64], rows: Rows) -> LevelledEstimate:
-    mean = mean_interval(values, rows.weights, rows.clusters, LEVEL)[0]
-    return LevelledEstimate(mean, len(values), lambda level: _share_interval(values, rows, level))
+    return Estimate.at(bounded_mean(values, rows.weights, rows.clusters))
 
 
 def _accuracy(
