@@ -34,10 +34,11 @@ def hidden_lines(
             groups.add(tuple(sorted(one.slice.items())))
     measured = {tuple(sorted(one.slice.items())) for one in before}
     groups |= {((column, name),) for column, names in sensitive.items() for name in names} - measured
-    return frozenset(name for group in groups for name in _names(group))
+    return frozenset(name for group in groups for name in names_of(group))
 
 
-def _names(group: Group) -> list[str]:
+def names_of(group: Group) -> list[str]:
+    """Names that a group may have as a line of a curve or a row of a table."""
     values = ", ".join(value for _, value in group)
     names = [group[0][1], values] if len(group) == 1 else [values]
     names += [", ".join(f"{column}{sign}{value}" for column, value in group) for sign in (": ", "=")]

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from auditkit.core.evidence import Evidence, Interval
 from auditkit.core.rounding import keeps_side
 from auditkit.core.verdict import Comparison, RuleResult, Side, State, Verdict
+from auditkit.render.cells import Group
 from auditkit.render.coarse import coarse_interval, coarse_value
 from auditkit.render.redact import MIN_CELL, withheld_reason
 from auditkit.render.suppression import hidden_cells
 
 WHOLE = "all rows"
+#: Quantity -> groups.
+Rounded = Mapping[str, frozenset[Group]]
 _SAYS = {
     "pass": "it is inside the limit",
     "fail": "it is outside the limit",
@@ -21,15 +28,21 @@ _SAYS = {
 }
 
 
-def redact_verdict(verdict: Verdict, min_cell: int = MIN_CELL, withheld: frozenset[str] = frozenset()) -> Verdict:
+def redact_verdict(
+    verdict: Verdict,
+    min_cell: int = MIN_CELL,
+    withheld: frozenset[str] = frozenset(),
+    rounded: Rounded = MappingProxyType({}),
+) -> Verdict:
     """The verdict with the same states, but no number of a group under ``min_cell`` rows, nor one that gives it.
 
     Args:
         verdict: The complete verdict.
         min_cell: Smallest number of rows that may be shown.
         withheld: Names of disparities that the shared evidence withholds, see :func:`withheld_disparities`.
+        rounded: Groups whose rows the shared evidence does not tell, see :func:`rounded_groups`.
     """
-    results = tuple(_result(result, min_cell, withheld) for result in verdict.results)
+    results = tuple(_result(result, min_cell, withheld, rounded) for result in verdict.results)
     summary = verdict.summary  # it quotes the message of the rule that decided
     for complete, shared in zip(verdict.results, results, strict=True):
         if complete.message and complete.message != shared.message:
@@ -46,7 +59,42 @@ def withheld_disparities(shared: Evidence) -> frozenset[str]:
     )
 
 
-def _result(result: RuleResult, min_cell: int, withheld: frozenset[str]) -> RuleResult:
+def rounded_groups(shared: Evidence) -> Rounded:
+    """For each quantity, the groups whose rows a shared copy does not tell; under ``""`` those of any quantity."""
+    found: dict[str, set[Group]] = defaultdict(set)
+    for m in shared.measurements():
+        if m.slice and not m.over:
+            groups = found[m.name]
+            if m.n is None and (m.reason or "").startswith(("withheld", "rounded")):
+                group = tuple(sorted(m.slice.items()))
+                groups.add(group)
+                found[""].add(group)
+    return {name: frozenset(groups) for name, groups in found.items()}
+
+
+def _labels(groups: Iterable[Group]) -> dict[str, list[tuple[str, ...]]]:
+    """What a side that is one of ``groups`` may be called, with the words that a rule's ``where`` has for the rest."""
+    found: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for group in groups:
+        for own in (own for size in range(1, len(group) + 1) for own in itertools.permutations(group, size)):
+            rest = tuple(f"{column}={value}" for column, value in group if (column, value) not in own)
+            found[" x ".join(value for _, value in own)].append(rest)
+    return found
+
+
+def _known(result: RuleResult, groups: Iterable[Group]) -> set[str]:
+    """Sides of a rule that may be one of ``groups``."""
+    labels, found = _labels(groups), set()
+    for comparison in result.comparisons if labels else ():
+        for side in comparison.sides:
+            if side.n is None:  # redacted already
+                continue
+            if any(all(words in comparison.label for words in rest) for rest in labels.get(side.group, ())):
+                found.add(side.group)
+    return found
+
+
+def _result(result: RuleResult, min_cell: int, withheld: frozenset[str], rounded: Rounded) -> RuleResult:
     if result.metric in withheld:
         bare = tuple(_bare(comparison, min_cell) for comparison in result.comparisons)
         message = f"{_count_states(result)}; its numbers are withheld: a group has fewer than {min_cell} rows"
@@ -61,11 +109,12 @@ def _result(result: RuleResult, min_cell: int, withheld: frozenset[str]) -> Rule
     names = list(sizes)
     small = {name for name in names if 0 < sizes[name] < min_cell}
     counted = _small_shares(result, min_cell) - small
-    if not small and not counted:
+    known = _known(result, rounded.get(result.metric, rounded.get("", frozenset())))
+    if not small and not counted and not known:
         return result
     shown = [min(sizes[name], min_cell - 1) if name in counted else sizes[name] for name in names]
     positions = hidden_cells(shown, [range(len(names))], min_cell)
-    coarse = {names[position] for position in positions} - small
+    coarse = ({names[position] for position in positions} | known) - small
     comparisons = tuple(
         _comparison(comparison, small, coarse, min_cell, result.limits) for comparison in result.comparisons
     )

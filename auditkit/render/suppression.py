@@ -7,6 +7,7 @@ together hold ``min_cell`` or more.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 
@@ -31,17 +32,22 @@ def hidden_cells(values: Sequence[int], lines: Iterable[Sequence[int]], min_cell
     """
     hidden = {index for index, value in enumerate(values) if 0 < value < min_cell}
     fixed = [tuple(line) for line in lines]
-    changed = bool(hidden)
-    while changed:
-        changed = False
-        for line in fixed:
-            while not _safe(line, hidden, values, min_cell):
-                rest = [index for index in line if index not in hidden]
-                if not rest:
-                    break
-                # Smallest non-zero cell first: a hidden zero protects nothing while zeros are shown elsewhere.
-                hidden.add(min(rest, key=lambda index: (values[index] == 0, values[index], index)))
-                changed = True
+    through: dict[int, list[int]] = defaultdict(list)
+    for number, line in enumerate(fixed):
+        for index in line:
+            through[index].append(number)
+    waiting = dict.fromkeys(number for index in sorted(hidden) for number in through[index])
+    while waiting:
+        line = fixed[number := next(iter(waiting))]
+        del waiting[number]
+        while not _safe(line, hidden, values, min_cell):
+            rest = [index for index in line if index not in hidden]
+            if not rest:
+                break
+            # Smallest non-zero cell first: a hidden zero protects nothing while zeros are shown elsewhere.
+            chosen = min(rest, key=lambda index: (values[index] == 0, values[index], index))
+            hidden.add(chosen)
+            waiting |= dict.fromkeys(through[chosen])
     return frozenset(hidden)
 
 

@@ -1,0 +1,207 @@
+"""Which counts of one set of rows must be withheld together, over all columns, labels and decisions at once.
+
+A small cell can be worked out from tables of other columns as well as from its own: the rows of B are those of the
+women and men of B, and the rows of a label those of its decisions. So every count of the same rows (a group's size,
+its rows by label, by decision and by both, for one column and for crossed columns) stands in one network of sums,
+and the choice of what goes with a small cell is made once for all that is shown.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from auditkit.core.evidence import Counts, Evidence, Measurement
+from auditkit.render.numerators import FEATURE, SIZES
+from auditkit.render.suppression import hidden_cells
+
+_MARGINS = frozenset({"base_rate", "selection_rate"})
+
+Group = tuple[tuple[str, str], ...]
+#: A group (its columns sorted), a label and a decision; ``None`` stands for all labels or all decisions.
+Cell = tuple[Group, int | None, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class SmallCells:
+    """What the joint choice withholds.
+
+    Attributes:
+        cells: For each kind of rows (see :func:`rows_of`), the cells to withhold.
+        groups: Each group of the audited rows whose rates would tell a withheld count, with the numbers of rows that
+            its rates have: a number on a sample of other rows is not concerned.
+        rows: Those of these numbers that are withheld themselves: what is about a feature tells them alone.
+        sizes: Groups of the audited rows whose size is withheld.
+        whole: How many of all audited rows have a label, or a decision, that is withheld because it is rare.
+    """
+
+    cells: Mapping[object, frozenset[Cell]] = field(default_factory=dict)
+    groups: Mapping[Group, frozenset[int]] = field(default_factory=dict)
+    rows: Mapping[Group, frozenset[int]] = field(default_factory=dict)
+    sizes: frozenset[Group] = frozenset()
+    whole: frozenset[int] = frozenset()
+
+    def hidden_in(self, counts: Counts) -> frozenset[int]:
+        """Positions in the flattened cells of ``counts`` to withhold."""
+        hidden = self.cells.get(rows_of(counts), frozenset())
+        k = len(counts.classes)
+        places = itertools.product(range(len(counts.groups)), range(k), range(k))
+        return frozenset(index for index, (g, y, p) in enumerate(places) if (group_of(counts, g), y, p) in hidden)
+
+    def tells(self, measurement: Measurement) -> bool:
+        """Whether a number, with its rows, would tell a withheld count."""
+        if measurement.over or measurement.n_of != "rows":
+            return False
+        if not measurement.slice:
+            return self._tells_of_all(measurement)
+        group = tuple(sorted(measurement.slice.items()))
+        if measurement.name in SIZES:
+            return group in self.sizes
+        rows = self.rows if FEATURE in measurement.params else self.groups
+        return measurement.n in rows.get(group, frozenset())
+
+    def _tells_of_all(self, measurement: Measurement) -> bool:
+        """A rate over all rows tells how many have a rare label: as its rows, or as the count behind it."""
+        rows, value = measurement.n or 0, measurement.value
+        if not self.whole or rows in self.whole or value is None:
+            return rows in self.whole
+        hits = round(value * rows)
+        return measurement.name.rsplit(".", 1)[-1] in _MARGINS and not self.whole.isdisjoint({hits, rows - hits})
+
+
+def group_of(counts: Counts, index: int) -> Group:
+    """The columns and values of one group of ``counts``, sorted by column."""
+    return tuple(sorted(zip(counts.over, counts.groups[index], strict=True)))
+
+
+def rows_of(counts: Counts) -> object:
+    """What tells whether two tables count the same rows: their classes, and the cells over all groups."""
+    return counts.classes, cells_of_all(counts)
+
+
+def cells_of_all(counts: Counts) -> tuple[int, ...]:
+    """The flattened cells over all groups, label by label."""
+    span = range(len(counts.classes))
+    return tuple(sum(block[y][p] for block in counts.n) for y in span for p in span)
+
+
+def small_cells(evidence: Evidence, min_cell: int) -> SmallCells:
+    """The joint choice for every set of rows that ``evidence`` counts by group.
+
+    Args:
+        evidence: The complete record.
+        min_cell: Smallest count that may be shown; zero is shown.
+    """
+    kinds: dict[object, list[Counts]] = defaultdict(list)
+    for counts in evidence.counts():
+        kinds[rows_of(counts)].append(counts)
+    audited = _audited(kinds, evidence.subject.test.n_rows)
+    sizes = _sizes(evidence)
+    if sizes:
+        kinds.setdefault(audited, [])
+    found: dict[object, frozenset[Cell]] = {}
+    groups: dict[Group, frozenset[int]] = {}
+    rows: dict[Group, frozenset[int]] = {}
+    for kind, tables in kinds.items():
+        nodes = _nodes(tables)
+        if kind == audited:
+            nodes |= {(group, None, None): size for group, size in sizes.items() if (group, None, None) not in nodes}
+        k = len(tables[0].classes) if tables else 0
+        hidden = found[kind] = _hidden(nodes, k, min_cell)
+        if kind == audited:  # with two classes every cell is behind a rate; with more, sums and right decisions are
+            groups = _rows(nodes, {group for group, y, p in hidden if k <= 2 or y is None or p is None or y == p})
+            rows = _rows({cell: nodes[cell] for cell in hidden}, groups)
+    sizes_hidden = frozenset(group for group, y, p in found.get(audited, frozenset()) if y is None and p is None)
+    return SmallCells(
+        cells=found, groups=groups, rows=rows, sizes=sizes_hidden, whole=_rare(kinds.get(audited), min_cell)
+    )
+
+
+def _rare(tables: Sequence[Counts] | None, min_cell: int) -> frozenset[int]:
+    """The numbers of rows with a rare label or decision, and those that would tell them."""
+    if not tables:
+        return frozenset()
+    classes, cells = tables[0].classes, cells_of_all(tables[0])
+    k = len(classes)
+    labels = [sum(cells[y * k : (y + 1) * k]) for y in range(k)]
+    decisions = [sum(cells[p::k]) for p in range(k)]
+    hidden = {counts[index] for counts in (labels, decisions) for index in hidden_cells(counts, [range(k)], min_cell)}
+    return frozenset(hidden - {0})
+
+
+def _audited(kinds: Mapping[object, Sequence[Counts]], rows: int) -> object:
+    """The kind that counts every audited row, the one with the most groups where there are several."""
+    full = [kind for kind, tables in kinds.items() if sum(sum(map(sum, block)) for block in tables[0].n) == rows]
+    return max(full, key=lambda kind: sum(len(counts.groups) for counts in kinds[kind]), default=None)
+
+
+def _sizes(evidence: Evidence) -> dict[Group, int]:
+    """The size of every group of the audited rows that the evidence tells."""
+    found: dict[Group, int] = {}
+    for column, groups in evidence.subject.test.sensitive.items():
+        found |= {((column, name),): size for name, size in groups.items()}
+    for m in evidence.measurements():
+        if m.name == "data.group_count" and m.slice and m.value is not None:
+            found[tuple(sorted(m.slice.items()))] = round(m.value)
+    return found
+
+
+def _nodes(tables: Iterable[Counts]) -> dict[Cell, int]:
+    """Every cell and every sum over labels, decisions or both, of each group."""
+    found: dict[Cell, int] = {}
+    for counts in tables:
+        if not counts.over:  # numbers over all rows are about no group
+            continue
+        span = range(len(counts.classes))
+        for index, block in enumerate(counts.n):
+            group = group_of(counts, index)
+            found |= {(group, y, p): block[y][p] for y in span for p in span}
+            found |= {(group, y, None): sum(block[y]) for y in span}
+            found |= {(group, None, p): sum(row[p] for row in block) for p in span}
+            found[group, None, None] = sum(map(sum, block))
+    return found
+
+
+def _hidden(nodes: Mapping[Cell, int], k: int, min_cell: int) -> frozenset[Cell]:
+    if not any(0 < value < min_cell for value in nodes.values()):
+        return frozenset()
+    names = list(nodes)
+    place = {name: index for index, name in enumerate(names)}
+    lines = [[place[name] for name in line if name in place] for line in _lines(nodes, k)]
+    return frozenset(names[index] for index in hidden_cells(list(nodes.values()), lines, min_cell))
+
+
+def _lines(nodes: Mapping[Cell, int], k: int) -> Iterator[list[Cell]]:
+    """Cells bound by a sum: a whole with its parts, or the parts alone where their whole is over all rows."""
+    by_columns: dict[tuple[str, ...], list[Group]] = defaultdict(list)
+    for group, y, p in nodes:
+        if y is None and p is None:
+            by_columns[tuple(column for column, _ in group)].append(group)
+    span: list[int | None] = [*range(k)]
+    for groups in by_columns.values():
+        for group in groups if k else ():
+            for y in span:
+                yield [(group, y, None), *((group, y, p) for p in span)]
+                yield [(group, None, y), *((group, p, y) for p in span)]
+            yield [(group, None, None), *((group, y, None) for y in span)]
+            yield [(group, None, None), *((group, None, p) for p in span)]
+    for columns, groups in by_columns.items():
+        coarser = [known for known in by_columns if set(known) < set(columns)]
+        for kept in [(), *coarser]:
+            parts: dict[Group, list[Group]] = defaultdict(list)
+            for group in groups:
+                parts[tuple(pair for pair in group if pair[0] in kept)].append(group)
+            for whole, members in parts.items():
+                for y, p in itertools.product([*span, None], repeat=2):
+                    yield [*([(whole, y, p)] if whole else []), *((group, y, p) for group in members)]
+
+
+def _rows(nodes: Mapping[Cell, int], groups: Iterable[Group]) -> dict[Group, frozenset[int]]:
+    """The numbers of rows that rates of ``groups`` can have: their sizes, and their rows by label or decision."""
+    rows: dict[Group, set[int]] = {group: set() for group in groups}
+    for (group, y, p), value in nodes.items():
+        if group in rows and (y is None or p is None):
+            rows[group].add(value)
+    return {group: frozenset(found) for group, found in rows.items()}

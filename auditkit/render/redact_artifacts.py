@@ -1,0 +1,147 @@
+"""Tables, curves, densities and counts as shared copies may show them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+
+from auditkit.core.evidence import AnyArtifact, Counts, Curve, Density, Scalar, Table
+from auditkit.render.cells import SmallCells
+from auditkit.render.coarse import digits
+from auditkit.render.suppression import hidden_cells
+
+_N_COLUMNS = frozenset({"n", "rows", "count", "n_rows", "support", "size"})
+
+
+def redact_artifact(
+    artifact: AnyArtifact,
+    cells: SmallCells,
+    lines: AbstractSet[str],
+    names: Mapping[str, AbstractSet[int]],
+    min_cell: int,
+) -> list[AnyArtifact]:
+    """What may be shown of an artifact: one or more in its place.
+
+    Args:
+        artifact: Any but one that shows rows of the data.
+        cells: The counts that are withheld.
+        lines: Names of the lines of a curve that must go.
+        names: Names that groups of which a count is withheld may have, with the numbers of rows that would tell it.
+        min_cell: Smallest count that may be shown.
+    """
+    if isinstance(artifact, Counts):
+        return _redact_counts(artifact, cells, min_cell)
+    if isinstance(artifact, Table):
+        return [_redact_table(artifact, names, min_cell)]
+    if isinstance(artifact, Density):
+        return [_redact_density(artifact, names, min_cell)]
+    return [_redact_curve(artifact, lines)] if isinstance(artifact, Curve) else [artifact]
+
+
+def _redact_curve(curve: Curve, lines: AbstractSet[str]) -> Curve:
+    """The lines of groups that may be shown, to four digits: what a drawing needs, and no more of any row's score."""
+    kept = []
+    for series in curve.series:
+        if series.name not in lines:
+            y, low, high = (tuple(_digits(v, 4) for v in values) for values in (series.y, series.low, series.high))
+            x = tuple(digits(v, 4) for v in series.x)
+            kept.append(dataclasses.replace(series, x=x, y=y, low=low, high=high))
+    return dataclasses.replace(curve, series=tuple(kept))
+
+
+def _digits(value: float | None, count: int) -> float | None:
+    return None if value is None else digits(value, count)
+
+
+def _redact_counts(counts: Counts, cells: SmallCells, min_cell: int) -> list[AnyArtifact]:
+    """The counts themselves when no cell is small; else the safe groups, and a table with the hidden cells empty."""
+    k = len(counts.classes)
+    values = [cell for block in counts.n for row in block for cell in row]
+    hidden = cells.hidden_in(counts) if counts.over else _hidden_of_all(values, k, min_cell)
+    if not hidden:
+        return [counts]
+    safe = [g for g in range(len(counts.groups)) if not any(g * k * k <= index < (g + 1) * k * k for index in hidden)]
+    rows: list[tuple[Scalar, ...]] = []
+    for index, value in enumerate(values):
+        g, cell = divmod(index, k * k)
+        y, p = divmod(cell, k)
+        shown = None if index in hidden else value
+        rows.append((*counts.groups[g], counts.classes[y], counts.classes[p], shown))
+    table = Table(
+        name=f"{counts.name}.shared",
+        title="Rows by " + (", ".join(counts.over) + ", " if counts.over else "") + "label and decision",
+        columns=(*counts.over, "label", "decision", "rows"),
+        rows=tuple(rows),
+        note=f"Cells under {min_cell}, and those that would reveal them by subtraction, are withheld.",
+    )
+    return [table] if not safe else [_keep_groups(counts, safe), table]
+
+
+def _keep_groups(counts: Counts, groups: list[int]) -> Counts:
+    return dataclasses.replace(
+        counts,
+        groups=tuple(counts.groups[g] for g in groups),
+        n=tuple(counts.n[g] for g in groups),
+        weight=None if counts.weight is None else tuple(counts.weight[g] for g in groups),
+        weight_sq=None if counts.weight_sq is None else tuple(counts.weight_sq[g] for g in groups),
+        moment=None if counts.moment is None else tuple(counts.moment[g] for g in groups),
+    )
+
+
+def _hidden_of_all(values: list[int], k: int, min_cell: int) -> frozenset[int]:
+    """Cells over all rows to withhold, given that the rows of each label and decision are shown."""
+    lines = [[a * k + b for b in range(k)] for a in range(k)] + [[b * k + a for b in range(k)] for a in range(k)]
+    return hidden_cells(values, lines, min_cell)
+
+
+def _redact_table(table: Table, names: Mapping[str, AbstractSet[int]], min_cell: int) -> Table:
+    sizes = [index for index, column in enumerate(table.columns) if column.strip().lower() in _N_COLUMNS]
+    hidden = {place for place, row in enumerate(table.rows) if any(_is_small(row[index], min_cell) for index in sizes)}
+    hidden |= {place for place, row in enumerate(table.rows) if _tells(row, sizes, names)}
+    if not hidden:
+        return table
+    if len(hidden) == 1:  # one row alone would follow from the total
+        others = [place for place in range(len(table.rows)) if place not in hidden]
+        hidden |= set(sorted(others, key=lambda place: _least(table.rows[place], sizes))[:1])
+    rows: list[tuple[Scalar, ...]] = [
+        tuple(None if isinstance(cell, int | float) else cell for cell in row) if place in hidden else row
+        for place, row in enumerate(table.rows)
+    ]
+    note = (
+        f"{table.note} Rows about fewer than {min_cell} rows of data, and what would give them, are withheld.".strip()
+    )
+    return dataclasses.replace(table, rows=tuple(rows), note=note)
+
+
+def _tells(row: tuple[Scalar, ...], sizes: list[int], names: Mapping[str, AbstractSet[int]]) -> bool:
+    rows = {row[index] for index in sizes}
+    return any(not rows.isdisjoint(names[cell]) for cell in row if isinstance(cell, str) and cell in names)
+
+
+def _least(row: tuple[Scalar, ...], sizes: list[int]) -> float:
+    return min((float(cell) for cell in (row[i] for i in sizes) if isinstance(cell, int | float)), default=math.inf)
+
+
+def _is_small(cell: Scalar, min_cell: int) -> bool:
+    return isinstance(cell, int | float) and not isinstance(cell, bool) and 0 < cell < min_cell
+
+
+def _redact_density(density: Density, names: Mapping[str, AbstractSet[int]], min_cell: int) -> Density:
+    """Counts rounded to multiples of ``min_cell``; no colour where fewer rows were, and two digits of it elsewhere."""
+    small = any(0 < cell < min_cell for row in density.counts for cell in row)
+    small |= any(
+        row in names and sum(cells) in names[row] for row, cells in zip(density.rows, density.counts, strict=True)
+    )
+    counts = tuple(tuple(min_cell * ((cell + min_cell // 2) // min_cell) for cell in row) for row in density.counts)
+    counts = counts if small else density.counts
+    color = tuple(
+        tuple(
+            None if shade is None or cell < min_cell else round(shade, 2)
+            for cell, shade in zip(cells, shades, strict=True)
+        )
+        for cells, shades in zip(density.counts, density.color, strict=False)
+    )
+    note = f"{density.note} Counts are rounded to multiples of {min_cell}.".strip() if small else density.note
+    return dataclasses.replace(density, counts=counts, color=color, note=note)
