@@ -12,7 +12,7 @@ import numpy as np
 from auditkit.core.errors import AuditkitError
 from auditkit.core.evidence import Counts, Evidence, Interval, Measurement, Outcome
 from auditkit.render.shared import hides
-from auditkit.stats.estimate import Estimate
+from auditkit.stats.estimate import Estimate, Share
 from auditkit.stats.intervals import clopper_pearson, wilson, z_value
 from auditkit.stats.linearised import t_value
 
@@ -306,10 +306,10 @@ def _gap_interval(m: Measurement, groups: Sequence[Measurement]) -> Interval | N
     known = [each for each in limits if each is not None]
     if m.interval is None or len(known) < len(groups):
         return None
-    if m.interval.method == "mover-largest-pair" and m.name.endswith(".difference"):
+    if m.interval.method == "melded-simultaneous" and m.name.endswith(".difference"):
         from auditkit.stats.gaps import largest_gap
 
-        named = {o.key: _estimate(o, each) for o, each in zip(groups, known, strict=True)}
+        named = {o.key: _share(o) for o in groups}
         return largest_gap(named, m.interval.level, m.bounds[1]).interval
     if m.interval.method == "mover-simultaneous":
         from auditkit.methods.fairness.worst import simultaneous_gap
@@ -320,12 +320,10 @@ def _gap_interval(m: Measurement, groups: Sequence[Measurement]) -> Interval | N
     return None
 
 
-def _estimate(m: Measurement, limits: Limits) -> Estimate:
-    def bounds(level: float) -> Interval:
-        low, high = limits(level)
-        return Interval(low=low, high=high, level=level, method="")
-
-    return Estimate(m.value, m.n or 0, bounds)
+def _share(m: Measurement) -> Estimate:
+    value, n = m.value or 0.0, m.n or 0
+    exact = m.interval is not None and m.interval.method == "clopper-pearson"
+    return Estimate(value, n, share=Share(value, lambda _: float(n)) if exact else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ A share's linearised variance is itself an estimate. Near 0 and 1 it rests on th
 Where by chance no heavy row or large cluster is among them, the share and its variance are too small together. So the
 variance is never taken below what it would be if weights and sizes had nothing to do with the outcome. Without that
 each limit misses up to 14 % of the time (weights) or 16 % (clusters) where it should 2.5 %
-(``tests/stats/test_stats_effective.py``).
+(``tests/stats/test_stats_effective.py``). What is left is in ``benchmarks/results/weighted_coverage.md``.
 """
 
 from __future__ import annotations
@@ -42,18 +42,22 @@ class Squares:
     part_rows: FloatArray | None = None
     spread: FloatArray | None = None
 
-    def shared(self, share: FloatArray) -> FloatArray:
+    def shared(self, share: FloatArray, total: FloatArray) -> FloatArray:
         """Covariance of two rows of a cluster, from 0 (they do not go together) to their variance (always).
 
         How often another row of a hit's cluster is a hit, beyond ``share``; the same of misses; the larger of the two.
-        Both go from a row to its cluster, so that it does not matter which clusters happened to be hit.
+        Both go from a row to its cluster, so that it does not matter which clusters happened to be hit. One more row
+        whose cluster all agrees with it is added to either: a single hit says nothing of how rows go together, and
+        must not be taken for a sign that they do not.
         """
         held = self.hit_rows if self.part_rows is None else self.part_rows
-        hits = _covariance(share, self.crossed - self.hit_rows, self.hit_clusters - held)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            more = (self.clusters - self.rows) * self.rows / total**2
+        hits = _covariance(share, self.crossed - self.hit_rows + more, self.hit_clusters - held + more)
         misses = _covariance(
             1.0 - share,
-            self.clusters - self.crossed - (self.rows - self.hit_rows),
-            self.clusters - 2.0 * self.crossed + self.hit_clusters - (self.rows - 2.0 * self.hit_rows + held),
+            self.clusters - self.crossed - (self.rows - self.hit_rows) + more,
+            self.clusters - 2.0 * self.crossed + self.hit_clusters - (self.rows - 2.0 * self.hit_rows + held) + more,
         )
         return np.clip(np.maximum(hits, misses), 0.0, self._spread(share))
 
@@ -61,7 +65,7 @@ class Squares:
         """The variance of ``share`` of ``total`` weight, if weights and sizes had nothing to do with the outcome."""
         pairs = np.maximum(self.clusters - self.rows, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray((self._spread(share) * self.rows + self.shared(share) * pairs) / total**2)
+            return np.asarray((self._spread(share) * self.rows + self.shared(share, total) * pairs) / total**2)
 
     def _spread(self, share: FloatArray) -> FloatArray:
         return share * (1.0 - share) if self.spread is None else self.spread

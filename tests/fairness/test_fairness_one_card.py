@@ -34,17 +34,18 @@ def test_one_quantity_of_one_slice_has_one_value_and_one_interval(weighted, clus
     )  # fmt: skip
     found = defaultdict(list)
     for m in report.evidence.measurements():
-        quantity = m.name.split(".", 1)[1]
-        if not m.params and not m.over:
-            found[SAME.get(quantity, quantity), tuple(sorted(m.slice.items()))].append(m)
+        quantity, _, gap = m.name.split(".", 1)[1].partition(".")
+        if not m.params:
+            found[SAME.get(quantity, quantity), gap, m.over, tuple(sorted(m.slice.items()))].append(m)
     pairs = [pair for each in found.values() for pair in itertools.combinations(each, 2)]
     assert len(pairs) >= 50
     assert {"accuracy", "balanced_accuracy", "f1", "log_loss", "base_rate", "roc_auc", "recall", "precision"} <= {
         m.name.split(".", 1)[1] for pair in pairs for m in pair
     }
+    assert sum(bool(one.over) for one, _ in pairs) >= 12
     for one, two in pairs:
         assert one.value == pytest.approx(two.value, abs=1e-12), (one.name, one.slice)
-        if one.name.split(".", 1)[1] in OTHER_INTERVAL:
+        if one.name.split(".")[1] in OTHER_INTERVAL:
             continue
         assert (one.interval is None) == (two.interval is None), (one, two)
         if one.interval is not None:

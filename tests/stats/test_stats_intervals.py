@@ -15,7 +15,7 @@ from statsmodels.stats.weightstats import DescrStatsW
 from auditkit.core.evidence import Interval
 from auditkit.stats import intervals
 from auditkit.stats.effective import effective_rows
-from auditkit.stats.estimate import Estimate, mapped, undefined
+from auditkit.stats.estimate import Estimate, Share, mapped, undefined
 from auditkit.stats.gaps import largest_gap
 from auditkit.stats.linearised import expected_proportion, logit_bounds, mean, proportion, t_value, variance_of
 
@@ -259,7 +259,11 @@ def _shares_estimate(p, n):
 def test_gap_of_two_groups_is_newcombe_folded_at_zero():
     gap = largest_gap({"a": _shares_estimate(0.8, 70), "b": _shares_estimate(0.6, 80)}, span=1.0)
     assert (gap.value, gap.high_group, gap.low_group) == (pytest.approx(0.2), "a", "b")
-    assert (round(gap.interval.low, 4), round(gap.interval.high, 4)) == (0.0524, 0.3339)
+    assert round(gap.interval.high, 4) == 0.3339
+    # Either group may be the higher one: two chances to err.
+    strict = confint_proportions_2indep(56, 70, 48, 80, method="newcomb", alpha=0.025)
+    assert gap.interval.low == pytest.approx(strict[0], abs=1e-9)
+    assert gap.interval.method == "mover-simultaneous"
 
 
 def test_gap_needs_two_groups_with_intervals():
@@ -270,18 +274,32 @@ def test_gap_needs_two_groups_with_intervals():
     assert "no interval" in bare.reason
 
 
+def _exact_estimate(p, n):
+    return Estimate(p, n, lambda level: intervals.exact_share(p, n, level), share=Share(p, lambda _: n))
+
+
+@pytest.mark.parametrize("estimate", [_shares_estimate, _exact_estimate])
 @pytest.mark.parametrize(("groups", "size", "gap"), [(2, 200, 0.0), (8, 100, 0.0), (8, 100, 0.15)])
-def test_gap_interval_covers_the_true_largest_gap(groups, size, gap):
+def test_each_limit_of_the_largest_gap_holds(groups, size, gap, estimate):
     rng = np.random.default_rng(3)
     truth = np.full(groups, 0.35)
     truth[-1] += gap
-    misses = 0
+    low = high = 0
     runs = 250
     for _ in range(runs):
         drawn = rng.binomial(size, truth) / size
-        found = largest_gap({str(i): _shares_estimate(p, size) for i, p in enumerate(drawn)}).interval
-        misses += not found.low <= gap <= found.high
-    assert misses <= runs * 0.05 + 3 * math.sqrt(runs * 0.05 * 0.95)
+        found = largest_gap({str(i): estimate(p, size) for i, p in enumerate(drawn)}).interval
+        low, high = low + (found.low > gap), high + (found.high < gap)
+    assert max(low, high) <= runs * 0.025 + 3 * math.sqrt(runs * 0.025 * 0.975)
+
+
+def test_the_largest_gap_of_shares_is_that_of_fishers_test():
+    """Melded limits exclude no gap where Fisher's exact test does not: at the level of two directed pairs."""
+    for hits in range(5, 13):
+        found = largest_gap({"a": _exact_estimate(14 / 20, 20), "b": _exact_estimate(hits / 25, 25)})
+        p = stats.fisher_exact([[14, 6], [hits, 25 - hits]], alternative="greater").pvalue
+        assert (found.interval.low > 0) == (p < 0.0125), hits
+        assert found.interval.method == "melded-simultaneous"
 
 
 @pytest.mark.parametrize("p", [0.02, 0.2, 0.5])

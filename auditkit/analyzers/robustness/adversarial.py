@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.analyzers.robustness.adversarial_settings import AdversarialParams
-from auditkit.analyzers.robustness.estimates import Estimate, groups_of_enough, median, proportion
+from auditkit.analyzers.robustness.estimates import Estimate, groups_of_enough, levelled_proportion, median, proportion
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.errors import NotApplicable
 from auditkit.core.evidence import Curve, Measurement, Scalar, Series, Table
@@ -125,18 +125,10 @@ def _gap(
     result: Attacked, column: str, groups: Mapping[str, BoolArray], standing: BoolArray, params: Mapping[str, Scalar]
 ) -> Measurement:
     """Largest gap in accuracy under attack between two groups."""
-    from auditkit.stats.estimate import Estimate as Bounded
     from auditkit.stats.gaps import largest_gap
 
-    def bounded(member: BoolArray) -> Bounded:
-        hits, rows = standing[member], result.rows.where(member)
-        return Bounded(
-            value=proportion(hits, rows).value,
-            n=len(hits),
-            bounds=lambda level: proportion(hits, rows, level).interval,
-        )
-
-    gap = largest_gap({group: bounded(member) for group, member in groups.items()}, span=1.0)
+    shares = {group: levelled_proportion(standing[rows], result.rows.where(rows)) for group, rows in groups.items()}
+    gap = largest_gap(shares, span=1.0)
     return Measurement(
         name="robustness.accuracy.difference",
         value=gap.value,
@@ -255,7 +247,7 @@ def _units(grid: Grid, eps_list: tuple[float, ...]) -> Table:
 
 ANALYZER = Analyzer(
     name="robustness.adversarial",
-    version="5",
+    version="6",
     title="Adversarial robustness",
     summary="Accuracy on inputs changed by an attacker within stated bounds, with self-checks of the attack itself.",
     reference="Madry et al. (2018); Croce and Hein (2020); Chen, Jordan and Wainwright (2020); Brendel et al. (2018); "

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
+from auditkit.methods.fairness.metrics import Exact
 from auditkit.methods.fairness.worst import Gap, Joint, joint_gaps
 from auditkit.stats.estimate import Estimate, undefined
 from auditkit.stats.linearised import PLAIN, Design, cluster_sums, expected_proportion, t_value
@@ -53,8 +54,16 @@ class CellRates:
         """``(G,)`` rows behind each."""
         return np.array([e.n for e in self.estimates], dtype=np.int64)
 
+    def exact(self, level: float) -> Exact | None:
+        """The shares with exact limits at ``level`` behind the rates; ``None`` unless each has one."""
+        shares = [e.share for e in self.estimates if e.share is not None]
+        if len(shares) < len(self.estimates):
+            return None
+        columns = np.array([(share.value, share.rows(level), share.odds) for share in shares]).reshape(-1, 3)
+        return columns[:, 0], columns[:, 1], columns[:, 2]
+
     def limits(self, level: float, factor: FloatArray | float = 1.0) -> tuple[FloatArray, FloatArray]:
-        """Wilson limits at two-sided ``level``; ``factor`` shrinks them by its root."""
+        """Their own limits at two-sided ``level``; ``factor`` shrinks them by its root."""
         found = [e.interval(level) for e in self.estimates]
         low = np.array([np.nan if i is None else i.low for i in found])
         high = np.array([np.nan if i is None else i.high for i in found])

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.errors import UsageError
-from auditkit.methods.fairness.metrics import Rates, rates_limits
+from auditkit.methods.fairness.metrics import Exact, Rates, rates_limits
 from auditkit.stats.melded import melded_limits
 
 FloatArray = npt.NDArray[np.float64]
@@ -45,6 +45,15 @@ class Estimates(Protocol):
     def limits(self, level: float) -> tuple[FloatArray, FloatArray]:
         """Interval limits at two-sided ``level``."""
         ...
+
+
+class _Shares(Protocol):
+    def exact(self, level: float) -> Exact | None: ...
+
+
+def exact_shares(estimates: Estimates | _Shares, level: float) -> Exact | None:
+    """The shares with exact limits behind estimates that know them; ``None`` for all else, such as means."""
+    return estimates.exact(level) if hasattr(estimates, "exact") else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,22 +129,19 @@ def disparity_limits(
 def limits_of(asked: Sequence[Compared]) -> list[Limits]:
     """:func:`disparity_limits` of each, the exact ones all in one go: for few pairs of many rates far faster."""
     found: dict[int, Limits] = {}
-    exact = [
-        (index, each, each.estimates)
-        for index, each in enumerate(asked)
-        if isinstance(each.estimates, Rates) and each.estimates.is_one_rate
-    ]
+    known = [(index, each, exact_shares(each.estimates, each.level)) for index, each in enumerate(asked)]
+    exact = [(index, each, shares) for index, each, shares in known if shares is not None]
     if exact:
-        starts = np.cumsum([0, *(len(rates.value) for _, _, rates in exact)])
+        starts = np.cumsum([0, *(len(each.estimates.value) for _, each, _ in exact)])
         ends = [ordered(each.estimates.value, each.left, each.right, each.kind) for _, each, _ in exact]
         low, high = melded_limits(
-            np.concatenate([rates.shares[:, 0] for _, _, rates in exact]),
-            np.concatenate([rates.sizes(each.level)[:, 0] for _, each, rates in exact]),
+            np.concatenate([shares[0] for _, _, shares in exact]),
+            np.concatenate([shares[1] for _, _, shares in exact]),
             np.concatenate([small + start for (small, _), start in zip(ends, starts[:-1], strict=True)]),
             np.concatenate([large + start for (_, large), start in zip(ends, starts[:-1], strict=True)]),
             [each.kind for _, each, _ in exact for _ in range(len(each.left))],
             np.repeat([each.level for _, each, _ in exact], [len(each.left) for _, each, _ in exact]),
-            np.repeat([rates.odds for _, _, rates in exact], [len(rates.value) for _, _, rates in exact]),
+            np.concatenate([shares[2] for _, _, shares in exact]),
         )
         begun = 0
         for (index, each, _), (small, large) in zip(exact, ends, strict=True):
@@ -256,7 +262,7 @@ def signed_limits(
 
 def pair_method(estimates: Estimates, suffix: str = "") -> str:
     """How the limits of disparities of ``estimates`` are made."""
-    name = "melded" if isinstance(estimates, Rates) and estimates.is_one_rate else "mover"
+    name = "mover" if exact_shares(estimates, 0.95) is None else "melded"
     return f"{name}-{suffix}" if suffix else name
 
 

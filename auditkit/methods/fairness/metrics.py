@@ -26,6 +26,8 @@ from auditkit.stats.melded import exact_limits, melded_limits
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Quadratic = Callable[[FloatArray], FloatArray]
+# Shares, their effective rows, and how many times the odds of each share those of the value are; all ``(G,)``.
+Exact = tuple[FloatArray, FloatArray, FloatArray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,12 @@ class Rates:
         """Whether the value is a rate itself, and no mean of rates."""
         return bool(self.parts.shape[1] == 1)
 
+    def exact(self, level: float) -> Exact | None:
+        """The shares with exact limits at ``level`` that the values are; ``None`` for means of rates."""
+        if not self.is_one_rate:
+            return None
+        return self.shares[:, 0], self.sizes(level)[:, 0], np.full(len(self.value), self.odds)
+
     def directed_limits(
         self, left: IntArray, right: IntArray, kind: Literal["difference", "ratio"], level: float
     ) -> tuple[FloatArray, FloatArray] | None:
@@ -93,10 +101,8 @@ class Rates:
 
         Source: Fay, Proschan and Brittain (2015), Biometrics 71.
         """
-        if not self.is_one_rate:
-            return None
-        odds = np.full(len(self.value), self.odds)
-        return melded_limits(self.shares[:, 0], self.sizes(level)[:, 0], left, right, kind, level, odds)
+        exact = self.exact(level)
+        return None if exact is None else melded_limits(*exact[:2], left, right, kind, level, exact[2])
 
     def rough_limits(self, level: float, factor: FloatArray | float) -> tuple[FloatArray, FloatArray]:
         """Wilson's limits ``(G,), (G,)`` if each group had ``factor`` times its rows: fast, for planning."""
