@@ -9,7 +9,8 @@ from collections.abc import Callable
 from auditkit.core.evidence import Interval, Measurement
 
 BY_SUBTRACTION = "withheld in shared copies: it would reveal a smaller group by subtraction"
-_ROUNDED = "rounded, and its rows withheld, so that a smaller group cannot be found by subtraction"
+HIDDEN = "so that a smaller group cannot be found by subtraction"
+_ROUNDED = f"rounded, and its rows withheld, {HIDDEN}"
 _GRAINS = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 

@@ -12,7 +12,7 @@ from auditkit.core.evidence import Evidence, Interval
 from auditkit.core.rounding import keeps_side
 from auditkit.core.verdict import Comparison, RuleResult, Side, State, Verdict
 from auditkit.render.cells import Group
-from auditkit.render.coarse import coarse_interval, coarse_value
+from auditkit.render.coarse import HIDDEN, coarse_interval, coarse_value, digits
 from auditkit.render.redact import MIN_CELL, withheld_reason
 from auditkit.render.suppression import hidden_cells
 
@@ -151,32 +151,51 @@ def _comparison(
         )
     if touched & coarse:
         rows = min((side.n or 0 for side in comparison.sides if side.group in coarse), default=comparison.n or 0)
-        value, interval = _coarse(comparison, rows, min_cell, limits)
+        sides = tuple(_side(side, small, coarse, min_cell) for side in comparison.sides)
+        value, interval = _coarse(comparison, sides, rows, min_cell, limits)
         return dataclasses.replace(
             comparison,
             value=value,
             interval=interval,
             n=None,
             n_needed=None,
-            sides=tuple(_side(side, small, coarse, min_cell) for side in comparison.sides),
-            message=f"{_SAYS[comparison.state]}; rounded, so that a smaller group cannot be found by subtraction",
+            sides=sides,
+            message=f"{_SAYS[comparison.state]}; rounded, {HIDDEN}",
         )
     return comparison
 
 
 def _coarse(
-    comparison: Comparison, rows: int, min_cell: int, limits: tuple[float, ...]
+    comparison: Comparison, shown: tuple[Side, ...], rows: int, min_cell: int, limits: tuple[float, ...]
 ) -> tuple[float | None, Interval | None]:
-    """Value and interval rounded; neither where rounding carries it across a limit, or onto one."""
+    """Value and interval rounded; neither where rounding carries it across a limit, or onto one.
+
+    A difference or ratio of two rates that are shown is theirs, so that the page agrees with itself.
+    """
     exact, span = comparison.value, comparison.interval
     value = None if exact is None else coarse_value(exact, rows, min_cell)
+    if exact is not None and len(shown) == 2:
+        value = _of_sides(exact, comparison.sides, shown, value)
     if exact is None or value is None or not keeps_side(value, exact, limits):
         return None, None
     found = coarse_interval(span, rows, min_cell)
     if span is None or found is None:
         return value, None
     kept = keeps_side(found.low, span.low, limits) and keeps_side(found.high, span.high, limits)
-    return value, found if kept else None
+    return value, found if kept and found.low <= value <= found.high else None
+
+
+def _of_sides(exact: float, sides: tuple[Side, ...], shown: tuple[Side, ...], otherwise: float | None) -> float | None:
+    """What two rates as shown differ by, where ``exact`` is what the two differ by; ``otherwise`` if it is not."""
+    a, b = (side.value for side in sides)
+    x, y = (side.value for side in shown)
+    if a is None or b is None:
+        return otherwise
+    if abs(abs(a - b) - exact) < 1e-9:
+        return None if x is None or y is None else digits(abs(x - y), 6)
+    if max(a, b) > 0 and abs(min(a, b) / max(a, b) - exact) < 1e-9:
+        return None if x is None or y is None or max(x, y) <= 0 else digits(min(x, y) / max(x, y), 6)
+    return otherwise
 
 
 def _bare(comparison: Comparison, min_cell: int) -> Comparison:

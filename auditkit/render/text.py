@@ -13,6 +13,10 @@ _UNSAFE = re.compile(
 # A first word with a dot or an underline inside is spelt as people must type it.
 _NAMED_FIRST = re.compile(r"[a-z][a-z0-9]*[._][a-z]")
 
+# Hebrew, Arabic, Syriac, Thaana and the other scripts that are written from right to left, with what is between words.
+_RTL = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff"
+_RIGHT_TO_LEFT = re.compile(f"[{_RTL}]+(?:[ '\"’-]+[{_RTL}]+)*")
+
 LIMIT = 2000
 
 
@@ -58,6 +62,28 @@ def shorten(text: object, length: int) -> str:
     'a rather lo…'
     """
     return clean(text, limit=length)
+
+
+def shorten_inside(text: object, length: int) -> str:
+    """One clean line of at most ``length`` characters that keeps its end, by which long names often differ.
+
+    >>> shorten_inside("a rather long feature name 2", 16)
+    'a rather…name 2'
+    """
+    shown = clean(text)
+    if len(shown) <= length:
+        return shown
+    tail = length * 2 // 5
+    return f"{shown[: length - tail - 1].rstrip()}…{shown[-tail:].lstrip()}"
+
+
+def isolated(text: str) -> str:
+    """``text`` with each run of right-to-left letters isolated, so that it does not reorder the numbers beside it.
+
+    >>> isolated("\u05d0\u05d1: 372 rows") == "\u2068\u05d0\u05d1\u2069: 372 rows"
+    True
+    """
+    return _RIGHT_TO_LEFT.sub("\u2068\\g<0>\u2069", text)
 
 
 def words(name: str) -> str:

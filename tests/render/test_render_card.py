@@ -156,7 +156,8 @@ def test_hostile_names_and_values_stay_text(start):
     page = Page(html)
     assert_inert(page)
     assert html.endswith("</html>\n")
-    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029]", html)
+    own = re.sub("\u2068[^\u2066-\u2069<>&]*\u2069", "", html)  # whole isolates around right-to-left words, by us
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029]", own)
     json.loads(page.raw["script"])
     assert clean(verdict.results[0].id) in page.text
     html.encode("utf-8")

@@ -29,6 +29,7 @@ from auditkit.render.charts.axis import make_axis
 from auditkit.render.charts.pictures import png, tile_from_base64
 from auditkit.render.text import clean
 
+ISOLATES = {0x2068: None, 0x2069: None}
 ROWS = (
     Row(label="F", value=0.2, low=0.15, high=0.26, n=400, state="fail"),
     Row(label="M", value=0.45, low=0.4, high=0.5, n=380),
@@ -133,7 +134,7 @@ def test_no_text_becomes_markup(text):
         *("figure", "figcaption", "ul", "li", "i", "svg", "title", "g", "path", "text", "tspan"),
         *("details", "summary", "div", "table", "thead", "tbody", "tr", "th", "td"),
     }
-    assert (root.find("figcaption").text or "") == clean(text)
+    assert (root.find("figcaption").text or "").translate(ISOLATES) == clean(text)
 
 
 def test_unknown_attributes_and_links_are_refused():
@@ -241,3 +242,33 @@ def test_marks_have_a_contrast_of_three(theme, front, back):
 def test_the_contrast_formula_gives_the_published_ends():
     assert contrast("#000000", "#ffffff") == pytest.approx(21.0)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+def test_level_labels_stand_left_of_every_curve():
+    """The labels end before the first mark, whose place is read from the paths themselves."""
+    for lines in ([Line(name="a", x=[0, 1], y=[0.0, 1.0])], [Line(name="b", x=[2, 9], y=[-1250.5, 3000.0])]):
+        root = tree(line_chart(lines, "finding", x_label="x", y_label="y", diagonal=True))
+        drawn = [float(x) for e in root.iter("path") for x in re.findall(r"[ML]([\d.]+) ", e.get("d") or "")]
+        (levels,) = (g for g in root.iter("g") if g.get("class") == "ak-y")
+        labels = [e for e in levels.iter("text") if e.get("x")]
+        assert labels
+        for text in labels:
+            assert text.get("text-anchor") == "end"
+            end = float(text.get("x").rstrip("%"))
+            assert end * 10 < min(drawn)
+            assert end / 100 * 280 >= 6 * len(text.text), "the longest label fits a phone"
+
+
+def test_names_written_from_right_to_left_are_isolated_from_the_numbers_beside_them():
+    name = "\u0646\u0633\u0627\u0621"
+    chart = interval_chart([Row(label=name, value=0.5, n=7)], f"{name} 372, 18 %", label="rate")
+    assert (tree(chart).find("figcaption").text or "") == f"\u2068{name}\u2069 372, 18 %"
+    plain = interval_chart([Row(label="F", value=0.5, n=7)], "F 372", label="rate").figure().text
+    assert not set("\u2068\u2069") & set(plain)
+
+
+def test_long_names_that_differ_at_their_ends_stay_apart():
+    rows = [Row(label="a very long name that goes on and on " + end, value=0.5) for end in ("one", "two")]
+    labels = [e.text for e in tree(interval_chart(rows, "finding", label="rate")).iter("text") if "…" in (e.text or "")]
+    assert len(set(labels)) == 2
+    assert all(len(label) <= 36 for label in labels)

@@ -252,8 +252,9 @@ def test_the_verdict_hides_small_sides_in_numbers_and_words():
     assert second.value is None
     assert "0.2" not in second.message
     assert third.value is None
-    assert (first.value, first.n, first.sides[0].n, first.sides[0].value) == (0.26, None, None, 0.38)
-    assert first.sides[1].n == 1183
+    assert (first.value, first.n, first.sides[0].n, first.sides[0].value) == (0.2531, None, None, 0.38)
+    assert (first.sides[1].n, first.sides[1].value) == (1183, 0.6331)
+    assert first.value == pytest.approx(0.6331 - 0.38), "a gap is that of the two rates shown beside it"
 
 
 def test_a_verdict_gives_no_rows_through_intervals_or_rows_needed():

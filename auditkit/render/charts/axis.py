@@ -12,13 +12,17 @@ MARGIN = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """A linear axis with its label, unit and ticks; ``low < high``."""
+    """A linear axis with its label, unit and ticks; ``low < high``.
+
+    ``left`` is the fraction of the drawing's width that is free at its left.
+    """
 
     label: str
     low: float
     high: float
     ticks: tuple[float, ...]
     unit: str = ""
+    left: float = MARGIN
 
     @property
     def caption(self) -> str:
@@ -31,7 +35,7 @@ class Axis:
 
     def across(self, value: float) -> float:
         """Where ``value`` lies on the width of the drawing, margins left free."""
-        return MARGIN + (1.0 - 2.0 * MARGIN) * self.fraction(value)
+        return self.left + (1.0 - self.left - MARGIN) * self.fraction(value)
 
 
 def make_axis(

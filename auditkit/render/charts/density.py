@@ -11,7 +11,7 @@ from auditkit.render.charts.chart import LABEL_LENGTH, Chart, Key, drawing
 from auditkit.render.charts.plot import WIDTH, grid, path, plot, segment, tick_labels
 from auditkit.render.charts.svg import coordinate, element
 from auditkit.render.numerals import count, number
-from auditkit.render.text import clean, shorten
+from auditkit.render.text import clean, shorten_inside
 
 _ROW = 46.0
 _TOP = 6.0
@@ -51,7 +51,7 @@ def density_chart(
         _strip(edges, counts[index], color[index] if color else (), axis, middle, shapes)
     marks = [grid(axis, _TOP, bottom), path((segment("0", "1000", middle) for middle in middles), "ak-track")]
     marks += [path(parts, css) for css, parts in sorted(shapes.items())]
-    labels = [element("text", shorten(name, LABEL_LENGTH), y=middle - 18.0, class_="ak-halo")
+    labels = [element("text", shorten_inside(name, LABEL_LENGTH), y=middle - 18.0, class_="ak-halo")
               for name, middle in zip(rows, middles, strict=True)]  # fmt: skip
     keys = []
     if any(css[:4] == "ak-d" and css[4:].isdigit() for css in shapes):

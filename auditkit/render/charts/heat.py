@@ -8,7 +8,7 @@ from auditkit.render.charts.chart import Chart, Key, drawing
 from auditkit.render.charts.plot import WIDTH, box, path, plot
 from auditkit.render.charts.svg import Child, Markup, element, percent
 from auditkit.render.numerals import number
-from auditkit.render.text import clean, shorten
+from auditkit.render.text import clean, shorten_inside
 
 LEVELS = 7
 _CELL = 40.0
@@ -50,12 +50,12 @@ def heat_map(
         element("text", f"{clean(column_label)} across, {clean(row_label)} down", y=12.0, class_="ak-axis"),
     ]
     for index, name in enumerate(columns):
-        marks.append(element("text", shorten(name, max(3, 40 // len(columns))),
+        marks.append(element("text", shorten_inside(name, max(3, 40 // len(columns))),
                              x=percent(_LEFT + width * (index + 0.49)), y=33.0, class_="ak-col"))  # fmt: skip
     written = len(columns) <= _WRITTEN
     for line, name in enumerate(rows):
         top = _TOP + _CELL * line
-        marks.append(element("text", shorten(name, 12), y=top + 24.0))
+        marks.append(element("text", shorten_inside(name, 12), y=top + 24.0))
         for index, value in enumerate(values[line] if written else ()):
             css = f"ak-cell ak-t{_level(value, low, high)}" + (" ak-wide" if len(columns) > 6 else "")
             marks.append(element("text", number(value), x=percent(_LEFT + width * (index + 0.49)), y=top + 23.0,

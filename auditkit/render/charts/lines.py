@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from auditkit.render.charts.axis import Axis, make_axis, tick_text
 from auditkit.render.charts.chart import Chart, Key, drawing
@@ -18,6 +18,8 @@ _HEIGHT = 240.0
 _FOOT = 42.0
 _MARKED = 14
 SERIES = 6
+# Width of a digit, and of a chart on a phone of 320 pixels.
+_LETTER, _NARROWEST = 6.5, 240.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +73,13 @@ def line_chart(
     x_scale = make_axis(across, x_label)
     low_high = (0.0, 1.0) if upward and all(y is None or 0.0 <= y <= 1.0 for y in upward) else (None, None)
     y_scale = make_axis(upward, y_label, bounds=low_high)
+    x_scale = replace(x_scale, left=_gutter(y_scale))
     bottom = _TOP + _HEIGHT
-    marks = [_levels(y_scale), grid(x_scale, _TOP, bottom), _diagonal(x_scale, y_scale) if diagonal else None]
+    marks = [_levels(y_scale, x_scale), grid(x_scale, _TOP, bottom), _diagonal(x_scale, y_scale) if diagonal else None]
     for index, line in enumerate(lines):
         marks += [_band(line, x_scale, y_scale, index), _path(line, x_scale, y_scale, index)]
     marks += [_points(line, x_scale, y_scale, index) for index, line in enumerate(lines)]
-    texts = [_y_texts(y_scale), tick_labels(x_scale, bottom)]
+    texts = [_y_texts(y_scale, x_scale), tick_labels(x_scale, bottom)]
     if marked:
         marks.append(_mark(marked, x_scale, y_scale))
         texts.append(_mark_text(marked, x_scale, y_scale))
@@ -116,14 +119,20 @@ def _short(x: float) -> float:
     return float(f"{x:.4g}")
 
 
-def _levels(axis: Axis) -> Markup | None:
+def _gutter(upward: Axis) -> float:
+    """The share of the width that the labels of the levels need at the left, on the narrowest phone."""
+    return min(0.25, (max(len(tick_text(tick)) for tick in upward.ticks) * _LETTER + 8.0) / _NARROWEST)
+
+
+def _levels(axis: Axis, across: Axis) -> Markup | None:
     """Level grid lines."""
-    return path((segment("0", "1000", _y(tick, axis)) for tick in axis.ticks), "ak-grid")
+    return path((segment(x_of(across, across.low), "1000", _y(tick, axis)) for tick in axis.ticks), "ak-grid")
 
 
-def _y_texts(axis: Axis) -> Markup:
-    """The labels that sit on the level lines at the left, and the axis caption above."""
-    labels = [element("text", tick_text(tick), y=_y(tick, axis) - 3.0, class_="ak-halo") for tick in axis.ticks]
+def _y_texts(axis: Axis, across: Axis) -> Markup:
+    """The labels left of the level lines, and the axis caption above."""
+    end = percent(across.left - 0.015)
+    labels = [element("text", tick_text(tick), x=end, y=_y(tick, axis) + 4.0, text_anchor="end") for tick in axis.ticks]
     return element("g", element("text", axis.caption, y=11.0), *labels, class_="ak-y")
 
 
@@ -195,7 +204,7 @@ def _diagonal(across: Axis, upward: Axis) -> Markup | None:
 def _mark(marked: Marked, across: Axis, upward: Axis) -> Markup | None:
     if marked.along == "x":
         return path([upright(x_of(across, marked.value), _TOP, _TOP + _HEIGHT)], "ak-limit")
-    return path([segment("0", "1000", _y(marked.value, upward))], "ak-limit")
+    return path([segment(x_of(across, across.low), "1000", _y(marked.value, upward))], "ak-limit")
 
 
 def _mark_text(marked: Marked, across: Axis, upward: Axis) -> Markup:

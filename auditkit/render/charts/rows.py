@@ -11,7 +11,7 @@ from auditkit.render.charts.chart import BROAD_LENGTH, LABEL_LENGTH, Chart, Key,
 from auditkit.render.charts.plot import WIDTH, across, box, dot, grid, path, plot, segment, tick_labels, upright
 from auditkit.render.charts.svg import Markup, element, joined
 from auditkit.render.numerals import MISSING, count, ends, number, setting
-from auditkit.render.text import clean, shorten
+from auditkit.render.text import clean, shorten, shorten_inside
 
 _ROW = 42.0
 _TOP = 6.0
@@ -171,7 +171,7 @@ def _texts(row: Row, top: float, near: Sequence[float] = (), *, missing: bool = 
     more = element("tspan", detail) if detail else None
     value = element("text", number(row.value, near), more, x="100%", y=top + 15.0, text_anchor="end")
     return joined(
-        element("text", shorten(row.label, BROAD_LENGTH if broad else LABEL_LENGTH), y=top + 15.0), value, note
+        element("text", shorten_inside(row.label, BROAD_LENGTH if broad else LABEL_LENGTH), y=top + 15.0), value, note
     )
 
 

@@ -6,7 +6,7 @@ import html
 import re
 from dataclasses import dataclass
 
-from auditkit.render.text import clean
+from auditkit.render.text import clean, isolated
 
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9:-]*")
 # ``style`` and ``on...`` are left out on purpose: the page's content policy refuses them.
@@ -116,13 +116,13 @@ def joined(*children: Child) -> Markup:
         if isinstance(child, Markup):
             out.append(child.text)
         elif child is not None:
-            out.append(html.escape(clean(child), quote=True))
+            out.append(html.escape(isolated(clean(child)), quote=True))
     return Markup("".join(out))
 
 
 def text_lines(text: str) -> Markup:
     """Escaped text that keeps its line ends, for ``<pre>``."""
-    return Markup("\n".join(html.escape(clean(line, limit=None), quote=True) if line.strip(" ") else ""
+    return Markup("\n".join(html.escape(isolated(clean(line, limit=None)), quote=True) if line.strip(" ") else ""
                             for line in text.split("\n")))  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from auditkit.render.charts.density import density_chart
 from auditkit.render.charts.plot import WIDTH, grid, path, plot, segment, tick_labels
 from auditkit.render.charts.svg import Markup, element
 from auditkit.render.numerals import count, number
-from auditkit.render.text import clean, shorten
+from auditkit.render.text import clean, shorten_inside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,7 @@ def beeswarm_chart(
         y[:, index] = np.rint(middle + _piled(x[:, index])).astype(np.int64)
     marks = [grid(axis, _TOP, bottom), path((segment("0", "1000", middle) for middle in middles), "ak-track")]
     marks += _coloured(x, y, shades)
-    labels = [element("text", shorten(name, LABEL_LENGTH), y=middle - 18.0, class_="ak-halo")
+    labels = [element("text", shorten_inside(name, LABEL_LENGTH), y=middle - 18.0, class_="ak-halo")
               for name, middle in zip(names, middles, strict=True)]  # fmt: skip
     return Chart(
         title=clean(title),

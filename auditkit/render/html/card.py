@@ -37,7 +37,7 @@ from auditkit.render.html.view import STATES, CardView
 from auditkit.render.numerals import count
 from auditkit.render.redact import smallest_cell
 from auditkit.render.shared import is_partial, shared_copy
-from auditkit.render.text import capitalised, clean
+from auditkit.render.text import capitalised, clean, isolated
 
 EMBED_LIMIT = 1_000_000
 VERDICT_LIMIT = 200_000
@@ -187,7 +187,7 @@ def _shown(value: object) -> object:
     if hasattr(value, "__html__"):
         return value
     if isinstance(value, str):
-        return clean(value, limit=20_000)
+        return isolated(clean(value, limit=20_000))
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise TypeError(f"a template may not print {type(value).__name__}")

@@ -36,6 +36,7 @@ def verdict_view(verdict: Verdict | None, anchors: Mapping[int, str]) -> Verdict
     word, fallback, _ = STATES[verdict.state]
     order = sorted(range(len(verdict.results)), key=lambda i: (_rank(verdict.results[i]), i))
     bad = [i for i in order if verdict.results[i].state != "pass"]
+    listed = len(bad) if len(bad) == _SHOWN + 1 else _SHOWN  # one more takes no more room than saying so
     reasons = tuple(
         Reason(
             anchor=anchors[i],
@@ -44,7 +45,7 @@ def verdict_view(verdict: Verdict | None, anchors: Mapping[int, str]) -> Verdict
             id=clean(verdict.results[i].id),
             message=rule_sentence(verdict.results[i]),
         )
-        for i in bad[:_SHOWN]
+        for i in bad[:listed]
     )
     tallies = tuple(
         Tally(state=state, word=_TALLY[state], count=sum(result.state == state for result in verdict.results))
@@ -55,7 +56,7 @@ def verdict_view(verdict: Verdict | None, anchors: Mapping[int, str]) -> Verdict
         word=word,
         sentence=verdict_sentence(verdict) or fallback,
         reasons=reasons,
-        more=max(0, len(bad) - _SHOWN),
+        more=max(0, len(bad) - listed),
         tallies=tallies,
         passed=tuple((anchors[i], clean(verdict.results[i].id)) for i in order if verdict.results[i].state == "pass"),
         policy=_policy(verdict),
@@ -184,13 +185,16 @@ def _shared_start(names: list[str]) -> str:
 
     >>> _shared_start(["origin: island", "origin: north"]), _shared_start(["sex: F vs M"])
     ('origin: ', '')
+    >>> _shared_start(["site: ward 1 vs ward 2", "site: ward 1 vs ward 3"])
+    'site: '
     """
     if len(names) < 2:
         return ""
     start = min(names)
     while not all(name.startswith(start) for name in names):
         start = start[:-1]
-    return start[: start.rfind(" ") + 1]
+    colon = start.rfind(": ")
+    return start[: colon + 2] if colon >= 0 else start[: start.rfind(" ") + 1]
 
 
 def _finding(result: RuleResult, limit: Limit) -> str:

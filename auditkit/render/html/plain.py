@@ -6,6 +6,7 @@ import re
 
 from auditkit.core.verdict import Comparison, RuleResult, Verdict
 from auditkit.render.charts import Limit
+from auditkit.render.coarse import HIDDEN
 from auditkit.render.html.names import label, title
 from auditkit.render.numerals import count, number, setting, span
 from auditkit.render.text import capitalised, clean
@@ -81,7 +82,7 @@ def why_undecided(comparison: Comparison, limit: Limit) -> str:
     """
     interval = comparison.interval
     if interval is None:
-        return "There is no interval"
+        return "Its interval is withheld in this copy" if HIDDEN in comparison.message else "There is no interval"
     below, above = interval.high < limit.value, interval.low > limit.value
     if not below and not above:
         return "The interval crosses the limit"
