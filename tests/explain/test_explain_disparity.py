@@ -138,7 +138,7 @@ def test_small_groups_weights_and_clusters_are_told():
     outcome = outcome_of(alone)
     assert overall(outcome).value is None
     assert "fewer than two groups" in overall(outcome).reason
-    assert any("tiny (" in note for note in outcome.notes)
+    assert any("are left out: tiny." in note for note in outcome.notes)
 
 
 def test_a_rule_on_the_gap_passes_the_twin_and_fails_the_planted_model():

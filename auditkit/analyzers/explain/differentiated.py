@@ -140,7 +140,7 @@ def gradient_inputs(
         if not complete.any():
             raise NotApplicable("AK512", "every sampled row holds a missing value", fix="impute before the model")
         if not complete.all():
-            notes.append(f"{int((~complete).sum())} of {len(rows)} rows hold a missing value and were left out.")
+            notes.append(f"{int((~complete).sum())} of {len(rows):,} rows hold a missing value and were left out.")
         rows, tensor = rows[complete], tensor[torch.from_numpy(complete).to(tensor.device)]
         background, sentence = _background(reference or subject, context, max_background)
         baseline = background.nanmean(dim=0, keepdim=True).nan_to_num(0.0)
@@ -153,7 +153,7 @@ def gradient_inputs(
                 "AK484", "no sampled text holds a token that the model knows", fix="check the tokenizer"
             )
         if not known.all():
-            notes.append(f"{int((~known).sum())} of {len(rows)} rows hold no token that the model knows: left out.")
+            notes.append(f"{int((~known).sum())} of {len(rows):,} rows hold no token that the model knows: left out.")
         rows, tensor = rows[known], tensor[torch.from_numpy(known).to(tensor.device)]
         # What stands for no word stays: only words are told of, and they must add up to the whole change.
         kept = torch.isin(tensor, torch.tensor(special, dtype=tensor.dtype, device=tensor.device))

@@ -64,7 +64,7 @@ def run(subject: Subject, context: Context, params: DisparityParams) -> Iterator
         yield Note(f"{len(found.rows) - len(rows)} rows whose score no feature moves are left out.")
     bins = _bins(subject, context, found, rows, params.bins)
     what = "the model's output" if len(found.outputs) == 1 else "the score of the class decided"
-    yield Note(f"{len(rows)} rows are compared within {len(np.unique(bins))} bins of {what}.")
+    yield Note(f"{len(rows):,} rows are compared within {len(np.unique(bins))} bins of {what}.")
     if found.unreliable:
         yield Note(f"The attributions failed their check: {found.unreliable}.")
     for done, (column, values) in enumerate(found.data.sensitive.items()):
@@ -107,7 +107,7 @@ def _column(
 ) -> Iterator[Produced]:
     names, codes, sizes = np.unique(values, return_inverse=True, return_counts=True)
     kept = np.flatnonzero(sizes >= params.min_group_rows)
-    small = [f"{names[g]} ({sizes[g]})" for g in range(len(names)) if sizes[g] < params.min_group_rows]
+    small = names[sizes < params.min_group_rows].tolist()  # without their sizes: notes are shared as they are
     if small:
         yield Note(f"{column}: groups of fewer than {params.min_group_rows} rows are left out: {', '.join(small)}.")
     if len(kept) < 2:
@@ -278,7 +278,7 @@ def _table(
 
 ANALYZER = Analyzer(
     name="explain.disparity",
-    version="1",
+    version="2",
     title="Reasons by group",
     summary="Whether the model leans on other features for other groups among rows of equal score.",
     reference=(

@@ -51,7 +51,7 @@ class FaithfulnessParams(AttributionParams):
         default=None, description="methods for images and texts, by the kind of input when left out"
     )
     max_steps: int = Field(256, ge=2, description="most steps of a path")
-    sensitivity_rows: int = Field(8, ge=0, description="rows that are moved a little and explained again")
+    sensitivity_rows: int = Field(12, ge=0, description="rows that are moved a little and explained again")
     sensitivity_draws: int = Field(3, ge=1, description="moved copies a row")
     radius: float = Field(
         0.05, gt=0.0, le=1.0, description="how far numbers move, in standard deviations; pixels, of the image's range"
@@ -316,7 +316,7 @@ def _agree(
 
 ANALYZER = Analyzer(
     name="explain.faithfulness",
-    version="3",
+    version="4",
     title="Are the explanations any good?",
     summary="Whether explanations foretell what the model does when parts are removed, hold still, and agree.",
     reference="Petsiuk, Das and Saenko (2018), RISE; Yeh et al. (2019), On the (In)fidelity and Sensitivity of "

@@ -126,7 +126,7 @@ def _table_run(subject: Subject, context: Context, params: LimeParams) -> Iterat
         yield Note("All rows share the perturbed rows of a seed; intervals cover the choice of rows, not of these.")
     if first.skipped or first.reference_dropped:
         yield Note(
-            f"{first.skipped} of {len(rows)} rows and {first.reference_dropped} of {len(reference)} reference rows "
+            f"{first.skipped} of {len(rows):,} rows and {first.reference_dropped} of {len(reference):,} reference rows "
             "hold a missing value and were left out: lime cannot sample around them."
         )
     if len(first.rows) == 0:

@@ -72,7 +72,7 @@ def parts_measured(
     first = found[0]
     if len(first) < len(rows):
         lacking = "hold no word" if words else "hold a missing pixel"
-        yield Note(f"{len(rows) - len(first)} of {len(rows)} rows {lacking} and were left out.")
+        yield Note(f"{len(rows) - len(first)} of {len(rows):,} rows {lacking} and were left out.")
     if not first:
         raise NotApplicable(
             "AK479",

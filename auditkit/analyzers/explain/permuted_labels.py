@@ -79,7 +79,7 @@ def run(subject: Subject, context: Context, params: PermutedLabelsParams) -> Ite
             yield Note("LIME is left out: most rows hold a missing value, which it cannot sample around.")
     kept = context.sample_rows(subject.train.n, params.max_train_rows)
     if len(kept) < subject.train.n:
-        yield Note(f"Every model was trained on the same {len(kept)} of the {subject.train.n} training rows.")
+        yield Note(f"Every model was trained on the same {len(kept)} of the {subject.train.n:,} training rows.")
     twins: list[_Twin] = []
     total = params.draws + params.controls
     rng = np.random.default_rng([context.seed, 2])

@@ -55,8 +55,13 @@ def _notes(subject: Subject, found: AttributedRows, budget: int) -> Iterator[Not
     yield Note(found.background)
     engine = str(attribution.params["engine"])
     tried = str(attribution.params["tried"])
-    text = f"Engine: {engine}; {attribution.params['background_use']}; {attribution.n_evals} model evaluations."
+    text = f"Engine: {engine}; {attribution.params['background_use']}; {attribution.n_evals:,} model evaluations."
     yield Note(text + (f" Dropped: {tried}." if tried else ""))
+    if "control" in attribution.params:
+        yield Note(
+            "Probabilities are no sum over the parts of this model, but their log-odds are: the exact values of those "
+            'steady what is sampled. With space = "logit" the log-odds themselves are explained, exactly.'
+        )
     if least_budget(len(names)) > budget and attribution.n_evals:
         yield Note(
             f"{len(names)} features need more than {budget} evaluations a row; {least_budget(len(names))} were used."
@@ -219,7 +224,7 @@ def _density(found: AttributedRows, order: IntArray) -> Produced:
 
 ANALYZER = Analyzer(
     name="explain.shap",
-    version="2",
+    version="3",
     title="Shapley values",
     summary="How much each feature moves the model's score, checked to add up to the score itself.",
     reference="Lundberg and Lee (2017), A Unified Approach to Interpreting Model Predictions; Shapley (1953)",

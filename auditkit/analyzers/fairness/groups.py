@@ -287,7 +287,7 @@ def _cross_check(subject: Subject, context: Context, params: GroupsParams) -> tu
         return None, [Measurement(name=_CROSS_CHECK, value=None, n=len(rows), reason=reason)]
     distrust = None
     if found.deviation > _AGREEMENT:
-        distrust = f"fairlearn disagrees by {found.deviation:.3g} ({found.where}) on {len(rows)} rows"
+        distrust = f"fairlearn disagrees by {found.deviation:.3g} ({found.where}) on {len(rows):,} rows"
     return distrust, [
         Measurement(
             name=_CROSS_CHECK,

@@ -124,9 +124,9 @@ def _rows(subject: Subject, context: Context, params: MembershipParams) -> tuple
     if in_train.any():
         notes.append(
             Note(
-                f"{int(in_train.sum())} of {subject.test.n} test rows also occur among the training rows; they and "
-                f"the {int(in_test.sum())} training rows like them were left out: they are members and non-members at "
-                "once."
+                f"{int(in_train.sum()):,} of {subject.test.n:,} test rows also occur among the training rows; they and "
+                f"the {int(in_test.sum()):,} training rows like them were left out: they are members and non-members "
+                "at once."
             )
         )
     if min(len(train), len(test)) < FEWEST:

@@ -51,7 +51,7 @@ def run(subject: Subject, context: Context, params: AdversarialParams) -> Iterat
     if grid.names:
         yield _units(grid, eps_list)
     size = "" if params.norm == "linf" else f", as the {params.norm} norm over all of them"
-    yield Note(f"eps is in {grid.unit}{size}; {len(positions)} of {subject.test.n} rows were looked at.")
+    yield Note(f"eps is in {grid.unit}{size}; {len(positions):,} of {subject.test.n:,} rows were looked at.")
     if grid.frozen:
         shown = ", ".join(grid.frozen[:12]) + (" ..." if len(grid.frozen) > 12 else "")
         yield Note(f"Never changed by the attack: {shown}.")

@@ -308,7 +308,7 @@ def _median_score(scores: FloatArray, rows: Rows, radius: float) -> Estimate:
 
 def _notes(subject: Subject, scene: Scene, proved: Proved, params: CertificateParams) -> Iterator[Note]:
     yield Note(
-        f"Radii are in {scene.grid.unit}, as the l2 norm over all of them; {len(scene.y)} of {subject.test.n} rows "
+        f"Radii are in {scene.grid.unit}, as the l2 norm over all of them; {len(scene.y)} of {subject.test.n:,} rows "
         f"were looked at, with {proved.evaluations} model evaluations."
     )
     yield Note(

@@ -70,7 +70,7 @@ def run(subject: Subject, context: Context, params: CorruptionParams) -> Iterato
     if params.baseline_errors is not None:
         yield from _corruption_error(result, params)
     yield Note(
-        f"{len(positions)} of {subject.test.n} images, each corrupted once a severity with the strengths of "
+        f"{len(positions):,} of {subject.test.n:,} images, each corrupted once a severity with the strengths of "
         f"{'ImageNet-C' if large else 'CIFAR-10-C'}; the pattern of frost is drawn, not photographed."
     )
 

@@ -116,7 +116,7 @@ def run(subject: Subject, context: Context, params: FeasibleParams) -> Iterator[
     )
     rules = "" if grid.space.rules is None else f" Kept: {'; '.join(dict.fromkeys(grid.space.rules.texts))}."
     yield Note(
-        f"{len(result.right)} of {subject.test.n} rows; {result.evaluations} model evaluations. A cost of 1 is one "
+        f"{len(result.right)} of {subject.test.n:,} rows; {result.evaluations:,} model evaluations. A cost of 1 is one "
         f"standard deviation of one column, or its scale in the schema, or one change of category.{rules}"
     )
     if result.breaches:

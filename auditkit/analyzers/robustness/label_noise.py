@@ -86,7 +86,9 @@ def run(subject: Subject, context: Context, params: LabelNoiseParams) -> Iterato
         raise NotApplicable("AK542", "the model knows fewer than two classes", why="no label can be flipped")
     assert subject.train is not None
     if subject.train.n < FEWEST_ROWS:
-        raise NotApplicable("AK595", f"{subject.train.n} training rows are too few to flip shares of", fix="give more")
+        raise NotApplicable(
+            "AK595", f"{subject.train.n:,} training rows are too few to flip shares of", fix="give more"
+        )
     arms = _arms(subject, context, params, source, target)
     parts = _parts(subject, params)
     told = _told(params)

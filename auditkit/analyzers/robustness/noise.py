@@ -78,7 +78,7 @@ def run(subject: Subject, context: Context, params: NoiseParams) -> Iterator[Pro
             done += 1
             context.progress(done, total)
         yield from _told(clean, corruption, scores, params.min_group_rows, drops)
-    yield Note(f"{len(positions)} of {subject.test.n} rows were corrupted, each once a severity.")
+    yield Note(f"{len(positions):,} of {subject.test.n:,} rows were corrupted, each once a severity.")
 
 
 def _scored(

@@ -109,7 +109,7 @@ def _jump(arena: Arena, budget: Budget, context: Context, pool: FloatArray) -> _
     )
     distance = np.where(found.rescored.fooled, found.rescored.distance, np.inf)
     notes = [
-        f"HopSkipJump (ART) walked from {int(found.started.sum())} of {len(rows)} rows; a row without an "
+        f"HopSkipJump (ART) walked from {int(found.started.sum())} of {len(rows):,} rows; a row without an "
         "adversarial point among real rows and random draws was not walked from."
     ]
     if found.exhausted:
@@ -157,7 +157,7 @@ def _asked_for(arena: Arena, budget: Budget, context: Context, pool: FloatArray,
         found = art_engine.boundary_attack(arena.decide, x, y, space, starts, **limits)
         rescored, spent = found.rescored, asked + found.n_evaluations
         told = f"walked from {int(found.started.sum())} rows"
-    notes = [f"{name} (ART) was run on {len(rows)} rows: it {told}."]
+    notes = [f"{name} (ART) was run on {len(rows):,} rows: it {told}."]
     if len(rows) and rescored.invalid:
         notes.append(f"{name} is invalid here: {rescored.invalid}.")
     return _Jump(

@@ -69,7 +69,7 @@ def run(subject: Subject, context: Context, params: ScannerParams) -> Iterator[P
     result = decide_under(subject, context, positions, [shift(name) for name in params.shifts], {})
     yield from accuracy_measures(result, "scanner", params.min_group_rows)
     yield Note(
-        f"Simulated: {len(positions)} of {subject.test.n} images were changed by arithmetic, not taken on another "
+        f"Simulated: {len(positions):,} of {subject.test.n:,} images were changed by arithmetic, not taken on another "
         "scanner. Images of other sites, named as a sensitive column, are better evidence where there are any."
     )
 

@@ -66,9 +66,9 @@ def run(subject: Subject, context: Context, params: TextParams) -> Iterator[Prod
         context.check_deadline()
         yield from _swap(subject, context, positions, texts, name, sets)
     yield Note(
-        f"{len(positions)} of {subject.test.n} texts. Severities: typos at {_percent(TYPOS)} of the letters; spaces "
-        f"lost or doubled at {_percent(SPACES)}; case all small, title, all capitals; punctuation without last mark, "
-        "with one more, without any."
+        f"{len(positions):,} of {subject.test.n:,} texts. Severities: typos at {_percent(TYPOS)} of the letters; "
+        f"spaces lost or doubled at {_percent(SPACES)}; case all small, title, all capitals; punctuation without last "
+        "mark, with one more, without any."
     )
 
 

@@ -51,7 +51,7 @@ def statements(
     yield Note(
         f"eps {arm.eps:g} is in {ring.grid.unit}, in training and in the attack that judges all ways alike: "
         f"{params.attack}, {params.attack_steps} steps from {params.attack_restarts} starts, on {len(ring.attacked)} "
-        f"of {subject.test.n} test rows; training sees {arm.steps} steps (one, for fast adversarial training)."
+        f"of {subject.test.n:,} test rows; training sees {arm.steps} steps (one, for fast adversarial training)."
     )
     if ring.shifts:
         kinds = ", ".join(shift.name.replace("_", " ") for shift in ring.shifts[:3])

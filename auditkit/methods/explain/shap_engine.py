@@ -17,6 +17,7 @@ from auditkit.core.attribution import Attribution
 from auditkit.core.errors import AuditkitError
 from auditkit.core.subject import FloatArray
 from auditkit.methods.explain.additivity import additivity_limits, checked
+from auditkit.methods.explain.control import Control
 from auditkit.methods.explain.game import Game, background_hash, make_game
 from auditkit.methods.explain.quiet import quiet
 from auditkit.methods.explain.shapley import explain_game
@@ -58,7 +59,8 @@ def explain_scores(
             when it misses; ``shapley`` evaluates the model only.
 
     Returns:
-        The attribution; ``params["engine"]`` names the engine and ``params["tried"]`` says why others were dropped.
+        The attribution; ``params["engine"]`` names the engine, ``params["tried"]`` says why others were dropped, and
+        ``params["control"]``, where there is one, what steadied the sampled values.
 
     Raises:
         AuditkitError: AK503 when ``engine="shap"`` and shap has no engine for the model or refuses it; AK465 when
@@ -93,8 +95,33 @@ def explain_scores(
             why="; ".join(tried) or "it is neither a tree ensemble nor a linear model in this output space",
             fix='set engine = "auto"',
         )
-    own = explain_game(game, budget=budget, seed=seed)
+    odds = _log_odds_of(game, model) if space == "probability" and column is not None and engine == "auto" else None
+    control = None if odds is None else Control(of=_log_odds, values=odds.values)
+    own = explain_game(game, budget=budget, seed=seed, control=control)
+    if odds is not None:
+        told = {**own.params, "control": f"log-odds, {odds.method}"}
+        own = dataclasses.replace(own, params=told, n_evals=own.n_evals + odds.n_evals)
     return _signed(own, own.method, tried, space, seed)
+
+
+def _log_odds_of(game: Game, model: Any) -> Attribution | None:
+    """Exact Shapley values of the log-odds of a probability; ``None`` where the model's structure does not give them.
+
+    Boosted trees and logistic regressions add up in log-odds: those move with the probability on every mixture, and
+    knowing their values tells what the sampled walks miss.
+    """
+    if model is None or not _known(model):
+        return None
+    try:
+        with quiet():
+            return explain_structure(dataclasses.replace(game, predict=lambda x: _log_odds(game.predict(x))), model)
+    except (AuditkitError, UnreadError):
+        return None
+
+
+def _log_odds(probability: Any) -> FloatArray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.log(probability) - np.log1p(-np.asarray(probability)), dtype=np.float64)
 
 
 def _signed(attribution: Attribution, engine: str, tried: list[str], space: Space, seed: int) -> Attribution:

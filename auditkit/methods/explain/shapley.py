@@ -13,6 +13,7 @@ from auditkit.core.attribution import Attribution
 from auditkit.core.errors import UsageError
 from auditkit.core.subject import FloatArray, IntArray
 from auditkit.methods.explain.additivity import checked
+from auditkit.methods.explain.control import Control, steadied
 from auditkit.methods.explain.enumeration import enumerated_cost, shapley_weights, worths
 from auditkit.methods.explain.game import CELLS_A_BATCH, Game, Predict, background_hash, make_game
 from auditkit.methods.explain.leverage import leverage_least, leverage_needs, leverage_plan
@@ -86,6 +87,10 @@ def shapley_values(  # noqa: PLR0913 - each budget is named at the call
     return explain_game(game, estimator=estimator, budget=budget, seed=seed, stop_at=stop_at)
 
 
+# Row, its active players, its plan and the outputs of the plan's mixtures -> the estimate.
+_Finish = Callable[[int, IntArray, Plan, FloatArray], Estimate]
+
+
 @dataclass(kw_only=True)
 class _Ledger:
     """What is known of each row so far; the one mutable record of a computation."""
@@ -108,9 +113,15 @@ class _Ledger:
 
 
 def explain_game(
-    game: Game, *, estimator: Estimator = "auto", budget: int, seed: int = 0, stop_at: float | None = None
+    game: Game,
+    *,
+    estimator: Estimator = "auto",
+    budget: int,
+    seed: int = 0,
+    stop_at: float | None = None,
+    control: Control | None = None,
 ) -> Attribution:
-    """Shapley values of a game's players; see :func:`shapley_values`."""
+    """Shapley values of a game's players; see :func:`shapley_values`. A ``control`` steadies what is sampled."""
     if estimator not in get_args(Estimator):
         raise UsageError(
             "AK500", f"there is no estimator {estimator!r}", fix=f"one of {', '.join(get_args(Estimator))}"
@@ -125,10 +136,17 @@ def explain_game(
         spent=np.zeros(n, dtype=np.int64),
         names=[""] * n,
     )
+
+    def finish(row: int, active: IntArray, plan: Plan, outputs: FloatArray) -> Estimate:
+        known = Known(empty=base, full=prediction[row])
+        if control is None:
+            return plan.finish(outputs, known)
+        return steadied(plan, outputs, known, control, control.values[row, active])
+
     waiting = list(range(n))
     for number in range(_ROUNDS):
         jobs = _jobs(game, waiting, ledger, _Spending(estimator, budget, seed, number, stop_at is not None))
-        _work(game, jobs, ledger, base, prediction)
+        _work(game, jobs, ledger, finish)
         _exact(game, [row for row in waiting if ledger.names[row] == ""], ledger, base, prediction)
         if stop_at is None:
             break
@@ -213,8 +231,7 @@ def _work(
     game: Game,
     jobs: Iterator[tuple[int, IntArray, Plan]],
     ledger: _Ledger,
-    base: FloatArray,
-    prediction: FloatArray,
+    finish: _Finish,
 ) -> None:
     """Evaluate plans, several rows in one list, so that the model is called with full batches."""
     limit = max(game.batch_size, CELLS_A_BATCH // max(1, game.features))
@@ -222,17 +239,15 @@ def _work(
     size = 0
     for job in jobs:
         if part and size + len(job[2].masks) > limit:
-            _evaluate(game, part, ledger, base, prediction)
+            _evaluate(game, part, ledger, finish)
             part, size = [], 0
         part.append(job)
         size += len(job[2].masks)
     if part:
-        _evaluate(game, part, ledger, base, prediction)
+        _evaluate(game, part, ledger, finish)
 
 
-def _evaluate(
-    game: Game, part: list[tuple[int, IntArray, Plan]], ledger: _Ledger, base: FloatArray, prediction: FloatArray
-) -> None:
+def _evaluate(game: Game, part: list[tuple[int, IntArray, Plan]], ledger: _Ledger, finish: _Finish) -> None:
     sizes = [len(plan.masks) for _, _, plan in part]
     masks = np.zeros((sum(sizes), len(game.groups)), dtype=np.bool_)
     ends = np.cumsum(sizes)
@@ -240,10 +255,9 @@ def _evaluate(
         masks[stop - length : stop, active] = plan.masks
     rows = np.repeat([row for row, _, _ in part], sizes).astype(np.int64)
     sources = np.concatenate([plan.sources for _, _, plan in part])
-    outputs = game.mixtures(masks, rows, sources) if len(masks) else np.zeros((0, prediction.shape[1]))
+    outputs = game.mixtures(masks, rows, sources) if len(masks) else np.zeros((0, ledger.values.shape[2]))
     for (row, active, plan), stop, length in zip(part, ends, sizes, strict=True):
-        found = plan.finish(outputs[stop - length : stop], Known(empty=base, full=prediction[row]))
-        ledger.add(row, active, found, length, plan.name)
+        ledger.add(row, active, finish(row, active, plan, outputs[stop - length : stop]), length, plan.name)
 
 
 def _exact(game: Game, rows: list[int], ledger: _Ledger, base: FloatArray, prediction: FloatArray) -> None:
