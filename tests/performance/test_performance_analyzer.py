@@ -238,3 +238,41 @@ def test_bad_input_is_a_reason_not_a_number(fault):
 def test_same_seed_gives_the_same_outcome():
     subject = _predictions(*_loans(400))
     assert _run(subject) == _run(subject)
+
+
+def _box_band(y, p, level=0.95):
+    """The band by its definition, threshold by threshold, on the rows of one curve."""
+    up, across = (np.sqrt(np.log(2 / (1 - np.sqrt(level))) / (2 * n)) for n in (y.sum(), (~y).sum()))
+    points = [((p[~y] >= t).mean(), (p[y] >= t).mean()) for t in [np.inf, *np.unique(p)[::-1]]]
+    low = {x: max([0.0, *(b - up for a, b in points if min(a + across, 1.0) <= x)]) for x, _ in points}
+    high = {x: min([1.0, *(b + up for a, b in points if max(a - across, 0.0) >= x)]) for x, _ in points}
+    return low, high
+
+
+def test_the_roc_curve_of_each_group_has_the_band_of_its_own_rows():
+    y, p, sex = _loans()
+    curve = _artifact(
+        _run(make_predictions_subject(y, (p >= 0.5).astype(int), p, sensitive={"sex": sex}, positive=1)), "roc_sex"
+    )
+    assert "Each band holds for the whole of its own curve at once" in curve.note
+    for series in curve.series:
+        rows = sex == series.name
+        low, high = _box_band(y[rows] == 1, np.round(p[rows], 12))
+        assert len(series.low) == len(series.x) > 20
+        assert series.low == pytest.approx([low[min(low, key=lambda at: abs(at - x))] for x in series.x], abs=1e-9)
+        assert series.high == pytest.approx([high[min(high, key=lambda at: abs(at - x))] for x in series.x], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("design", "why"), [({"weights": "w"}, "these are weighted"), ({"clusters": "c"}, "these belong to clusters")]
+)
+def test_a_roc_curve_without_a_band_says_why(design, why):
+    y, p, sex = _loans()
+    columns = {"w": np.linspace(0.5, 2.0, len(y)), "c": np.arange(len(y)) // 3}
+    chosen = {key: columns[value] for key, value in design.items()}
+    outcome = _run(make_predictions_subject(y, (p >= 0.5).astype(int), p, sensitive={"sex": sex}, positive=1, **chosen))
+    for name in ("roc", "roc_sex"):
+        curve = _artifact(outcome, name)
+        assert curve.note.startswith("No band")
+        assert curve.note.endswith(f"{why}.")
+        assert not any(series.low for series in curve.series)

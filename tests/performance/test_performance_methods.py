@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from auditkit.methods.performance import calibration, classification, curves, regression, scores
+from auditkit.methods.performance import calibration, classification, counted, curves, regression, scores
 from auditkit.stats.linearised import Design, t_value
 from auditkit.stats.ranking import auc_parts
 from auditkit.stats.scores import softmax
@@ -483,3 +483,16 @@ def test_roc_band_narrows_with_rows_and_stays_about_the_curve():
         assert (np.diff(high) >= 0).all()
         widths.append(float((high - low).mean()))
     assert widths[1] < 0.3 * widths[0]
+
+
+def test_a_curve_from_bins_is_the_curve_of_rows_that_lie_at_their_bins():
+    rng = np.random.default_rng(3)
+    positive = np.arange(400) < 150
+    place = rng.integers(0, 20, 400) + 2 * positive
+    sides = [np.bincount(place[mask], minlength=24) for mask in (positive, ~positive)]
+    binned, exact = counted.cumulate_bins(*sides), curves.cumulate(place.astype(float), positive)
+    kept = np.isin(binned.fpr + 7 * binned.tpr, exact.fpr + 7 * exact.tpr)
+    assert kept.all(), "bins without rows add no new point"
+    for x, y, low, high in zip(binned.fpr, binned.tpr, *curves.roc_band(binned), strict=True):
+        at = np.flatnonzero((exact.fpr == x) & (exact.tpr == y))[0]
+        assert (low, high) == tuple(side[at] for side in curves.roc_band(exact))

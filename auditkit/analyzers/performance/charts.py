@@ -49,9 +49,11 @@ def draw(
         return
     ranked = rows.ranking[:, rows.positive]
     steps = curves.cumulate(ranked, positive, rows.design.weights)
-    yield _roc("roc", "ROC curve", [_roc_series("all rows", steps, points, level if rows.design.plain else None)])
+    why = _why_no_band(rows)
+    band = None if why else level
+    yield _roc("roc", "ROC curve", [_roc_series("all rows", steps, points, band)], why)
     for column, values in subject.test.sensitive.items():
-        yield from _roc_by_group(rows, ranked, positive, (column, values), points, min_rows)
+        yield from _roc_by_group(rows, ranked, positive, (column, values), points, min_rows, band)
     yield _precision_recall(steps, points)
     yield from _sweep(rows, steps, ranked, points)
 
@@ -106,7 +108,7 @@ def _reliability(rows: Rows, binning: Binning, level: float) -> Iterator[Produce
             Series(name="observed", x=stated, y=tuple(rate.value for rate in rates), low=low, high=high),
             Series(name="perfect calibration", x=(0.0, 1.0), y=(0.0, 1.0)),
         ),
-        note=f"{len(stated)} equal-mass bins; bars are Wilson intervals at {level:.0%}.",
+        note=f"{len(stated)} equal-mass bins, each rate with its exact interval at {level:.0%}.",
     )
     yield Table(
         name="reliability_bins",
@@ -126,14 +128,25 @@ def _limits(rates: Sequence[Estimate], level: float) -> tuple[tuple[float | None
     return tuple(i.low if i else None for i in found), tuple(i.high if i else None for i in found)
 
 
-def _roc(name: str, title: str, series: list[Series]) -> Curve:
+def _why_no_band(rows: Rows) -> str:
+    """Why the ROC curves have no band, in words for the chart; empty where they have one."""
+    if rows.design.plain:
+        return ""
+    what = "belong to clusters" if rows.design.clusters is not None else "are weighted"
+    return f"No band: the one for a whole curve rests on rows that count alike, one by one, and these {what}."
+
+
+def _roc(name: str, title: str, series: list[Series], why_no_band: str = "") -> Curve:
+    bands = "The band holds for the whole curve at once, whatever the scores."
+    if len(series) > 1:
+        bands = "Each band holds for the whole of its own curve at once, whatever the scores."
     return Curve(
         name=name,
         title=title,
         x_label="false positive rate",
         y_label="true positive rate",
         series=tuple(series),
-        note="The band holds for the whole curve at once, whatever the scores." if series[0].low else "",
+        note=why_no_band or bands,
     )
 
 
@@ -154,6 +167,7 @@ def _roc_by_group(
     column: tuple[str, npt.NDArray[np.str_]],
     points: int,
     min_rows: int,
+    band: float | None,
 ) -> Iterator[Produced]:
     name, values = column
     series, left_out = [], []
@@ -163,11 +177,11 @@ def _roc_by_group(
             left_out.append(group)
             continue
         steps = curves.cumulate(ranked[part], positive[part], rows.design.take(part).weights)
-        series.append(_roc_series(group, steps, points))
+        series.append(_roc_series(group, steps, points, band))
     if left_out:
         yield Note(f"No ROC curve for {name} = {', '.join(left_out)}: fewer than {min_rows} rows of a class.")
     if series:
-        yield _roc(f"roc_{name}", f"ROC curve for each group of {name}", series)
+        yield _roc(f"roc_{name}", f"ROC curve for each group of {name}", series, _why_no_band(rows))
 
 
 def _precision_recall(steps: curves.Cumulated, points: int) -> Curve:

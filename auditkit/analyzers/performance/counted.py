@@ -13,7 +13,7 @@ from auditkit.core.analyzer import Note, Produced
 from auditkit.core.counted import CountedRows
 from auditkit.core.evidence import Counts, Curve, Series
 from auditkit.core.subject import Subject
-from auditkit.methods.performance import counted
+from auditkit.methods.performance import counted, curves
 from auditkit.stats.estimate import Estimate, undefined
 
 IntArray = npt.NDArray[np.int64]
@@ -79,7 +79,7 @@ def counted_estimates(part: Cells, per_class: bool) -> dict[Key, Estimate]:
     return found
 
 
-def counted_charts(part: Cells, points: int) -> Iterator[Produced]:
+def counted_charts(part: Cells, points: int, level: float) -> Iterator[Produced]:
     """The confusion matrix, the ROC curve, and how exact the AUC is."""
     cells = part.confusion()
     yield Counts(
@@ -101,11 +101,15 @@ def counted_charts(part: Cells, points: int) -> Iterator[Produced]:
         "rows themselves."
     )
     if positive.sum() and negative.sum():
-        x, y = counted.binned_roc(positive, negative, points)
+        steps = counted.cumulate_bins(positive, negative)
+        at = curves.thin(steps.fpr, steps.tpr, points)
+        lines = (steps.fpr, steps.tpr, *curves.roc_band(steps, level))
+        x, y, low, high = (tuple(map(float, line[at])) for line in lines)
         yield Curve(
             name="roc",
             title="ROC curve",
             x_label="false positive rate",
             y_label="true positive rate",
-            series=(Series(name="all rows", x=tuple(map(float, x)), y=tuple(map(float, y))),),
+            series=(Series(name="all rows", x=x, y=y, low=low, high=high),),
+            note="The band holds for the whole curve at once, whatever the scores.",
         )

@@ -71,7 +71,7 @@ def run_counted(subject: Subject, context: Context, params: PerformanceParams) -
         for name, found in groups.items():
             yield from _measurements(found, {column: name}, params.confidence)
         yield from _gaps(column, groups, params.confidence)
-    yield from counted_charts(whole, params.curve_points)
+    yield from counted_charts(whole, params.curve_points, params.confidence)
 
 
 def _binning(params: PerformanceParams) -> charts.Binning:
@@ -136,7 +136,7 @@ def _gaps(column: str, groups: Mapping[str, Mapping[Key, Estimate]], level: floa
 
 ANALYZER = Analyzer(
     name="performance",
-    version="3",
+    version="4",
     title="Performance",
     summary="How well the model's own decisions and scores match the labels, overall and for each group.",
     reference="DeLong et al. (1988); Boyd et al. (2013); Kumar et al. (2019); Binder (1983)",

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
 from auditkit.methods.performance.classification import Macro, class_correlation, empty_class, f1_of
+from auditkit.methods.performance.curves import Cumulated
 from auditkit.stats.estimate import Estimate, Share, undefined
 from auditkit.stats.intervals import exact_share
 from auditkit.stats.linearised import logit_bounds, t_value
@@ -111,9 +112,12 @@ def binned_auc(positive: IntArray, negative: IntArray) -> tuple[Estimate, float]
     return Estimate(area, m + n, bounds), bound
 
 
-def binned_roc(positive: IntArray, negative: IntArray, points: int) -> tuple[FloatArray, FloatArray]:
-    """False and true positive rates at thresholds between bins, from (0, 0) to (1, 1), at most ``points`` of them."""
-    tpr = np.concatenate([[0.0], np.cumsum(positive[::-1]) / positive.sum()])
-    fpr = np.concatenate([[0.0], np.cumsum(negative[::-1]) / negative.sum()])
-    keep = np.unique(np.searchsorted(fpr + tpr, np.linspace(0.0, 2.0, points)).clip(max=len(fpr) - 1))
-    return fpr[keep], tpr[keep]
+def cumulate_bins(positive: IntArray, negative: IntArray) -> Cumulated:
+    """The ROC curve of ``positive (b,)`` and ``negative (b,)`` rows by score bin, at the thresholds between bins.
+
+    >>> cumulate_bins(np.array([0, 3]), np.array([2, 1])).tpr.tolist()
+    [0.0, 1.0, 1.0]
+    """
+    edges = np.linspace(1.0, 0.0, len(positive) + 1)
+    true, false = (np.concatenate([[0], np.cumsum(side[::-1])]).astype(np.float64) for side in (positive, negative))
+    return Cumulated(edges, true, false)

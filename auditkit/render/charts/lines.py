@@ -86,7 +86,7 @@ def line_chart(
     keys = [Key(css=f"ak-key-line ak-s{index % SERIES}", label=clean(line.name)) for index, line in enumerate(lines)]
     if diagonal:
         keys.append(Key(css="ak-key-diagonal", label="y = x" if diagonal is True else clean(diagonal)))
-    if any(line.low for line in lines) and not note.lower().startswith("the band"):
+    if any(line.low for line in lines) and not note.lower().startswith(("the band", "each band")):
         note = f"Bands are pointwise intervals. {note}".strip()
     return Chart(
         title=clean(title),

@@ -122,7 +122,7 @@ def _sweeps(measurements: list[Measurement]) -> Drawn:
         along = max(sorted(values), key=lambda name: len(values[name]), default=None)
         if along is None or len(values[along]) < 2:
             continue
-        chosen = [m for m in members if _numeric(m.params.get(along))]
+        chosen = _swept([m for m in members if _numeric(m.params.get(along))], along)
         used += chosen
         for part, kind in _sets_of_lines(chosen, along):
             unit = f" ({clean(members[0].unit)})" if members[0].unit else ""
@@ -130,6 +130,12 @@ def _sweeps(measurements: list[Measurement]) -> Drawn:
             chart = line_chart(part, finding, x_label=words(along), y_label=label(members[0].name) + unit)
             out.append(Figure(chart, members[0].name, kind))
     return out, used
+
+
+def _swept(measurements: list[Measurement], along: str) -> list[Measurement]:
+    """Those with another beside them along the line; a setting measured once over all rows is an alternative."""
+    series = _by(measurements, lambda m: (tuple(sorted(m.slice.items())), _params(m, along)))
+    return [m for members in series.values() if len(members) > 1 or members[0].slice for m in members]
 
 
 def _sets_of_lines(chosen: list[Measurement], along: str) -> list[tuple[list[Line], str]]:
@@ -165,8 +171,9 @@ def _lines(measurements: list[Measurement], along: str) -> list[Line]:
                 high=[m.interval.high if m.interval else None for m in points] if banded else (),
             )
         )
-    # Lines whose every value is withheld or missing are told in the numbers, not in an empty frame.
-    return lines if any(len(line.x) > 1 and any(y is not None for y in line.y) for line in lines) else []
+    # Lines whose every value is withheld or missing are told in the numbers, not in a legend or an empty frame.
+    lines = [line for line in lines if any(y is not None for y in line.y)]
+    return lines if any(len(line.x) > 1 for line in lines) else []
 
 
 def _constant(measurements: list[Measurement]) -> set[str]:
