@@ -150,6 +150,39 @@ def test_hop_skip_jump_is_above_and_near_the_exact_distance(line):
     assert not found.rescored.success(exact.min() * 0.99).any()
 
 
+@pytest.mark.parametrize("bound", [9.0, np.inf])
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, 1e300, np.nan])
+def test_a_cell_that_cannot_be_walked_from_stays_and_the_others_are_attacked(odd, bound):
+    pytest.importorskip("art")
+    space = Feasible(low=np.full(2, -bound), high=np.full(2, bound), scale=np.ones(2), whole=np.zeros(2, dtype=bool))
+    x, y = np.array([[odd, 1.0], [0.0, 1.0]]), np.zeros(2, dtype=np.int64)
+    pool = np.array([[0.0, 5.0], [1.0, 4.0], [0.0, -4.0]])
+
+    def decide(points):
+        return (points[:, 1] > 3.0).astype(np.int64)
+
+    starts, _ = art_engine.adversarial_starts(decide, x, y, space, pool, draws=20, rng=np.random.default_rng(0))
+    for attack in (art_engine.hop_skip_jump, art_engine.boundary_attack):
+        found = attack(decide, x, y, space, starts).rescored
+        assert found.fooled.all()
+        assert found.distance == pytest.approx([2.0, 2.0], abs=0.05)
+        np.testing.assert_equal(found.points[0, 0], odd)
+
+
+def test_a_row_that_only_an_infinite_cell_decides_is_not_walked_from():
+    pytest.importorskip("art")
+    x, y = np.array([[np.inf, 1.0], [5.0, 1.0]]), np.zeros(2, dtype=np.int64)
+
+    def decide(points):
+        return (points[:, 0] < 3.0).astype(np.int64)
+
+    pool, rng = np.array([[0.0, 5.0]]), np.random.default_rng(0)
+    starts, _ = art_engine.adversarial_starts(decide, x, y, free(2), pool, draws=20, rng=rng)
+    found = art_engine.hop_skip_jump(decide, x, y, free(2), starts)
+    assert found.started.tolist() == [False, True]
+    assert found.rescored.fooled.tolist() == [False, True]
+
+
 def test_hop_skip_jump_repeats_and_leaves_the_generators_alone(line):
     model, x, y = line
     before = np.random.get_state()[1].copy()  # noqa: NPY002

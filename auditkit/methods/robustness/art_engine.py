@@ -226,6 +226,20 @@ class _BudgetSpent(Exception):
     """The row's queries are used up."""
 
 
+# Scales outside its bounds from which single precision cannot walk a cell back.
+_FAR = 1e6
+
+
+def walkable(x: FloatArray, space: Feasible) -> BoolArray:
+    """``(n, f)`` cells of rows ``x`` from which steps can be taken: finite, and not far outside their bounds.
+
+    A change of another cell costs an infinite distance, or one beyond all others, so the nearest point keeps it.
+    """
+    far = _FAR * space.scale
+    outside = (x < space.low - far) | (x > space.high + far)
+    return np.asarray(np.isfinite(x) & ~outside, dtype=np.bool_)
+
+
 class _Walk:
     """One row under attack: turns ART's points into feasible rows and remembers the nearest that fooled."""
 
@@ -236,7 +250,7 @@ class _Walk:
         far = 10.0 * space.scale
         self.low = np.where(np.isinf(low[0]), x - far, low[0])
         self.high = np.where(np.isinf(high[0]), x + far, high[0])
-        self.cells: BoolArray = np.asarray(space.mutable & (self.low < self.high))
+        self.cells: BoolArray = np.asarray(space.mutable & (self.low < self.high) & walkable(x, space))
         self.nearest: FloatArray | None = None
         self.margin: FloatArray | None = None
         self.reach = np.inf
@@ -302,11 +316,13 @@ def adversarial_starts(
         rng: Source of the draws.
 
     Returns:
-        ``(n, f)`` feasible adversarial points, NaN in rows that have none, and the number of evaluations.
+        ``(n, f)`` feasible adversarial points, NaN in rows that have none, and the number of evaluations. Cells that
+        cannot be walked from (:func:`walkable`) stay as they are.
     """
     starts = np.full_like(x, np.nan)
     low, high = space.box(x, None)
     bounded = np.isfinite(low) & np.isfinite(high)
+    still = ~walkable(x, space)
     open_rows = np.arange(len(x))
     spent = 0
     for draw in range(draws):
@@ -319,7 +335,7 @@ def adversarial_starts(
             share = rng.random(x.shape)[open_rows]
             span = np.subtract(high, low, out=np.zeros_like(low), where=bounded)[open_rows]
             candidates = np.where(bounded, low, x)[open_rows] + share * span
-        points = space.project(here, candidates, None)
+        points = space.project(here, np.where(still[open_rows], here, candidates), None)
         fooled = np.asarray(decide(points) != y[open_rows])
         spent += len(points)
         # A missing cell stays missing in every feasible point, so NaN alone does not mark a row without a start.
