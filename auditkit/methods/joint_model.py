@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,12 @@ IntArray = npt.NDArray[np.int64]
 
 
 def out_of_fold_probabilities(
-    matrix: FloatArray, target: IntArray, fold: IntArray, seed: int, weights: FloatArray | None = None
+    matrix: FloatArray,
+    target: IntArray,
+    fold: IntArray,
+    seed: int,
+    weights: FloatArray | None = None,
+    tick: Callable[[], None] | None = None,
 ) -> FloatArray:
     """Probabilities ``(n, k)`` of each target code, each row's from a model that did not see its fold.
 
@@ -23,6 +29,7 @@ def out_of_fold_probabilities(
         fold: ``(n,)`` fold of each row.
         seed: Seed of the trees.
         weights: ``(n,)`` row weights.
+        tick: Called before each fold; may raise to stop.
 
     Returns:
         ``(n, k)``; a code that a training part lacks has probability 0 there.
@@ -31,6 +38,8 @@ def out_of_fold_probabilities(
     out = np.zeros((len(target), k))
     safe = np.clip(matrix, -1e300, 1e300)
     for code in range(int(fold.max()) + 1):
+        if tick is not None:
+            tick()
         held = fold == code
         if not held.any() or len(np.unique(target[~held])) < 2:
             continue

@@ -31,7 +31,7 @@ def train_sgd_stacked(
     *,
     n_outputs: int,
     seeds: Sequence[int],
-    watch: Callable[[], None] | None = None,
+    watch: Callable[[int, int], None] | None = None,
 ) -> tuple[list[torch.nn.Module], str | None]:
     """Train one module on each subset of the rows: the modules that ``train_sgd`` gives, up to rounding.
 
@@ -45,7 +45,7 @@ def train_sgd_stacked(
         subsets: ``(models, size)`` positions of the rows of each training.
         n_outputs: Of the module.
         seeds: One a training.
-        watch: Called before every step (or training); may raise to stop.
+        watch: ``watch(done, total)`` before every step (or training); may raise to stop.
 
     Returns:
         The modules in evaluation mode, and why they were trained one after another (``None`` where they were
@@ -65,9 +65,9 @@ def train_sgd_stacked(
             _train_together(recipe, modules, (rows, target), subsets, seeds, watch)
         return [module.eval() for module in modules], None
     trained = []
-    for subset, seed in zip(subsets, seeds, strict=True):
+    for place, (subset, seed) in enumerate(zip(subsets, seeds, strict=True)):
         if watch is not None:
-            watch()
+            watch(place, len(seeds))
         trained.append(train_sgd(recipe, rows[torch.from_numpy(subset)], y[subset], n_outputs, seed))
     return trained, reason
 
@@ -129,7 +129,7 @@ def _train_together(
     data: _Data,
     subsets: IntArray,
     seeds: Sequence[int],
-    watch: Callable[[], None] | None,
+    watch: Callable[[int, int], None] | None,
 ) -> None:
     rows, target = data
     state = _stacked(modules)
@@ -138,11 +138,13 @@ def _train_together(
     shufflers = [torch.Generator().manual_seed(seed) for seed in seeds]
     places = torch.from_numpy(np.ascontiguousarray(subsets, dtype=np.int64))
     loss_of = _total_loss(modules[0], recipe.name)
-    for _ in range(recipe.epochs):
+    steps = -(-places.shape[1] // recipe.batch_size)
+    for epoch in range(recipe.epochs):
         order = torch.stack([torch.randperm(places.shape[1], generator=shuffler) for shuffler in shufflers])
-        for batch in torch.split(places.gather(1, order).to(rows.device), recipe.batch_size, dim=1):
+        batches = torch.split(places.gather(1, order).to(rows.device), recipe.batch_size, dim=1)
+        for step, batch in enumerate(batches):
             if watch is not None:
-                watch()
+                watch(epoch * steps + step, recipe.epochs * steps)
             optimizer.zero_grad(set_to_none=True)
             loss = loss_of(state, rows[batch], target[batch])
             if not bool(torch.isfinite(loss)):

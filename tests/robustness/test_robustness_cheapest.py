@@ -8,6 +8,7 @@ import pytest
 
 from auditkit.analyzers.robustness.feasible import ANALYZER
 from auditkit.core.analyzer import Context
+from auditkit.core.errors import DeadlineReached
 from auditkit.core.feasible import Choice, Feasible, Rules
 from auditkit.core.plan import Step
 from auditkit.execution.runner import run_step
@@ -223,6 +224,40 @@ def test_wide_tables_are_searched_in_blocks_of_rows(monkeypatch):
     assert (decide(found.points) != decide(x)).all()
     exact = np.abs(x @ weights) / 2.0
     assert (space.cost(x, found.points) >= exact - 1e-9).all()
+
+
+def test_progress_is_told_over_all_blocks_and_a_deadline_stops_the_search(monkeypatch):
+    rng, told = np.random.default_rng(0), []
+    weights, x = np.array([1.0, -2.0, 0.5]), rng.standard_normal((30, 3))
+    space = Feasible(low=np.full(3, -np.inf), high=np.full(3, np.inf), scale=np.ones(3), whole=np.zeros(3, dtype=bool))
+    monkeypatch.setattr(search, "CELLS", 3 * 400 * 10)
+
+    def decide(rows):
+        return (rows @ weights > 0).astype(np.int64)
+
+    def tick(done, total):
+        told.append((done, total))
+
+    cheapest_change(decide, x, decide(x), space, pool=x, rounds=5, rng=rng, tick=tick)
+    assert told == [(done, 21) for done in range(1, 22)]
+
+    table, y, _ = loans()
+    model = lambda t: (t["income"] > 50).astype(int).to_numpy()  # noqa: E731
+    whole, seen = make_subject(model, table, y, positive=1), []
+
+    def late(self):
+        if len(seen) == 4:
+            raise DeadlineReached("AK320", "the deadline of the run passed")
+
+    monkeypatch.setattr(Context, "check_deadline", late)
+    context = Context(
+        sequence=np.random.SeedSequence(0),
+        predictions=lambda split: (None, whole.model.predict(table)),
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    with pytest.raises(DeadlineReached):
+        list(ANALYZER.run(whole, context, ANALYZER.params()))
+    assert len(seen) == 4
 
 
 def test_the_sample_of_rows_is_drawn_once(monkeypatch):

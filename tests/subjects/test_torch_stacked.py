@@ -158,7 +158,7 @@ def test_divergence_and_interruption_are_told():
             seeds=[1, 2],
         )
 
-    def stop():
+    def stop(done, total):
         raise TimeoutError
 
     for build in (mlp, Recurrent):

@@ -122,7 +122,7 @@ def _joint(
     part = context.sample_rows(len(rows), limits.joint_max_rows)
     design, fold, codes = target.design.take(part), target.fold[part], target.codes[part]
     matrix: FloatArray = table.test[np.ix_(rows[part], np.flatnonzero(usable))]
-    probabilities = out_of_fold_probabilities(matrix, codes, fold, context.seed, design.weights)
+    probabilities = out_of_fold_probabilities(matrix, codes, fold, context.seed, design.weights, context.check_deadline)
     sides = [
         cross_validated_auc(probabilities[:, code], codes == code, fold, design) for code in range(len(target.names))
     ]

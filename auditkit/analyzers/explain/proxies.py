@@ -72,11 +72,13 @@ def run(subject: Subject, context: Context, params: ProxiesParams) -> Iterator[P
     use = _use(found, features, context, params.level)
     rows = context.sample_rows(subject.test.n, params.strength_rows)
     matrix = _matrix(subject, rows)
+    columns = len(subject.test.sensitive)
     for done, (column, values) in enumerate(subject.test.sensitive.items()):
         context.check_deadline()
         yield from _column(subject, context, params, (column, values[rows], matrix, rows), found, features, use)
+        context.progress(2 * done + 1, 2 * columns)
         yield from _equal_treatment(column, found, context, params)
-        context.progress(done + 1, len(subject.test.sensitive))
+        context.progress(2 * done + 2, 2 * columns)
 
 
 def _features(found: AttributedRows) -> tuple[_Feature, ...]:
@@ -233,7 +235,9 @@ def _told_together(matrix: FloatArray, target: Target, context: Context, most: i
     context.check_deadline()
     part = context.sample_rows(len(matrix), most)
     design, fold, codes = target.design.take(part), target.fold[part], target.codes[part]
-    chances = out_of_fold_probabilities(matrix[part][:, usable], codes, fold, context.seed, design.weights)
+    chances = out_of_fold_probabilities(
+        matrix[part][:, usable], codes, fold, context.seed, design.weights, context.check_deadline
+    )
     sides: list[npt.NDArray[np.bool_]] = [codes == code for code in range(len(target.names))]
     return largest([cross_validated_auc(chances[:, k], side, fold, design) for k, side in enumerate(sides)])
 

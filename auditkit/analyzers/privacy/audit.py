@@ -112,7 +112,7 @@ def run(subject: Subject, context: Context, params: AuditParams) -> Iterator[Pro
                 "batch_size and prepare, such as auditkit.TorchRecipe."
             )
             continue
-        for item in _audit(kind, attempt, plan, failures):
+        for item in _audit(kind, _told(attempt, kind, context, params, plan), plan, failures):
             measured += [item] if isinstance(item, Measurement) else []
             yield item
     for item in verdicts(plan.claims, measured, failures[0] if failures else None):
@@ -123,10 +123,32 @@ def run(subject: Subject, context: Context, params: AuditParams) -> Iterator[Pro
     yield from findings(measured, plan.claims)
 
 
+def _controlled(kind: Kind, plan: _Plan) -> bool:
+    """Whether an audit has a training without noise beside it."""
+    return plan.control is not None and kind != "gradients"
+
+
+def _told(attempt: Attempt, kind: Kind, context: Context, params: AuditParams, plan: _Plan) -> Attempt:
+    """The attempt, which looks at the deadline before each training and tells progress over all audits after it."""
+    trainings = [len(plan.claims) + _controlled(one, plan) for one in params.audits]
+    done = sum(trainings[: params.audits.index(kind)])
+
+    def told(claim: Claim, noiseless: bool) -> Released:
+        nonlocal done
+        context.check_deadline()
+        done += 1
+        try:
+            return attempt(claim, noiseless)
+        finally:
+            context.progress(done, sum(trainings))
+
+    return told
+
+
 def _audit(kind: Kind, attempt: Attempt, plan: _Plan, failures: list[str]) -> Iterator[Produced]:
     """One control without noise, then every claim."""
     control = None
-    if plan.control is not None and kind != "gradients":
+    if _controlled(kind, plan):
         try:
             control = attempt(plan.claims[0], True)
         except AuditkitError as error:

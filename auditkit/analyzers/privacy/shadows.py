@@ -139,9 +139,14 @@ def _torch_scores(
     prepare = recipe.fit_preparation(take_rows(pool.inputs, np.arange(pool.n_train)))
     rows = prepare(pool.inputs)
     outputs = recipe.n_outputs(pool.y)
+
+    def watch(done: int, total: int) -> None:
+        context.check_deadline()
+        context.progress(done, total)
+
     with threads_for(recipe.batch_size * _size(recipe, outputs), rows.device):
         modules, reason = train_sgd_stacked(
-            recipe, (rows, pool.y), subsets, n_outputs=outputs, seeds=seeds, watch=context.check_deadline
+            recipe, (rows, pool.y), subsets, n_outputs=outputs, seeds=seeds, watch=watch
         )
         found = []
         with torch.no_grad():

@@ -142,7 +142,15 @@ def _searched(subject: Subject, context: Context, params: FeasibleParams, grid: 
     first, second = decide(everyone), decide(everyone)
     x, y, rng = everyone[right], cached[right], context.rng
     found = cheapest_change(
-        decide, x, y, grid.space, pool=grid.matrix, rounds=params.rounds, width=params.width, rng=rng
+        decide,
+        x,
+        y,
+        grid.space,
+        pool=grid.matrix,
+        rounds=params.rounds,
+        width=params.width,
+        rng=rng,
+        tick=context.progress,
     )
     turned = found.success.copy()
     if turned.any():

@@ -74,7 +74,9 @@ def gradient_strike(
         results += seen.checks
         spent += seen.evaluations
         by_part["cross-examination"] = _joined_in(arena, around, seen, attack, reach)
+    context.progress(len(eps_list) + 1, len(eps_list) + 2)
     control = controls(arena, eps_list, budget, context)
+    context.progress(len(eps_list) + 2, len(eps_list) + 2)
     label = names[-1] if names else budget.attack
     notes = toolbox.notes() if toolbox else ()
     return joined(label, attack, control, reach, results, list(by_part.items()), spent, arena, notes)

@@ -44,6 +44,7 @@ def question_strike(
     jumps = [("hopskipjump", _jump(arena, budget, context, pool))]
     if budget.attack in QUESTIONED:
         jumps.append((budget.attack, _asked_for(arena, budget, context, pool, model)))
+    context.progress(len(eps_list) + 1, len(eps_list) + 2)
     both = {eps: hit.copy() for eps, hit in search.items()}
     parts, measured = [("search", search)], np.zeros(len(x), dtype=np.bool_)
     notes: list[str] = []
@@ -62,6 +63,7 @@ def question_strike(
             both[eps][jump.rows] |= hit
         parts.append((name, hits))
     control = controls(arena, eps_list, budget, context)
+    context.progress(len(eps_list) + 2, len(eps_list) + 2)
     results = (checks.moved(moved if max(eps_list) > 0 else 1.0), checks.inside(violations))
     return joined(label, both, control, reach, results, parts, spent, arena, tuple(notes), measured)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from auditkit.core.feasible import Feasible, FloatArray, IntArray
@@ -23,6 +25,7 @@ def cheapest_change(  # noqa: PLR0913 - each budget is named at the call
     rounds: int = 30,
     width: int = 8,
     rng: np.random.Generator,
+    tick: Callable[[int, int], None] | None = None,
 ) -> Found:
     """Points that turn the decision away from ``y`` at a low :meth:`~auditkit.core.feasible.Feasible.cost`.
 
@@ -40,18 +43,39 @@ def cheapest_change(  # noqa: PLR0913 - each budget is named at the call
         rounds: Batched calls that make a change cheaper.
         width: Candidates a row in each.
         rng: Source of what is random.
+        tick: ``tick(done, total)``, told after each batched call; may raise to stop.
 
     Returns:
         Points ``(n, f)``, the clean row where nothing was found, and for which rows something was.
     """
     blocks = row_blocks(len(x), x.shape[1] * max(_SINGLES, 2 * width))
-    if len(blocks) > 1:
-        settings = {"pool": pool, "rounds": rounds, "width": width, "rng": rng}
-        return joined([cheapest_change(decide, x[b], y[b], space, **settings) for b in blocks], x)  # type: ignore[arg-type]
+    calls, parts = rounds + 2, []
+    for place, block in enumerate(blocks):
+
+        def told(done: int, place: int = place) -> None:
+            if tick is not None:
+                tick(place * calls + done, len(blocks) * calls)
+
+        parts.append(_cheapest(decide, x[block], y[block], space, pool, (rounds, width), rng, told))
+    return joined(parts, x)
+
+
+def _cheapest(  # noqa: PLR0913 - one block of the above
+    decide: Decide,
+    x: FloatArray,
+    y: IntArray,
+    space: Feasible,
+    pool: FloatArray,
+    budget: tuple[int, int],
+    rng: np.random.Generator,
+    told: Callable[[int], None],
+) -> Found:
+    rounds, width = budget
     best, cost = x.copy(), np.full(len(x), np.inf)
     spent = 0
-    for tried in (_singles(x, space, rng), _from_pool(x, space, pool, rng)):
-        spent += _keep_cheapest(decide, x, y, space, tried, best, cost)
+    for place, start in enumerate((lambda: _singles(x, space, rng), lambda: _from_pool(x, space, pool, rng))):
+        spent += _keep_cheapest(decide, x, y, space, start(), best, cost)
+        told(place + 1)
     for turn in range(rounds):
         rows = np.flatnonzero(np.isfinite(cost))
         if not len(rows):
@@ -62,6 +86,7 @@ def cheapest_change(  # noqa: PLR0913 - each budget is named at the call
         part, value = best[rows], cost[rows]
         spent += _keep_cheapest(decide, x[rows], y[rows], space, tried, part, value)
         best[rows], cost[rows] = part, value
+        told(turn + 3)
     return Found(points=best, success=np.isfinite(cost), n_evaluations=spent)
 
 
