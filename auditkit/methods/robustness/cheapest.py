@@ -73,9 +73,10 @@ def _cheapest(  # noqa: PLR0913 - one block of the above
     rounds, width = budget
     best, cost = x.copy(), np.full(len(x), np.inf)
     spent = 0
-    for place, start in enumerate((lambda: _singles(x, space, rng), lambda: _from_pool(x, space, pool, rng))):
-        spent += _keep_cheapest(decide, x, y, space, start(), best, cost)
-        told(place + 1)
+    spent += _keep_cheapest(decide, x, y, space, _singles(x, space, rng), best, cost)
+    told(1)
+    spent += _keep_cheapest(decide, x, y, space, _from_pool(x, space, pool, rng), best, cost)
+    told(2)
     for turn in range(rounds):
         rows = np.flatnonzero(np.isfinite(cost))
         if not len(rows):
