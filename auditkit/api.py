@@ -122,6 +122,7 @@ def audit_predictions(
     clusters: Any = None,
     task: str | None = None,
     positive: Any = None,
+    classes: Sequence[Any] | None = None,
     analyzers: Settings = None,
     policy: PolicySource = None,
     out: str | Path | None = None,
@@ -141,6 +142,7 @@ def audit_predictions(
         clusters: Person or site of each row.
         task: ``binary``, ``multiclass`` or ``regression``.
         positive: Label of the positive class.
+        classes: Labels in the order of the columns of ``scores``; the sorted labels that occur when left out.
         analyzers: Names, families or settings.
         policy: Rules to embed and judge by.
         out: Folder to write to.
@@ -161,6 +163,7 @@ def audit_predictions(
         clusters=clusters,
         task=task,
         positive=positive,
+        classes=classes,
         name=name,
     )
     return audit_subject(
