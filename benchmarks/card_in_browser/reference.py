@@ -111,7 +111,7 @@ def reference() -> Evidence:
 
 
 def many(count: int) -> Evidence:
-    """Evidence of ``count`` measurements of 50 quantities."""
+    """Evidence of ``count`` measurements of 50 quantities, each for groups of 500 rows."""
     found = tuple(
         Measurement(
             name=f"acme.q{i % 50:02}",
@@ -124,4 +124,7 @@ def many(count: int) -> Evidence:
         for i in range(count)
     )
     outcome = Outcome(analyzer="acme.q", version="1", status="measured", measurements=found)
-    return seal(replace(reference(), outcomes=(outcome,)))
+    base = reference()
+    groups = {f"g{i}": 500 for i in range(-(-count // 50))}
+    test = replace(base.subject.test, n_rows=sum(groups.values()), sensitive={"g": groups})
+    return seal(replace(base, subject=replace(base.subject, test=test), outcomes=(outcome,)))

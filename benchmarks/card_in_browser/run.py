@@ -62,7 +62,9 @@ def child_seconds(command: list[str], times: int = 3) -> float:
     found = []
     for _ in range(times):
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, _, usage = os.wait4(child.pid, 0)
+        _, status, usage = os.wait4(child.pid, 0)
+        if os.waitstatus_to_exitcode(status):
+            raise RuntimeError(f"{' '.join(command)} did not pass")
         found.append(usage.ru_utime + usage.ru_stime)
     return sorted(found)[times // 2]
 
