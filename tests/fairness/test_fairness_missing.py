@@ -82,28 +82,47 @@ def test_best_case_is_sharp_by_a_linear_programme(seed):
 
 def test_nothing_missing_gives_the_usual_disparity_and_weights_count():
     from auditkit.methods.fairness import count_groups, disparity
-    from auditkit.methods.fairness.gaps import mover_limits, pairs
-    from auditkit.methods.fairness.metrics import group_rates
 
     rng = np.random.default_rng(1)
     hit, codes = rng.random(300) < 0.4, rng.integers(0, 3, 300)
     counts = count_groups(hit.astype(int), hit.astype(int), {"g": codes.astype(str)})
-    usual = disparity(counts, "selection_rate")
-    found = disparity_region(hit, codes, 3)
-    assert found.best == pytest.approx(found.worst) == pytest.approx(usual.value)
-    # The exact limits of shares are joined by MOVER here: next to the exact ones of pairs, which are melded.
-    rates = group_rates(counts.finest(), "selection_rate")
-    at = [mover_limits(rates.value, rates.limits(1 - e), *pairs(rates), "difference") for e in (0.05, 0.05 / 6)]
-    assert found.interval.high == pytest.approx(at[0][1].max())
-    assert found.interval.low == pytest.approx(at[1][0].max())
-    assert (found.interval.low, found.interval.high) == pytest.approx(
-        (usual.interval.low, usual.interval.high), abs=0.01
-    )
+    for kind in ("difference", "ratio"):
+        usual = disparity(counts, "selection_rate", kind)
+        found = disparity_region(hit, codes, 3, kind)
+        assert found.best == pytest.approx(found.worst) == pytest.approx(usual.value)
+        assert (found.interval.low, found.interval.high) == pytest.approx(
+            (usual.interval.low, usual.interval.high), abs=1e-7
+        )
     codes[:40] = -1
     doubled = disparity_region(np.repeat(hit, 2), np.repeat(codes, 2), 3)
     weighted = disparity_region(hit, codes, 3, design=Design(np.full(300, 2.0)))
     assert (weighted.best, weighted.worst) == pytest.approx((doubled.best, doubled.worst))
     assert tally(hit, codes, 3).free_hits == hit[:40].sum()
+
+
+def by_draws(x, n, y, m, tail, rng):
+    """The quantiles of the difference of two beta draws, by drawing: the melded limits of ``x/n - y/m``."""
+    lower = (rng.beta(x, n - x + 1, 400_000) if x > 0 else 0.0) - rng.beta(y + 1, m - y, 400_000)
+    upper = rng.beta(x + 1, n - x, 400_000) - (rng.beta(y, m - y + 1, 400_000) if y > 0 else 0.0)
+    return np.quantile(lower, tail), np.quantile(upper, 1 - tail)
+
+
+def test_the_interval_of_the_region_by_brute_force():
+    """Every ordered pair of groups, every free row given to suit it: the limits of each by drawing from its betas."""
+    rng = np.random.default_rng(2)
+    hit, codes = rng.random(240) < 0.45, rng.integers(-1, 3, 240)
+    found = disparity_region(hit, codes, 3)
+    far, near = [], []
+    for i, j in itertools.permutations(range(3), 2):
+        top, bottom = (codes == i) | ((codes < 0) & hit), (codes == j) | ((codes < 0) & ~hit)
+        sizes = hit[top].sum(), top.sum(), hit[bottom].sum(), bottom.sum()
+        far.append(by_draws(*sizes, 0.025, rng)[1])
+        poor, rich = (codes == i) | ((codes < 0) & ~hit), (codes == j) | ((codes < 0) & hit)
+        sizes = hit[poor].sum(), poor.sum(), hit[rich].sum(), rich.sum()
+        near.append(by_draws(*sizes, 0.025 / 6, rng)[0])
+    assert found.interval.high == pytest.approx(max(far), abs=2e-3)
+    assert found.interval.low == pytest.approx(max(0.0, *near), abs=2e-3)
+    assert found.interval.low <= found.best <= found.worst <= found.interval.high
 
 
 @pytest.mark.parametrize(

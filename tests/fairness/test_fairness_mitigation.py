@@ -1,10 +1,12 @@
 """fairness.mitigation: the arms do what their papers say, changes are paired, a gap narrows and none is invented."""
 
 import itertools
+import math
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from sklearn.base import BaseEstimator
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
@@ -16,7 +18,7 @@ from auditkit.analyzers.fairness.mitigation import ANALYZER
 from auditkit.core.errors import AuditkitError
 from auditkit.core.plan import Step
 from auditkit.execution.runner import run_step
-from auditkit.methods.fairness.expected_rates import Cells, expected_gap, expected_rate, gap_change
+from auditkit.methods.fairness.expected_rates import Cells, expected_change, expected_gap, expected_rate, gap_change
 from auditkit.methods.fairness.mitigation import exponentiated_gradient, group_thresholds, remove_correlation
 from auditkit.stats.linearised import Design
 
@@ -314,6 +316,82 @@ def test_gap_change_by_hand_with_weights():
 
     found = gap_change(before, after, Cells(groups, 2), Design(weights))
     assert found.value == pytest.approx(gap(after) - gap(before), abs=1e-12)
+
+
+def test_the_interval_of_a_gaps_change_by_loops():
+    """Covariances a row at a time, then the largest and least difference over all ordered pairs of groups."""
+    rng = np.random.default_rng(10)
+    groups, n = np.repeat([0, 1, 2], [40, 60, 30]), 130
+    before, after = (rng.random(n) < 0.5).astype(float), rng.choice([0.0, 0.3, 1.0], n)
+    own = [np.flatnonzero(groups == g) for g in range(3)]
+    rates = [(before[rows].mean(), after[rows].mean()) for rows in own]
+    spread = []
+    for rows, rate in zip(own, rates, strict=True):
+        total = np.zeros((2, 2))
+        for row in rows:
+            moved = np.array([before[row], after[row]]) - rate
+            total += n / (n - 1) * np.outer(moved, moved) / len(rows) ** 2
+        for corner in itertools.product((0.0, 1.0), repeat=2):
+            moved = np.array(corner) - rate
+            total += 0.5 * np.outer(moved, moved) / (len(rows) + 2) ** 2
+        spread.append(total)
+    pairs = list(itertools.permutations(range(3), 2))
+    t = stats.t.ppf(1 - 0.025 / len(pairs), 29)
+    points, lows, highs = {}, {}, {}
+    for one, two in itertools.product(pairs, pairs):  # the pair under the second rule, that under the first
+        weights = np.zeros((3, 2))
+        weights[[*two], 0] += np.array([-1.0, 1.0])
+        weights[[*one], 1] += np.array([1.0, -1.0])
+        value = sum(weights[g] @ rates[g] for g in range(3))
+        half = t * math.sqrt(sum(weights[g] @ spread[g] @ weights[g] for g in range(3)))
+        points[one, two], lows[one, two], highs[one, two] = value, value - half, value + half
+
+    def minimax(of):
+        return max(min(of[one, two] for two in pairs) for one in pairs)
+
+    found = gap_change(before, after, Cells(groups, 3))
+    low = max(minimax(lows), min(lows[pair, pair] for pair in pairs))
+    high = min(minimax(highs), max(highs[pair, pair] for pair in pairs))
+    interval = found.interval(0.95)
+    assert found.value == pytest.approx(minimax(points), abs=1e-12)
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-9)
+
+
+def test_the_change_of_plain_rules_agrees_with_mcnemars_exact_test():
+    base = np.repeat([1.0, 0.0], [60, 40])
+    for up, down in ((0, 0), (5, 0), (6, 0), (9, 2), (10, 2), (12, 4), (30, 20)):
+        after = base.copy()
+        after[60 : 60 + up], after[:down] = 1.0, 0.0
+        found = expected_change(base, after)
+        interval = found.interval(0.95)
+        rejected = up + down > 0 and stats.binomtest(up, up + down).pvalue < 0.05
+        assert found.value == pytest.approx((up - down) / 100)
+        assert (interval.low > 0 or interval.high < 0) == rejected, (up, down)
+        assert interval.low < interval.high
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_change_of_randomised_rules_is_gaffkes_by_drawing(weighted):
+    rng = np.random.default_rng(11)
+    before, after = (rng.random(80) < 0.6).astype(float), rng.choice([0.0, 0.5, 1.0], 80)
+    w = rng.uniform(1, 3, 80) if weighted else np.ones(80)
+    mass = np.append(w, (w**2).sum() / w.sum()) * rng.exponential(size=(40_000, 81))
+    found = expected_change(before, after, Design(w) if weighted else Design()).interval(0.95)
+    drawn = [mass @ np.append(after - before, end) / mass.sum(axis=1) for end in (-1.0, 1.0)]
+    limits = np.quantile(drawn[0], 0.025), np.quantile(drawn[1], 0.975)
+    assert (found.low, found.high) == pytest.approx(limits, abs=4e-3)
+
+
+def test_a_change_that_hardly_ever_happens_is_not_bounded_by_the_rows_that_were_seen():
+    """Of 200 rows one in a hundred changes: Student's upper limit of the mean is too low when none or few do."""
+    rng = np.random.default_rng(12)
+    over = [0, 0]
+    for _ in range(300):
+        after = (rng.random(200) < 0.01).astype(float)
+        over[0] += expected_change(np.zeros(200), after).interval(0.95).high < 0.01
+        over[1] += after.mean() + stats.t.ppf(0.975, 199) * after.std(ddof=1) / math.sqrt(200) < 0.01
+    assert over[0] <= 300 * 0.025 + 3 * math.sqrt(300 * 0.025 * 0.975)
+    assert over[1] > 300 * 0.06
 
 
 @pytest.mark.parametrize("truth", [(0.5, 0.2, 0.45), (0.5, 0.5, 0.5), (0.9, 0.98, 0.95)])

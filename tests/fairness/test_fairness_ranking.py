@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 
 from auditkit.analyzers.fairness.ranking import ANALYZER
 from auditkit.core.plan import Step
@@ -12,6 +13,7 @@ from auditkit.methods.fairness.ranking import (
     Resampled,
     bootstrap_exposure,
     discounts,
+    group_estimate,
     ndkl,
     places,
     relative_exposure,
@@ -186,16 +188,129 @@ def test_exposure_ratio_covers(shift):
 
     truths = np.array([relative_exposure(ranking(400)) for _ in range(4000)]).mean(axis=0)
     exact = truths.min() / truths.max()
-    held = 0
+    missed = np.zeros(2)
     for _ in range(300):
         found = next(bootstrap_exposure(ranking(400), rng, resamples=100))
         interval = worst_pair(found, "ratio").interval
-        held += interval.low <= exact <= interval.high
-    assert held >= 300 * 0.94 - 3 * math.sqrt(300 * 0.06 * 0.94)
+        missed += [interval.low > exact, interval.high < exact]
+    assert missed.max() <= 300 * 0.025 + 3 * math.sqrt(300 * 0.025 * 0.975)
+
+
+def by_loops(scores, group, clusters):
+    """Variance of the mean attention of groups that rows (clusters) fell into by chance, two rows at a time."""
+    n = len(scores)
+    attention = np.empty(n)
+    attention[np.argsort(-scores)] = 1 / np.log2(np.arange(2, n + 2))
+    moved = attention / attention.mean() - 1
+    single = (moved**2).sum() / n
+    together = [(i, j) for i in range(n) for j in range(n) if i != j and clusters[i] == clusters[j]]
+    shared = np.mean([moved[i] * moved[j] for i, j in together]) if together else 0.0
+    shared = min(max(shared, 0.0), single)
+
+    def variance(rows):
+        pairs = sum(1 for i, j in together if i in rows and j in rows)
+        return (single + shared * pairs / len(rows)) / len(rows)
+
+    return [variance(set(np.flatnonzero(group == g).tolist())) for g in range(3)], variance(set(range(n)))
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_intervals_of_exposure_are_no_narrower_than_those_of_groups_by_chance(clustered):
+    rng = np.random.default_rng(8)
+    n = 120
+    clusters = np.arange(n) // 4 if clustered else np.arange(n)
+    scores, group = rng.normal(size=n) + rng.normal(size=n)[clusters], rng.choice(3, n, p=[0.5, 0.3, 0.2])
+    least, whole = by_loops(scores, group, clusters)
+    ranked = places(scores, group, 3)
+    found = next(bootstrap_exposure(ranked, np.random.default_rng(9), clusters=clusters if clustered else None))
+    assert (found.least, found.whole) == (pytest.approx(least), pytest.approx(whole))
+    logs = np.log(found.draws)
+    for g in range(3):
+        interval = group_estimate(found, g, 40).interval(0.95)
+        error = max(math.sqrt(least[g] - whole), logs[:, g].std(ddof=1))
+        assert math.log(interval.high / interval.low) / 2 == pytest.approx(1.959964 * error, rel=1e-6)
+    center, ends = np.log(found.value), []
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        error = max(math.sqrt(least[i] + least[j]), (logs[:, i] - logs[:, j]).std(ddof=1))
+        ends.append(abs(center[i] - center[j]) + 1.959964 * error)
+    assert math.log(worst_pair(found, "ratio").interval.low) == pytest.approx(-max(ends), rel=1e-6)
+
+
+def exposure_misses(draws, rows, shift, floor=True):
+    """How often the lower and the upper limit of the exposure of a group of a third of the rows miss its truth."""
+    rng = np.random.default_rng(10)
+
+    def ranking(n):
+        group = (rng.random(n) < 1 / 3).astype(np.int64)
+        return places(rng.normal(size=n) - shift * group, group, 2)
+
+    truth = np.mean([relative_exposure(ranking(rows))[1] for _ in range(1500)])
+    missed = np.zeros(2)
+    for _ in range(draws):
+        found = next(bootstrap_exposure(ranking(rows), rng, resamples=40))
+        found = found if floor else Resampled(found.value, found.draws, np.zeros(2))
+        interval = group_estimate(found, 1, rows).interval(0.95)
+        missed += [interval.low > truth, interval.high < truth]
+    return missed / draws
+
+
+def test_limits_of_exposure_hold_where_those_of_the_replicates_alone_do_not():
+    noise = 3 * math.sqrt(0.025 * 0.975 / 200)
+    assert exposure_misses(200, 80, 0.0).max() <= 0.025 + noise
+    assert exposure_misses(200, 80, 0.0, floor=False)[1] > 0.07
+
+
+def test_top_shares_and_top_rates_have_scipys_limits():
+    made = subject(0.6, n=300)
+    outcome, groups = run(made, top=[0.2]), made.test.sensitive["g"]
+    scores = made.model.predict_scores(made.test.inputs)[:, 1]
+    top = np.argsort(-scores)[:60]
+    assert len(np.unique(scores)) == 300
+    for name in "abc":
+        hits, rows = int((groups[top] == name).sum()), int((groups == name).sum())
+        for quantity, n in (("top_share", 60), ("top_selection_rate", rows)):
+            found = find(outcome, quantity, g=name)
+            limits = beta.ppf(0.025, hits, n - hits + 1), beta.ppf(0.975, hits + 1, n - hits)
+            assert (found.value, found.n) == (pytest.approx(hits / n), n)
+            assert (found.interval.low, found.interval.high) == pytest.approx(limits, abs=1e-9)
+        skew, of_all = find(outcome, "top_skew", g=name), rows / 300
+        limits = np.log(np.array([beta.ppf(0.025, hits, 61 - hits), beta.ppf(0.975, hits + 1, 60 - hits)]) / of_all)
+        assert (skew.interval.low, skew.interval.high) == pytest.approx(limits, abs=1e-9)
+
+
+def test_top_shares_of_clustered_rows_and_of_ties_count_what_they_are_worth():
+    rng = np.random.default_rng(10)
+    person = np.repeat(np.arange(80), 5)
+    group = rng.choice(["a", "b"], 80)[person]
+    score = (rng.random(80)[person] + 0.01 * rng.random(400)) / 1.1
+    labels = (score > 0.5).astype(int)
+    whole = {"sensitive": {"g": group}}
+    told, plain = (
+        find(run(make_predictions_subject(labels, labels, score, **whole, **keys), top=[0.25]), "top_share", g="a")
+        for keys in ({"clusters": person}, {})
+    )
+    assert told.value == plain.value
+    # Rows of a person all have the person's group: the 100 places are worth about the 20 persons that hold them.
+    widths = [m.interval.high - m.interval.low for m in (told, plain)]
+    assert 1.6 < widths[0] / widths[1] < 3.2
+    coarse = np.round(score, 1)
+    tied = find(run(make_predictions_subject(labels, labels, coarse, **whole), top=[0.25]), "top_share", g="a")
+    chance = top_chances(places(coarse, (group == "b").astype(int), 2), 100)
+    assert tied.value == pytest.approx(chance[group == "a"].sum() / 100)
+    worth = chance.sum() ** 2 / (chance**2).sum()
+    limits = (
+        beta.ppf(0.025, tied.value * worth, worth * (1 - tied.value) + 1),
+        beta.ppf(0.975, tied.value * worth + 1, worth * (1 - tied.value)),
+    )
+    ends = tied.interval.low, tied.interval.high
+    assert ends[0] <= limits[0] + 1e-9
+    assert ends[1] >= limits[1] - 1e-9
+    assert ends == pytest.approx(limits, abs=0.02)
 
 
 def test_worst_pair_by_hand():
-    found = Resampled(np.array([0.5, 1.0]), np.random.default_rng(7).lognormal(0, 0.1, (500, 2)) * [0.5, 1.0])
+    draws = np.random.default_rng(7).lognormal(0, 0.1, (500, 2)) * [0.5, 1.0]
+    found = Resampled(np.array([0.5, 1.0]), draws, np.zeros(2))
     gap = worst_pair(found, "ratio")
     assert gap.value == pytest.approx(0.5)
     spread = np.log(found.draws[:, 0] / found.draws[:, 1]).std(ddof=1)

@@ -140,10 +140,10 @@ def _measured(rate: str, kind: str, region: Region, column: str, n: int, tags: d
 
 ANALYZER = Analyzer(
     name="fairness.missing",
-    version="1",
+    version="2",
     title="Missing groups",
     summary="How far apart groups can be, whatever group the rows without a sensitive value belong to.",
-    reference="Manski (2003), chapter 1; Kallus, Mao and Zhou (2022), Management Science 68; Newcombe (1998)",
+    reference="Manski (2003), chapter 1; Kallus, Mao and Zhou (2022), Management Science 68; Fay et al. (2015)",
     needs=frozenset({"labels", "sensitive", "classification"}),
     measures=_MEASURES,
     params=MissingParams,

@@ -24,7 +24,6 @@ from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Curve, Measurement, Scalar, Series, Table
 from auditkit.core.subject import FloatArray, Subject
-from auditkit.stats.estimate import Estimate
 from auditkit.stats.linearised import Design
 
 if TYPE_CHECKING:
@@ -165,8 +164,7 @@ def _measured(
     task: Task,
     level: float,
 ) -> Iterator[Measurement]:
-    from auditkit.methods.fairness.expected_rates import expected_gap, expected_rate, gap_change
-    from auditkit.stats.linearised import mean
+    from auditkit.methods.fairness.expected_rates import expected_change, expected_gap, expected_rate, gap_change
 
     n, column = len(positive), task.column
     tags: dict[str, Scalar] = {"arm": arm.name, **arm.setting}
@@ -185,9 +183,7 @@ def _measured(
     accuracy = expected_rate(right, design)
     yield measured("fairness.mitigated_accuracy", accuracy, level, clip=True, bounds=(0.0, 1.0), **about)
     if arm.name != AS_IS:
-        change = mean(right - right_before, design.weights, design.clusters)
-        if not (right != right_before).any():
-            change = Estimate(0.0, n, None, "no test row is decided differently, so the change has no interval")
+        change = expected_change(right_before, right, design)
         yield measured("fairness.mitigated_accuracy_change", change, level, clip=True, bounds=(-1.0, 1.0), **about)
     for name, part in cells.items():
         gap = expected_gap(arm.chance, part, design, level)
@@ -314,7 +310,7 @@ def _findings(task: Task, shown: str, results: list[tuple[Arm, dict[str, Measure
 
 ANALYZER = Analyzer(
     name="fairness.mitigation",
-    version="2",
+    version="3",
     title="What mitigation would buy",
     summary="How accuracy and disparity would move under three ways to mitigate, beside the model as it is.",
     reference=(

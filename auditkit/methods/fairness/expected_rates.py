@@ -16,8 +16,10 @@ import numpy.typing as npt
 from auditkit.core.evidence import Interval
 from auditkit.methods.fairness.metrics import Exact
 from auditkit.methods.fairness.worst import Gap, Joint, joint_gaps
+from auditkit.stats.bounded import bounded_mean
 from auditkit.stats.estimate import Estimate, undefined
 from auditkit.stats.linearised import PLAIN, Design, cluster_sums, expected_proportion, t_value
+from auditkit.stats.matched import matched_limits
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -78,6 +80,28 @@ def expected_rate(chance: FloatArray, design: Design = PLAIN) -> Estimate:
     0.5
     """
     return expected_proportion(chance, design.weights, design.clusters)
+
+
+def expected_change(before: FloatArray, after: FloatArray, design: Design = PLAIN) -> Estimate:
+    """Mean of ``after (n,)`` less that of ``before (n,)``, both chances on the same rows.
+
+    Plain rows and plain rules have the exact limits of matched pairs, all else limits for means of values in [-1, 1].
+
+    Source: Fay and Lumbard (2021), Statistics in Medicine 40; Gaffke (2005), Mathematical Methods of Statistics 14.
+
+    >>> expected_change(np.array([0.0, 1.0, 0.0, 1.0]), np.array([1.0, 1.0, 0.0, 1.0])).value
+    0.25
+    """
+    moved, n = after - before, len(before)
+    if not (design.plain and n and np.isin(moved, (-1.0, 0.0, 1.0)).all()):
+        return bounded_mean(moved, design.weights, design.clusters, least=-1.0)
+    up, down = np.array([np.mean(moved > 0)]), np.array([np.mean(moved < 0)])
+
+    def bounds(level: float) -> Interval:
+        low, high = matched_limits(up, down, np.array([float(n)]), level)
+        return Interval(low=float(low[0]), high=float(high[0]), level=level, method="matched-melded")
+
+    return Estimate(float(up[0] - down[0]), n, bounds)
 
 
 def expected_gap(chance: FloatArray, cells: Cells, design: Design = PLAIN, level: float = 0.95) -> Gap:

@@ -19,6 +19,7 @@ from auditkit.core.evidence import Interval
 from auditkit.methods.fairness.expected_rates import CellRates
 from auditkit.methods.fairness.gaps import Kind
 from auditkit.stats.linearised import PLAIN, Design, proportion
+from auditkit.stats.melded import melded_limits
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -103,9 +104,9 @@ def disparity_region(
     """Bounds of a disparity with an interval that covers all of them and the sampling error.
 
     A group's highest rate is the share of hits among its rows and the free hits, its lowest that among its rows and
-    the free misses. Of two groups these are shares of disjoint rows, so that pairs have Newcombe's (or MOVER) limits.
+    the free misses. Of two groups these are shares of disjoint rows, so that pairs have exact limits (melded).
     The far limit is the worst of the pairs'; the near one uses that every disparity is at least one group's lowest
-    rate less another's highest, corrected for the directed pairs.
+    rate less another's highest, corrected for the directed pairs. With nothing missing it is the usual interval.
 
     Args:
         hit: ``(n,)`` what the rate counts.
@@ -115,7 +116,7 @@ def disparity_region(
         design: Weights and clusters.
         level: Two-sided level.
 
-    Source: as above; Newcombe (1998), method 10; Berger (1982); Imbens and Manski (2004), Econometrica 72, on
+    Source: as above; Fay, Proschan and Brittain (2015); Berger (1982); Imbens and Manski (2004), Econometrica 72, on
     intervals that cover the region.
     """
     if count < 2:
@@ -142,7 +143,7 @@ def disparity_region(
         low, high = min(max(ends[1], 0.0), best), max(min(ends[0], 1.0), worst)
     else:
         low, high = min(max(ends[0], 0.0), worst), max(min(ends[1], 1.0), best)
-    return Region(best, worst, Interval(low=low, high=high, level=level, method="partial-identification-mover"))
+    return Region(best, worst, Interval(low=low, high=high, level=level, method="partial-identification-melded"))
 
 
 def _level(hits: FloatArray, rows: FloatArray, free: float) -> float:
@@ -172,10 +173,9 @@ def _near(lows: CellRates, highs: CellRates, kind: Kind, level: float) -> float:
 
 
 def _limits(first: CellRates, second: CellRates, kind: Kind, level: float) -> tuple[FloatArray, FloatArray]:
-    """Limits over ordered pairs of ``first[i] - second[j]``, or of ``second[j] / first[i]``."""
-    from auditkit.methods.fairness.gaps import signed_limits
-
+    """Exact limits over ordered pairs of ``first[i] - second[j]``, or of ``second[j] / first[i]``."""
     i, j = np.nonzero(~np.eye(len(first.value), dtype=bool))
-    value = np.concatenate([first.value, second.value])
-    limits = tuple(np.concatenate(pair) for pair in zip(first.limits(level), second.limits(level), strict=True))
-    return signed_limits(value, (limits[0], limits[1]), i, len(first.value) + j, kind)
+    j = j + len(first.value)
+    both = [side for side in (first.exact(level), second.exact(level)) if side is not None]
+    shares, rows, odds = (np.concatenate(pair) for pair in zip(*both, strict=True))
+    return melded_limits(shares, rows, *((i, j) if kind == "difference" else (j, i)), kind, level, odds)

@@ -121,10 +121,29 @@ def ndkl(ranked: Places) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Resampled:
-    """A quantity of each group ``value (G,)`` with bootstrap replicates ``draws (b, G)``, NaN where undefined."""
+    """A quantity of each group ``value (G,)`` with bootstrap replicates ``draws (b, G)``, NaN where undefined.
+
+    Attributes:
+        value: The quantity, 1 on average.
+        draws: Its replicates.
+        least: ``(G,)`` variance that it would have if the places had nothing to do with the groups, each group drawn
+            from all rows with replacement. By chance the few top places may hold no row of a group: its exposure and
+            the spread of its replicates are then too small together, and its limits with them.
+        whole: The same of all rows, which the places are shared among.
+    """
 
     value: FloatArray
     draws: FloatArray
+    least: FloatArray
+    whole: float = 0.0
+
+    def spread(self, group: int, seen: float) -> float:
+        """Standard error of a group's quantity (or its log) on top of the one ``seen``."""
+        return max(seen, math.sqrt(max(float(self.least[group]) - self.whole, 0.0)))
+
+    def pair_spread(self, left: IntArray, right: IntArray, seen: FloatArray) -> FloatArray:
+        """The same of the difference (of the logs) of two groups."""
+        return np.maximum(seen, np.sqrt(self.least[left] + self.least[right]))
 
 
 def bootstrap_exposure(
@@ -138,7 +157,8 @@ def bootstrap_exposure(
     """Relative exposure, and with ``merit (n,)`` exposure for each unit of merit, over resampled rankings.
 
     Rows (or clusters) are drawn with replacement and ranked anew. The second quantity divides a group's relative
-    exposure by its mean merit relative to that of all rows.
+    exposure by its mean merit relative to that of all rows. A tenth of all limits from the replicates alone lie on the
+    wrong side of the truth where 2.5 % should, which the least variance mends (``Resampled.least``).
 
     Source: Singh and Joachims (2018), section 4.2 (disparate treatment), for exposure against merit.
     """
@@ -150,10 +170,33 @@ def bootstrap_exposure(
             kept[0].append(exposure)
             if merit is not None:
                 kept[1].append(exposure / _relative(merit, ranked, counts))
-    exposure = relative_exposure(ranked)
-    yield Resampled(exposure, np.array(kept[0]))
+    exposure, attention = relative_exposure(ranked), _exposures(ranked, None)[1][ranked.level]
+    attention = attention / attention.mean()
+    yield Resampled(exposure, np.array(kept[0]), *_least(attention, ranked, clusters))
     if merit is not None:
-        yield Resampled(exposure / _relative(merit, ranked, np.ones(n)), np.array(kept[1]))
+        deserved = merit / merit.mean() if merit.any() else merit
+        value = exposure / _relative(merit, ranked, np.ones(n))
+        yield Resampled(value, np.array(kept[1]), *_least(attention - deserved, ranked, clusters))
+
+
+def _least(each: FloatArray, ranked: Places, clusters: IntArray | None) -> tuple[FloatArray, float]:
+    """Variance of the mean of ``each (n,)`` in groups ``(G,)`` of rows that are there by chance, and of all rows.
+
+    Rows of a cluster stay together: their covariance is that of the pairs of rows of one cluster.
+    """
+    moved = each - each.mean()
+    own = np.bincount(ranked.group, minlength=ranked.groups).astype(np.float64)
+    single = float((moved**2).mean())
+    if clusters is None:
+        return single / own, single / len(each)
+    _, code = np.unique(clusters, return_inverse=True)
+    size, sums = np.bincount(code), np.bincount(code, weights=moved)
+    pairs = float((size**2 - size).sum())
+    shared = min(max((float((sums**2).sum()) - single * len(each)) / pairs, 0.0), single) if pairs else 0.0
+    held = np.zeros((len(size), ranked.groups))
+    np.add.at(held, (code, ranked.group), 1.0)
+    together = (held**2).sum(axis=0) - own
+    return (single + shared * together / own) / own, (single + shared * pairs / len(each)) / len(each)
 
 
 def group_estimate(found: Resampled, group: int, n: int, level_rows: int = 2) -> Estimate:
@@ -164,7 +207,7 @@ def group_estimate(found: Resampled, group: int, n: int, level_rows: int = 2) ->
     known = np.log(draws[np.isfinite(draws) & (draws > 0)])
     if n < level_rows or value <= 0.0 or len(known) < 0.95 * len(draws) or float(known.std()) <= 1e-12:
         return Estimate(value, n, None, "too few rows of the group for an interval")
-    spread = float(known.std(ddof=1))
+    spread = found.spread(group, float(known.std(ddof=1)))
 
     def bounds(level: float) -> Interval:
         factor = math.exp(z_value(level) * spread)
@@ -200,6 +243,7 @@ def worst_pair(found: Resampled, kind: Kind, level: float = 0.95) -> Gap:
     spread = np.array([float(column[good].std(ddof=1)) for column, good in zip(moved.T, known.T, strict=True)])
     if (spread <= 1e-12).any():
         return Gap(point, None, pair, "a group never moves when resampled, so there is no interval")
+    spread = found.pair_spread(left.astype(np.int64), right.astype(np.int64), spread)
     wide, strict = z_value(level) * spread, z_value(1 - (1 - level) / (2 * len(left))) * spread
     far = float((np.abs(center) + wide).max())
     near = float(np.maximum(np.abs(center) - strict, 0.0).max())
