@@ -289,6 +289,7 @@ class Outcome:
     """What became of one analyzer. Nothing that was asked for is ever left out of the evidence.
 
     Attributes:
+        meanings: Measurement name -> what the analyzer says of it, one plain sentence.
         quantities: Measurement name -> what its measurements share; given by readers of JSON alone, and not kept.
     """
 
@@ -303,6 +304,7 @@ class Outcome:
     title: str = ""
     reference: str = ""
     notes: tuple[str, ...] = ()
+    meanings: Mapping[str, str] = field(default_factory=dict)
     quantities: InitVar[Mapping[str, Shared] | None] = None
 
     def __post_init__(self, quantities: Mapping[str, Shared] | None) -> None:
@@ -411,6 +413,11 @@ class Evidence:
     run: RunFacts = field(default_factory=RunFacts)
     digest: str = ""
     schema: str = SCHEMA_ID
+
+    @cached_property
+    def meanings(self) -> Mapping[str, str]:
+        """Measurement name -> what its analyzer says of it."""
+        return {name: sentence for outcome in self.outcomes for name, sentence in outcome.meanings.items()}
 
     def measurements(self) -> Iterator[Measurement]:
         """Every measurement of every outcome, in order."""

@@ -152,6 +152,7 @@ def run_step(
         seed=seed_integer(sequence),
         title=analyzer.title,
         reference=analyzer.reference,
+        meanings={name: analyzer.measures[name] for name in sorted({m.name for m in collected.measurements})},
     )
 
 

@@ -105,6 +105,15 @@ def test_what_was_measured_before_a_crash_is_kept_and_the_crash_is_shown():
     assert outcome.measurements[0].value == 1.0
 
 
+def test_what_was_measured_is_explained_in_the_analyzers_words():
+    def run(subject, context, params):
+        yield Measurement(name="demo.x", value=1.0, n=1, reason="exact")
+
+    two = analyzer(run, measures={"demo.x": "a number for the test", "demo.y": "not measured"})
+    outcome = run_step(subject(), Step(analyzer=two, name=two.name, params=Params()))
+    assert outcome.meanings == {"demo.x": "a number for the test"}
+
+
 @pytest.mark.parametrize(
     ("produce", "status", "word"),
     [

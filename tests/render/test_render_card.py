@@ -163,6 +163,16 @@ def test_hostile_names_and_values_stay_text(start):
     html.encode("utf-8")
 
 
+def test_the_glossary_says_what_a_third_party_says_of_its_numbers():
+    said = {"acme.zeal": "Share of rows that an <b>acme</b> model is keen on."}
+    measured = (sample.rate("acme.zeal", 0.4, 200), sample.rate("acme.calm", 0.4, 200))
+    outcome = Outcome(analyzer="acme.x", version="1", status="measured", measurements=measured, meanings=said)
+    page = Page(render_card(seal(sample.evidence(outcomes=(outcome,)))))
+    assert_inert(page)
+    assert "Zeal: Share of rows that an <b>acme</b> model is keen on." in page.text
+    assert "Calm:" not in page.text
+
+
 def test_there_are_enough_hostile_strings():
     assert len(set(hostile.CORPUS)) >= 200
 

@@ -162,7 +162,9 @@ def _metrics(evidence: Evidence, verdict: Verdict | None) -> Section:
     for result in verdict.results if verdict else ():
         kind = f" {result.compare}" if result.compare in ("difference", "ratio") else ""
         limit = clean(result.limit).replace("<=", "≤").replace(">=", "≥")
-        rows.append((label(result.metric) + kind, limit, meaning(result.metric) or clean(result.reason)))
+        rows.append(
+            (label(result.metric) + kind, limit, meaning(result.metric, evidence.meanings) or clean(result.reason))
+        )
     rows = list(dict.fromkeys(rows))
     total = sum(1 for _ in evidence.measurements())
     sure = sum(m.interval is not None for m in evidence.measurements())
@@ -233,11 +235,11 @@ def _features(facts: DataFacts) -> tuple[tuple[str, Markup], ...]:
     return ((head, table_markup("features", ("Feature", "Kind"), rows, 0)),)
 
 
-def glossary(names: Iterable[str]) -> tuple[Fact, ...]:
-    """What the measured quantities mean, in plain words; only those that auditkit itself measures."""
+def glossary(evidence: Evidence) -> tuple[Fact, ...]:
+    """What the measured quantities mean, in plain words."""
     terms: dict[str, str] = {}
-    for name in names:
-        sentence = meaning(name)
+    for name in evidence.by_name:
+        sentence = meaning(name, evidence.meanings)
         if sentence:
             terms.setdefault(title(name), capitalised(sentence) + ".")
     return tuple(sorted(terms.items(), key=lambda item: item[0].lower()))

@@ -27,7 +27,6 @@ from auditkit.render.html.analyses import analyses_section
 from auditkit.render.html.families import (
     anchors_of,
     family_views,
-    names_used,
     outcome_view,
     slug,
 )
@@ -117,7 +116,7 @@ def card_view(evidence: Evidence, verdict: Verdict | None, digest: str = "") -> 
         families=families,
         after=sections_after(shared, judged),
         unmeasured=idle,
-        glossary=glossary(names_used(shared)),
+        glossary=glossary(shared),
         provenance=provenance(shared, digest if evidence.redacted else evidence.digest or digest_of(evidence)),
         min_cell=min_cell,
         icons={state: icon(state) for state in STATES},

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
@@ -246,8 +246,3 @@ def with_numbers(view: FamilyView, own: AbstractSet[str]) -> FamilyView:
 
 def _settings(params: Mapping[str, object]) -> str:
     return "; ".join(f"{clean(name)} {setting(value)}" for name, value in sorted(params.items()))
-
-
-def names_used(evidence: Evidence) -> Iterable[str]:
-    """The names of all measurements, each once, in order."""
-    return dict.fromkeys(evidence.by_name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 
 from auditkit.core.evidence import Measurement
 from auditkit.render.numerals import parameters
@@ -156,6 +156,34 @@ GLOSSARY: dict[str, tuple[str, str]] = {
     "target_leakage_auc": ("target leakage", "how well one feature alone gives away the label; near 1 is suspicious"),
 }
 
+# Quantity -> label alone, where its name in words would not do; its analyzer says what it is.
+LABELS: dict[str, str] = {
+    "abroca": "ABROCA",
+    "abroca_p_value": "p-value of ABROCA",
+    "score_ks": "Kolmogorov-Smirnov distance of scores",
+    "score_wasserstein": "Wasserstein distance of scores",
+    "prediction_ks": "Kolmogorov-Smirnov distance of predictions",
+    "statistical_parity_auc": "statistical parity AUC",
+    "theil_index": "Theil index",
+    "jain_index": "Jain index",
+    "crosscheck_max_deviation": "deviation from fairlearn",
+    "exposure_p_value": "p-value of exposure",
+    "ranking_divergence_p_value": "p-value of ranking divergence",
+    "worst_subgroup_p_value": "p-value of the worst subgroup",
+    "clever_score": "CLEVER score",
+    "mean_corruption_error": "mean corruption error (mCE)",
+    "relative_mean_corruption_error": "relative mCE",
+    "dp_robust_accuracy": "robust accuracy with privacy",
+    "dp_membership_auc": "membership AUC with privacy",
+    "dp_selection_rate": "selection rate with privacy",
+    "k_anonymity": "k-anonymity",
+    "l_diversity": "l-diversity",
+    "entropy_l_diversity": "entropy l-diversity",
+    "t_closeness": "t-closeness",
+    "reidentification_risk": "re-identification risk",
+    "train_test_overlap_count": "train/test overlap, rows",
+}
+
 _KINDS = {
     "difference": ("difference", "the largest gap between two groups"),
     "ratio": ("ratio", "the smaller group's rate over the larger's; 1 is equal"),
@@ -202,7 +230,7 @@ def label(name: str) -> str:
     ('selection rate difference', 'flip rate')
     """
     base, kind = _parts(name)
-    shown = GLOSSARY[base][0] if base in GLOSSARY else words(base.replace(".", " "))
+    shown = GLOSSARY[base][0] if base in GLOSSARY else LABELS.get(base) or words(base.replace(".", " "))
     return f"{shown} {kind}" if kind else shown
 
 
@@ -211,13 +239,17 @@ def title(name: str) -> str:
     return capitalised(label(name))
 
 
-def meaning(name: str) -> str | None:
-    """One plain sentence on the quantity, when it is one of auditkit's own."""
+def meaning(name: str, told: Mapping[str, str]) -> str | None:
+    """One plain sentence on the quantity: the card's own words, else what its analyzer has ``told``, if anything.
+
+    >>> meaning("toy.flip_rate", {"toy.flip_rate": "Share of rows that flip."}), meaning("toy.flip_rate", {})
+    ('Share of rows that flip', None)
+    """
     base, kind = _parts(name)
-    if base not in GLOSSARY:
-        return None
-    sentence = GLOSSARY[base][1]
-    return f"{_KINDS[kind][1]}; the rate is {sentence}" if kind else sentence
+    if base in GLOSSARY:
+        sentence = GLOSSARY[base][1]
+        return f"{_KINDS[kind][1]}; the rate is {sentence}" if kind else sentence
+    return clean(told.get(name, "")).strip().removesuffix(".") or None
 
 
 def about(measurement: Measurement, without: Container[str] = ()) -> str:
