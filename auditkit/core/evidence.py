@@ -290,6 +290,7 @@ class Outcome:
 
     Attributes:
         meanings: Measurement name -> what the analyzer says of it, one plain sentence.
+        lacking: Where it was not measured to the end, the names of what it would have measured and did not.
         quantities: Measurement name -> what its measurements share; given by readers of JSON alone, and not kept.
     """
 
@@ -305,6 +306,7 @@ class Outcome:
     reference: str = ""
     notes: tuple[str, ...] = ()
     meanings: Mapping[str, str] = field(default_factory=dict)
+    lacking: tuple[str, ...] = ()
     quantities: InitVar[Mapping[str, Shared] | None] = None
 
     def __post_init__(self, quantities: Mapping[str, Shared] | None) -> None:

@@ -140,6 +140,7 @@ def run_step(
         )
         with preserved_generators():
             status, reason = _drain(analyzer, subject, context, step, collected)
+    known = {m.name for m in collected.measurements}
     return Outcome(
         analyzer=analyzer.name,
         version=analyzer.version,
@@ -152,7 +153,8 @@ def run_step(
         seed=seed_integer(sequence),
         title=analyzer.title,
         reference=analyzer.reference,
-        meanings={name: analyzer.measures[name] for name in sorted({m.name for m in collected.measurements})},
+        meanings={name: analyzer.measures[name] for name in sorted(known)},
+        lacking=() if status == "measured" else tuple(sorted(set(analyzer.measures) - known)),
     )
 
 

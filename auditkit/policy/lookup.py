@@ -79,6 +79,8 @@ def not_measured(metric: str, evidence: Evidence, rule: Rule | None = None, over
         return f"no comparison matched: {metric} was not measured for {asked}; measured: {'; '.join(seen)}"
     family = metric.split(".", 1)[0]
     blocked = [o for o in evidence.outcomes if o.family == family and o.status != "measured"]
+    # Those that would have measured it, where an outcome says so; the others have nothing to do with the rule.
+    blocked = [o for o in blocked if metric in o.lacking] or [o for o in blocked if not o.lacking]
     if blocked:
         told = "; ".join(f"{o.analyzer} {o.status.replace('_', ' ')}: {o.reason}" for o in blocked)
         return f"{metric} was not measured: {told}"

@@ -324,6 +324,40 @@ def test_a_failed_analyzer_is_never_green(kit):
     assert kit.judge(kit.evidence(*kit.selected(**LARGE), others=[fine]), kit.rule()).exit_code == 0
 
 
+def test_a_rule_names_the_crashed_analyzer_that_would_have_measured_it_and_no_other(kit):
+    from auditkit.core.analyzer import Analyzer, Params
+    from auditkit.core.plan import Step
+    from auditkit.execution.runner import run_step
+    from auditkit.subjects.build import make_predictions_subject
+
+    def crash(subject, context, params):
+        raise RuntimeError("no memory")
+        yield
+
+    def made(name, measures):
+        analyzer = Analyzer(name=name, version="1", title=name, summary="x", reference="x", needs=frozenset(),
+                            measures=dict.fromkeys(measures, "x"), params=Params, run=crash, limits="x")  # fmt: skip
+        return run_step(make_predictions_subject([0, 1], [0, 1]), Step(name=name, params=Params(), analyzer=analyzer))
+
+    one = made("fairness.scores", ["fairness.abroca", "fairness.roc_auc"])
+    two = made("fairness.individual", ["fairness.consistency"])
+    assert (one.status, one.lacking) == ("failed", ("fairness.abroca", "fairness.roc_auc"))
+    rule = kit.rule(metric="fairness.consistency", compare="value", over=None, min=0.5)
+    (result,) = kit.judge(kit.evidence(*kit.selected(**LARGE), others=[one, two]), rule).results
+    assert result.state == "error"
+    assert "fairness.individual failed" in result.message
+    assert "fairness.scores" not in result.message
+    # Evidence that does not say who would have measured it names all, as before.
+    blank = [Outcome(analyzer=o.analyzer, version="1", status="failed", reason="crashed") for o in (one, two)]
+    (result,) = kit.judge(kit.evidence(*kit.selected(**LARGE), others=blank), rule).results
+    assert "fairness.individual failed" in result.message
+    assert "fairness.scores failed" in result.message
+    # What no crashed analyzer measures is not laid at their door.
+    wrong = kit.rule(metric="fairness.theil_index", compare="value", over=None, min=0.5)
+    (result,) = kit.judge(kit.evidence(*kit.selected(**LARGE), others=[one]), wrong).results
+    assert "fairness.scores" not in result.message
+
+
 def test_an_optional_rule_that_does_not_apply_is_shown_and_not_counted(kit):
     absent = Outcome(analyzer="privacy.membership", version="1", status="not_applicable", reason="needs train data")
     evidence = kit.evidence(*kit.selected(**LARGE), others=[absent])
