@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,7 +91,7 @@ def print_row(row: ExplainedRow, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from auditkit.render.html.explanation import lede, output_words, part_label, ranked, signed
+    from auditkit.render.html.explanation import error_of, lede, output_words, part_label, ranked
     from auditkit.render.numerals import number
     from auditkit.render.text import capitalised, shorten
 
@@ -106,22 +107,30 @@ def print_row(row: ExplainedRow, console: Console) -> None:
     grid.add_column(overflow="ellipsis", no_wrap=True, max_width=44)
     grid.add_column(justify="right", no_wrap=True)
     grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
+    places = _decimals(reach)
+    errors = [error_of(row, place) for place in shown] + ([None] if rest else [])
     base = row.base_value()
     if base is not None:
-        grid.add_row(Text("base value", "dim"), Text(number(base), "dim"), Text())
+        grid.add_row(Text("base value", "dim"), Text(number(base), "dim"), Text(), Text())
     names = [shorten(part_label(row, place), 44) for place in shown] + ([f"{len(rest):,} others"] if rest else [])
-    for name, amount in zip(names, amounts, strict=True):
+    for name, amount, error in zip(names, amounts, errors, strict=True):
         style = "red" if amount > 0 else "blue"
-        grid.add_row(Text(name), Text(signed(amount)), Text(bar(amount, reach, _blocks(console)), style))
+        told = Text("" if error is None else f"± {error:.{places}f}", "dim")
+        grid.add_row(Text(name), Text(in_line(amount, places)), told, Text(bar(amount, reach, _blocks(console)), style))
     if base is not None:
-        grid.add_row(Text("sum", "bold"), Text(number(base + sum(first.parts)), "bold"), Text())
-    grid.add_row(Text("the model gives", "bold"), Text(number(row.model_output()), "bold"), Text())
+        grid.add_row(Text("sum", "bold"), Text(number(base + sum(first.parts)), "bold"), Text(), Text())
+    grid.add_row(Text("the model gives", "bold"), Text(number(row.model_output()), "bold"), Text(), Text())
     console.print(grid)
     style = "bold red" if first.attribution.status == "failed" else "green" if base is not None else "yellow"
     console.print(Text(f"Proof: {_safe(first.proof)}.", style))
     _others(row, console)
     for note in row.notes:
         console.print(Text(_safe(note), "dim"))
+    if any(error is not None for error in errors):
+        console.print(Text("±: half of the 95 % interval of a sampled amount.", "dim"))
+    if row.kind == "features" and row.shown and any(value is None for value in row.values):
+        console.print(Text("Values are shown of the columns that [card] share_columns names.", "dim"))
     if not row.shown:
         console.print(Text("Values of the row are not shown: [card] share_columns names no column of it.", "dim"))
 
@@ -135,6 +144,21 @@ def _others(row: ExplainedRow, console: Console) -> None:
     for one in row.explained[1:]:
         alike = "has no order to compare" if one.agreement is None else f"agrees to {number(one.agreement)} in rank"
         console.print(Text(f"{capitalised(one.method)}: {alike}; {_safe(one.proof)}."))
+
+
+def _decimals(reach: float) -> int:
+    """Decimals that give the largest amount four digits, so that a column lines up and shows no digits of noise."""
+    return min(max(3 - math.floor(math.log10(reach)), 0), 12) if 0.0 < reach < math.inf else 3
+
+
+def in_line(amount: float, places: int) -> str:
+    """An amount with its sign and ``places`` decimals; what rounds to nothing has none.
+
+    >>> in_line(0.30061, 4), in_line(-0.000615, 4), in_line(-2e-5, 4), in_line(12345.6, 0)
+    ('+0.3006', '−0.0006', '0.0000', '+12,346')
+    """
+    text = f"{abs(amount):,.{places}f}"
+    return text if not text.strip("0.,") else f"{'+' if amount > 0 else '−'}{text}"
 
 
 def bar(amount: float, reach: float, blocks: bool) -> str:
@@ -162,7 +186,6 @@ def _safe(text: str) -> str:
 
 def plain(row: ExplainedRow) -> dict[str, object]:
     """The explanation as plain data: every part with its amount, and what was checked."""
-    import math
 
     def number_or_none(value: float | None) -> float | None:
         return value if value is not None and math.isfinite(value) else None

@@ -252,3 +252,30 @@ def test_the_methods_of_the_command_are_those_of_the_analyzers():
     from auditkit.analyzers.explain.row_asked import ROW_METHODS
 
     assert METHODS == ROW_METHODS
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+def test_sampled_amounts_line_up_and_stand_beside_their_errors(sampled):
+    from rich.console import Console
+
+    from auditkit.cli.explain import print_row
+    from auditkit.core.attribution import Attribution
+    from auditkit.core.explained_row import Explained, ExplainedRow
+
+    values, errors = np.array([[[0.30061], [-0.000615], [0.00002]]]), np.full((1, 3, 1), 0.0003)
+    attribution = Attribution(values=values, prediction=values.sum(axis=1) + 0.4, base_values=np.array([[0.4]]),
+                              method="shapley.leverage", output_space="probability", output_names=("yes",),
+                              status="estimated", std_error=errors if sampled else None)  # fmt: skip
+    told = Explained(method="Shapley values", attribution=attribution, parts=tuple(values[0, :, 0]), proof="estimated")
+    row = ExplainedRow(subject="m", row=0, split="test", kind="features", decision="yes", label="no", output="yes",
+                       parts=("income", "home", "noise"), values=("104", None, None), shown=True,
+                       explained=(told,))  # fmt: skip
+    console = Console(width=100, color_system=None)
+    with console.capture() as taken:
+        print_row(row, console)
+    text = taken.get()
+    amounts = re.findall(r"^(income = 104|home|noise) +([+−]?[\d.]+)(?:  ± ([\d.]+))? ", text, re.MULTILINE)
+    error = "0.0006" if sampled else ""
+    assert amounts == [("income = 104", "+0.3006", error), ("home", "−0.0006", error), ("noise", "0.0000", error)]
+    assert ("half of the 95 % interval" in text) == sampled
+    assert "Values are shown of the columns that [card] share_columns names." in text

@@ -105,7 +105,8 @@ def _parts(subject: Subject, context: Context, params: FaithfulnessParams) -> Pa
 
 def _failed(parts: Partwise, *methods: str) -> str | None:
     bad = [method for method in methods if parts.failed.get(method)]
-    return f"the {' and '.join(bad)} attributions failed their check" if bad else None
+    why = "; ".join(dict.fromkeys(str(parts.failed[method]) for method in bad))
+    return f"the {' and '.join(bad)} attributions failed their check: {why}" if bad else None
 
 
 def _identity(parts: Partwise, method: str) -> dict[str, Scalar]:
