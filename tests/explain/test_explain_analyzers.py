@@ -345,6 +345,23 @@ def test_layers_that_never_run_are_no_sanity_check(fixed):
     assert not any("survive" in note for note in outcome.notes)
 
 
+def test_sizes_that_follow_the_input_do_not_pass_for_surviving_random_weights():
+    """Of a linear model DeepLift, input x gradient and integrated gradients are one: weight times input."""
+    rng = np.random.default_rng(0)
+    x = (rng.choice([-1.0, 1.0], (120, 12)) * rng.lognormal(0.0, 2.0, (120, 12))).astype(np.float32)
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(12, 2))
+    subject = make_subject(module, x, (x[:, 3] > 0).astype(int), task="binary", positive=1)
+    methods = ["integrated_gradients", "deep_lift", "saliency"]
+    outcome = outcome_of("explain.saliency", subject, methods=methods, draws=3)
+    path, lift = (
+        found(outcome, "explain.randomisation_similarity", method=method, scope="all_layers")[0]
+        for method in methods[:2]
+    )
+    assert lift.value == pytest.approx(path.value, abs=1e-3)
+    assert not any("DeepLift explanations survive" in note for note in outcome.notes)
+
+
 def test_an_incomplete_path_is_unreliable(mlp_subject):
     outcome = outcome_of("explain.saliency", mlp_subject, max_steps=2, tolerance=1e-6, draws=0)
     delta = found(outcome, "explain.completeness_delta")[0]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _MIN_ROWS_A_MAP = 10
 _LARGEST_MAP = 64
 _FEWEST_RANKED = 4
+_FOLLOW_THE_INPUT = ("integrated_gradients", "input_x_gradient", "deep_lift", "expected_gradients")
 
 
 class SanitySettings(Protocol):
@@ -219,8 +220,8 @@ def randomisation_similarities(
 ) -> dict[tuple[str, str], FloatArray]:
     """Mean rank correlation, one a randomised copy, for each method and scope.
 
-    Integrated gradients and input x gradient are compared with their signs (their size follows the input, whatever
-    the weights); the others by absolute value.
+    Methods that multiply slopes by the input, or by what it differs from, are compared with their signs, since their
+    size follows the input whatever the weights; the others by absolute value.
     """
     from auditkit.methods.explain.agreement import rank_correlations
     from auditkit.methods.explain.differentiable import all_outputs, untouched
@@ -345,7 +346,7 @@ def _has_words(ids: IntArray, special: tuple[int, ...], unknown: int | None) -> 
 
 
 def _ranked(attribution: Attribution, inputs: GradientInputs, method: str) -> FloatArray:
-    if method not in ("integrated_gradients", "input_x_gradient"):
+    if method not in _FOLLOW_THE_INPUT:
         return inputs.magnitude(attribution)
     return np.asarray(attribution.values[..., 0].reshape(len(attribution.values), -1), dtype=np.float64)
 
