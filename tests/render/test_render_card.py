@@ -19,6 +19,7 @@ import sample
 from auditkit.core.evidence import Evidence, Measurement, Outcome
 from auditkit.core.schema import from_document, seal
 from auditkit.render.html.card import EMBED_LIMIT, render_card
+from auditkit.render.html.families import family_views
 from auditkit.render.redact import redact
 from auditkit.render.text import clean
 
@@ -378,8 +379,20 @@ def test_families_whose_names_hold_no_letters_keep_apart():
     assert all(f'href="#{anchor}"' in html for anchor in ids)
 
 
+def test_a_key_number_that_is_withheld_gives_way_to_one_that_is_not():
+    def gap(column, value, reason=None):
+        return Measurement(
+            name="fairness.selection_rate.difference", value=value, n=400, over=(column,), reason=reason or "exact"
+        )
+
+    numbers = (gap("race", None, "withheld in shared copies"), gap("sex", 0.123))
+    outcome = Outcome(analyzer="fairness.groups", version="1", status="measured", measurements=numbers)
+    tiles = family_views(seal(sample.evidence(outcomes=(outcome,))), frozenset(), 10)[0].tiles
+    assert [tile.value for tile in tiles][:1] == ["0.123"]
+    assert len(tiles) == 2
+
+
 def test_the_strongest_attack_and_the_dearest_privacy_are_the_key_numbers():
-    from auditkit.render.html.families import family_views
 
     def one(name, value, direction, reason=None, **params):
         return Measurement(

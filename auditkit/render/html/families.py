@@ -156,13 +156,15 @@ def _tiles(
 ) -> tuple[Tile, ...]:
     """The key numbers: over all rows, best known first, one of a name before a second of it.
 
+    What has a value stands before what has none: the gap over one column may be withheld, and that over another not.
+
     Of several attacks, and of several trainings with privacy, the worst stands for its name: what leaks is what the
     strongest attack finds.
     """
     found: list[tuple[tuple[int, int, int, int], Measurement, str]] = []
     repeats: dict[str, int] = {}
     for place, outcome in members:
-        for index, measurement in _worst_first(outcome.measurements):
+        for index, measurement in sorted(_worst_first(outcome.measurements), key=lambda item: item[1].value is None):
             if measurement.slice or "feature" in measurement.params:
                 continue
             repeats[measurement.name] = repeats.get(measurement.name, 0) + 1
