@@ -105,8 +105,10 @@ def _explain(analyzer: Analyzer) -> None:
         console.print(Text(f'Extra: [{analyzer.extra}], {state}pip install "auditkit[{analyzer.extra}]"'))
     console.print(Text("Measures", "bold"))
     measured = Table.grid(padding=(0, 2, 0, 0))
+    measured.add_column(no_wrap=True, overflow="fold")  # names are typed by people: whole, however narrow
+    measured.add_column(overflow="fold")
     for name, text in analyzer.measures.items():
-        measured.add_row(Text(name, no_wrap=True), Text(text))
+        measured.add_row(Text(name), Text(text))
     console.print(Padding(measured, (0, 0, 0, 2)))
     console.print(Text(f'Settings, under [analyzer."{analyzer.name}"]', "bold"))
     console.print(Padding(_settings(analyzer), (0, 0, 0, 2)))
@@ -117,13 +119,16 @@ def _settings(analyzer: Analyzer) -> Any:
     from rich.text import Text
 
     grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, overflow="fold")
+    for _ in range(3):
+        grid.add_column(overflow="fold")
     properties = analyzer.params.model_json_schema().get("properties", {})
     if not properties:
         grid.add_row(Text("none"))
     for name, spec in properties.items():
         field = analyzer.params.model_fields[name]
         default = "required" if field.is_required() else _plain(field.get_default(call_default_factory=True))
-        grid.add_row(Text(name, no_wrap=True), Text(default), Text(_kind(spec)), Text(spec.get("description", "")))
+        grid.add_row(Text(name), Text(default), Text(_kind(spec)), Text(spec.get("description", "")))
     return grid
 
 

@@ -26,7 +26,7 @@ _WORDS = {
     "maybe": "beyond its own interval, but not after the correction for many comparisons",
     "unknown": "without an interval",
     "new": "measured in HEAD alone",
-    "still": "not beyond its interval",
+    "still": "did not move beyond the interval of the change",
 }
 
 
@@ -122,8 +122,8 @@ def _print(found: Sequence[Move], said: Sequence[str], console: Console) -> None
         if len(shown) > MOST:
             console.print(Text(f"and {len(shown) - MOST} more", style="dim"))
     counts = {state: sum(1 for move in found if move.state == state) for state in _WORDS}
-    told = "; ".join(f"{count} {_WORDS[state]}" for state, count in counts.items() if count)
-    console.print(Text(f"{len(found)} measurements: {told}" if found else "nothing was measured in either"))
+    told = "; ".join(f"{count:,} {_WORDS[state]}" for state, count in counts.items() if count)
+    console.print(Text(f"{len(found):,} measurements: {told}" if found else "nothing was measured in either"))
 
 
 def _value(m: Measurement | None) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+_ROOMY = 72
 SHOWN = 3
 _ICONS = {"pass": "\u2713", "fail": "\u2717", "inconclusive": "?", "error": "!", "waived": "~", "warning": "\u25b2"}
 _PLAIN_ICONS = {"pass": "+", "fail": "x", "inconclusive": "?", "error": "!", "waived": "~", "warning": "^"}
@@ -56,7 +57,7 @@ def print_verdict(verdict: Verdict, console: Console) -> None:
             )
         console.print(head)
         if result.comparisons:
-            console.print(_comparisons(result, icons))
+            console.print(_comparisons(result, icons, console.width))
     if verdict.results:
         console.print()
     for line, style in _sentences(verdict):
@@ -66,7 +67,7 @@ def print_verdict(verdict: Verdict, console: Console) -> None:
     console.print(head)
 
 
-def _comparisons(result: RuleResult, icons: dict[str, str]) -> Table:
+def _comparisons(result: RuleResult, icons: dict[str, str], width: int) -> Table:
     """The rule's worst comparisons: state, columns, rate of each group with n, value with interval,
     and where it is inconclusive the rows in each group that would settle it."""
     from rich.table import Table
@@ -79,7 +80,8 @@ def _comparisons(result: RuleResult, icons: dict[str, str]) -> Table:
     table.add_column("rate (n)", overflow="fold", min_width=14)
     value = "worse by" if result.limit.startswith("worse than ") else result.compare
     percent = f"{result.confidence * 100:g}"
-    table.add_column(f"{value} [{percent} %]".replace("[", "\\["), no_wrap=True)
+    # A number is never cut: on a narrow screen its interval goes to the next line.
+    table.add_column(f"{value} [{percent} %]".replace("[", "\\["), no_wrap=width >= _ROOMY, overflow="fold")
     if needed:
         table.add_column("needs n", justify="right", no_wrap=True, min_width=7)
     for comparison in result.comparisons[:SHOWN]:

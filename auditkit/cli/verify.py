@@ -324,6 +324,8 @@ def _print(checks: list[Check]) -> None:
 
     marks = {"holds": ("✓", "green"), "differs": ("✗", "red"), "not recomputed": ("–", "yellow")}
     grid = Table.grid(padding=(0, 2, 0, 0))
+    for wrapped in (False, False, True):
+        grid.add_column(no_wrap=not wrapped, overflow="fold")
     for check in checks:
         mark, color = marks[check.state]
         grid.add_row(Text(f"{mark} {check.state}", color), Text(check.what), Text(check.detail))

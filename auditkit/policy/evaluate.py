@@ -11,7 +11,7 @@ from dataclasses import replace
 from auditkit.core.errors import PolicyError
 from auditkit.core.evidence import Evidence
 from auditkit.core.rounding import SAME, exactly
-from auditkit.core.verdict import RuleResult, State, Verdict
+from auditkit.core.verdict import Comparison, RuleResult, State, Verdict
 from auditkit.policy.decide import Decision, Decisions, decide, limit_of
 from auditkit.policy.families import Family
 from auditkit.policy.lookup import Settings, Unresolved
@@ -138,13 +138,21 @@ def _unresolved(blank: RuleResult, rule: Rule, missing: Unresolved) -> RuleResul
     return replace(blank, message=str(missing))
 
 
+def _told(worst: Comparison) -> str:
+    """The label and the message of a comparison; a single group is not named twice."""
+    names = [side.group for side in worst.sides]
+    if len(names) == 1 and worst.label.endswith(names[0]) and worst.message.startswith(names[0] + " "):
+        return worst.label.removesuffix(names[0]) + worst.message
+    return f"{worst.label}: {worst.message}"
+
+
 def _conclude(blank: RuleResult, found: Decisions, remarks: Sequence[str], settings: Settings) -> RuleResult:
     """The rule's state from its comparisons, and its first sentence from the worst one."""
     comparisons = [decision.comparison for decision in found.shown]
     state = min(found.tally, key=lambda each: _RANK[each])
     worst = comparisons[0]
     others, count = found.tally[state] - 1, found.tally.total()
-    message = f"{worst.label}: {worst.message}"
+    message = _told(worst)
     if count > 1:
         message += f" ({others} more like it of {count})" if others else f" (1 of {count})"
     for remark in remarks:

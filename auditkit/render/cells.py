@@ -33,6 +33,7 @@ class SmallCells:
         groups: Each group of the audited rows whose rates would tell a withheld count, with the numbers of rows that
             its rates have: a number on a sample of other rows is not concerned.
         rows: Those of these numbers that are withheld themselves: what is about a feature tells them alone.
+        counts: Every withheld count of each group, its cells included: what a table may not tell.
         sizes: Groups of the audited rows whose size is withheld.
         whole: How many of all audited rows have a label, or a decision, that is withheld because it is rare.
     """
@@ -40,6 +41,7 @@ class SmallCells:
     cells: Mapping[object, frozenset[Cell]] = field(default_factory=dict)
     groups: Mapping[Group, frozenset[int]] = field(default_factory=dict)
     rows: Mapping[Group, frozenset[int]] = field(default_factory=dict)
+    counts: Mapping[Group, frozenset[int]] = field(default_factory=dict)
     sizes: frozenset[Group] = frozenset()
     whole: frozenset[int] = frozenset()
 
@@ -104,6 +106,7 @@ def small_cells(evidence: Evidence, min_cell: int) -> SmallCells:
     found: dict[object, frozenset[Cell]] = {}
     groups: dict[Group, frozenset[int]] = {}
     rows: dict[Group, frozenset[int]] = {}
+    counts_of: dict[Group, set[int]] = defaultdict(set)
     for kind, tables in kinds.items():
         nodes = _nodes(tables)
         if kind == audited:
@@ -113,9 +116,16 @@ def small_cells(evidence: Evidence, min_cell: int) -> SmallCells:
         if kind == audited:  # with two classes every cell is behind a rate; with more, sums and right decisions are
             groups = _rows(nodes, {group for group, y, p in hidden if k <= 2 or y is None or p is None or y == p})
             rows = _rows({cell: nodes[cell] for cell in hidden}, groups)
+            for cell in hidden:
+                counts_of[cell[0]].add(nodes[cell])
     sizes_hidden = frozenset(group for group, y, p in found.get(audited, frozenset()) if y is None and p is None)
     return SmallCells(
-        cells=found, groups=groups, rows=rows, sizes=sizes_hidden, whole=_rare(kinds.get(audited), min_cell)
+        cells=found,
+        groups=groups,
+        rows=rows,
+        counts={g: frozenset(n) for g, n in counts_of.items()},
+        sizes=sizes_hidden,
+        whole=_rare(kinds.get(audited), min_cell),
     )
 
 
@@ -170,7 +180,8 @@ def _hidden(nodes: Mapping[Cell, int], k: int, min_cell: int) -> frozenset[Cell]
     names = list(nodes)
     place = {name: index for index, name in enumerate(names)}
     lines = [[place[name] for name in line if name in place] for line in _lines(nodes, k)]
-    return frozenset(names[index] for index in hidden_cells(list(nodes.values()), lines, min_cell))
+    owners = [group for group, _, _ in names]
+    return frozenset(names[index] for index in hidden_cells(list(nodes.values()), lines, min_cell, owners))
 
 
 def _lines(nodes: Mapping[Cell, int], k: int) -> Iterator[list[Cell]]:

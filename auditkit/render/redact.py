@@ -251,7 +251,7 @@ def _redact_outcome(
     notes = list(outcome.notes)
     measurements = _redact_measurements(outcome.measurements, small, cells, min_cell)
     lines = hidden_lines(small, outcome.measurements, measurements, groups)
-    names = {name: rows for group, rows in cells.groups.items() for name in names_of(group)}
+    names = {name: rows for group, rows in cells.counts.items() for name in names_of(group)}
     for artifact in outcome.artifacts:
         if shows_rows(artifact) and artifact.name not in shared_raw:
             notes.append(f"“{title_of(artifact)}” is left out of shared copies: it shows rows of the data.")

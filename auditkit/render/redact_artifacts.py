@@ -28,7 +28,7 @@ def redact_artifact(
         artifact: Any but one that shows rows of the data.
         cells: The counts that are withheld.
         lines: Names of the lines of a curve that must go.
-        names: Names that groups of which a count is withheld may have, with the numbers of rows that would tell it.
+        names: Names that groups of which counts are withheld may have, with those counts.
         min_cell: Smallest count that may be shown.
     """
     if isinstance(artifact, Counts):
@@ -99,7 +99,7 @@ def _hidden_of_all(values: list[int], k: int, min_cell: int) -> frozenset[int]:
 def _redact_table(table: Table, names: Mapping[str, AbstractSet[int]], min_cell: int) -> Table:
     sizes = [index for index, column in enumerate(table.columns) if column.strip().lower() in _N_COLUMNS]
     hidden = {place for place, row in enumerate(table.rows) if any(_is_small(row[index], min_cell) for index in sizes)}
-    hidden |= {place for place, row in enumerate(table.rows) if _tells(row, sizes, names)}
+    hidden |= {place for place, row in enumerate(table.rows) if _tells(row, names)}
     if not hidden:
         return table
     if len(hidden) == 1:  # one row alone would follow from the total
@@ -115,9 +115,10 @@ def _redact_table(table: Table, names: Mapping[str, AbstractSet[int]], min_cell:
     return dataclasses.replace(table, rows=tuple(rows), note=note)
 
 
-def _tells(row: tuple[Scalar, ...], sizes: list[int], names: Mapping[str, AbstractSet[int]]) -> bool:
-    rows = {row[index] for index in sizes}
-    return any(not rows.isdisjoint(names[cell]) for cell in row if isinstance(cell, str) and cell in names)
+def _tells(row: tuple[Scalar, ...], names: Mapping[str, AbstractSet[int]]) -> bool:
+    """Whether a row that names a group holds a withheld count of it."""
+    counts = {cell for cell in row if isinstance(cell, int) and not isinstance(cell, bool) and cell}
+    return any(not counts.isdisjoint(names[cell]) for cell in row if isinstance(cell, str) and cell in names)
 
 
 def _least(row: tuple[Scalar, ...], sizes: list[int]) -> float:

@@ -8,16 +8,19 @@ together hold ``min_cell`` or more.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 
-def hidden_cells(values: Sequence[int], lines: Iterable[Sequence[int]], min_cell: int) -> frozenset[int]:
+def hidden_cells(
+    values: Sequence[int], lines: Iterable[Sequence[int]], min_cell: int, owners: Sequence[Hashable] = ()
+) -> frozenset[int]:
     """Positions of ``values`` to withhold.
 
     Args:
         values: Cell counts, ``>= 0``.
         lines: Positions of cells whose sum is published, one sequence a sum.
         min_cell: Smallest count that may be shown; zero is shown.
+        owners: What each cell is about; what has a hidden cell already is asked for another before others are.
 
     Returns:
         The small cells and, along each line, the smallest other cells that must go with them. The choice
@@ -31,6 +34,7 @@ def hidden_cells(values: Sequence[int], lines: Iterable[Sequence[int]], min_cell
     []
     """
     hidden = {index for index, value in enumerate(values) if 0 < value < min_cell}
+    touched = {owners[index] for index in hidden} if owners else set()
     fixed = [tuple(line) for line in lines]
     through: dict[int, list[int]] = defaultdict(list)
     for number, line in enumerate(fixed):
@@ -45,8 +49,10 @@ def hidden_cells(values: Sequence[int], lines: Iterable[Sequence[int]], min_cell
             if not rest:
                 break
             # Smallest non-zero cell first: a hidden zero protects nothing while zeros are shown elsewhere.
-            chosen = min(rest, key=lambda index: (values[index] == 0, values[index], index))
+            chosen = min(rest, key=lambda i: (values[i] == 0, bool(owners) and owners[i] not in touched, values[i], i))
             hidden.add(chosen)
+            if owners:
+                touched.add(owners[chosen])
             waiting |= dict.fromkeys(through[chosen])
     return frozenset(hidden)
 

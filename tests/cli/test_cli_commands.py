@@ -247,3 +247,16 @@ def test_a_folder_where_a_file_is_to_be_written_is_named_itself(run_folder, tmp_
     assert stop.value.code != 0
     assert re.search(r"where: \S*/taken\n", told), told
     assert "fix: name a file" in told
+
+
+@pytest.mark.parametrize("width", [56, 60, 80])
+def test_numbers_and_names_are_never_cut_however_narrow(run_folder, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    told = call("gate", run_folder / "evidence.json").stderr
+    cells = re.findall(r"[\d.,]+|\[|\]", told)
+    assert "…" not in told
+    assert cells.count("[") == cells.count("]") >= 2, "every interval that is begun is ended"
+    named = call("analyzers", "fairness.groups").stdout
+    assert "…" not in named
+    if width == 80:
+        assert "fairness.positive_predictive_value.difference" in named

@@ -159,7 +159,8 @@ def test_shared_copies_withhold_small_groups_of_the_adverse_impact_table_and_the
     evidence = kit.evidence(*kit.selected(F=(60, 100), M=(80, 100), X=(1, 5)))
     copy = redact(with_tables(evidence, [load_profile("four-fifths")], DAY))
     rows, _ = rows_of(copy.outcomes[-1], "Adverse impact by sex")
-    assert [name for name, row in rows.items() if row["n"] is None] == ["F", "X"]
+    withheld = {name for name, row in rows.items() if row["n"] is None}
+    assert withheld in ({"F", "X"}, {"M", "X"}), "the small group, and one of the two as large as each other"
     assert rows["X"]["selected"] is None
 
 
