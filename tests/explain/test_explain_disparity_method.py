@@ -196,6 +196,26 @@ def test_a_group_with_other_reasons_is_found_and_named():
     assert gap.interval.low > 0.05
 
 
+def test_the_lower_limit_allows_for_both_directions_of_every_pair():
+    """At no gap each of the two directions of each pair may be taken for one: together they err in 2.5 % of cases."""
+    rng = np.random.default_rng(3)
+    found = 0
+    for _ in range(400):
+        values, groups = rng.normal(size=(120, 1)), np.arange(120) % 2
+        (gap,) = largest_gaps([pair_gaps(values, groups, np.zeros(120, dtype=int), (0, 1))])
+        found += gap.interval.low > 0.0
+    assert found <= 400 * 0.025 + 3 * math.sqrt(400 * 0.025 * 0.975)
+    values[groups == 1] += 3.0
+    one = pair_gaps(values, groups, np.zeros(120, dtype=int), (0, 1))
+    (gap,) = largest_gaps([one])
+    assert gap.interval.low == pytest.approx(
+        gap.value - scipy.stats.t.ppf(1 - 0.0125, one.freedom) * one.error[0], rel=1e-6
+    )
+    assert gap.interval.high == pytest.approx(
+        gap.value + scipy.stats.t.ppf(0.975, one.freedom) * one.error[0], rel=1e-6
+    )
+
+
 def test_features_that_never_move_are_not_found():
     rng = np.random.default_rng(2)
     values = np.column_stack([np.zeros(80), rng.normal(size=80)])

@@ -165,7 +165,8 @@ def largest_gaps(pairs: Sequence[PairGaps], level: float = 0.95, span: float | N
     gaps = np.stack([pair.gap for pair in pairs])
     errors = np.stack([pair.error for pair in pairs])
     wide = np.array([t_value(level, max(pair.freedom, 1)) for pair in pairs])[:, None]
-    strict = np.array([t_value(1.0 - (1.0 - level) / len(pairs), max(pair.freedom, 1)) for pair in pairs])[:, None]
+    corrected = 1.0 - (1.0 - level) / (2 * len(pairs))
+    strict = np.array([t_value(corrected, max(pair.freedom, 1)) for pair in pairs])[:, None]
     size = np.abs(gaps)
     top = size.argmax(axis=0)
     high, low = (size + wide * errors).max(axis=0), (size - strict * errors).max(axis=0)
