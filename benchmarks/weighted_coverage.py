@@ -34,9 +34,9 @@ RATES = (0.05, 0.2, 0.5)
 SIZES = ("4", "20", "2 or 20")
 WEIGHTS = ("none", "lognormal", "one in ten counts tenfold", "linked")
 WHY_F1 = (
-    "F1 is the hardest: all rows of a cluster that is decided wrongly enter its denominator, and of one that is decided "
-    "rightly the positive rows alone. Where large clusters are wrong as a whole, and few or none were seen, those that "
-    "were not seen weigh more than the ones that were."
+    "F1 is the hardest: all rows of a cluster that is decided wrongly enter its denominator, and of one that is "
+    "decided rightly the positive rows alone. Where large clusters are wrong as a whole, and few or none were seen, "
+    "those that were not seen weigh more than the ones that were."
 )
 
 
