@@ -205,3 +205,27 @@ def test_tokens_and_pictures_of_rows_are_shared_only_when_asked_for_by_name():
     assert 'class="ak-m3">awful</mark>' in shown
     assert "“Rows” is left out of shared copies" in shown
     assert [a.name for a in redact(asked).artifacts()] == ["explain.text.tokens"]
+
+
+def test_a_sweep_of_thresholds_says_where_the_model_itself_decides():
+    from auditkit.core.evidence import Curve, Series
+    from auditkit.render.html.findings import curve_finding
+
+    swept = Series(name="selection rate", x=(0.0, 1.0), y=(1.0, 0.0))
+    own = Series(name="the model's own decision", x=(0.3,), y=(0.41,))
+    labels = {"name": "thresholds", "title": "What other thresholds would give", "x_label": "from", "y_label": "rate"}
+    told = curve_finding(Curve(**labels, series=(swept, own)))
+    assert told == "What other thresholds would give: the model's own is about 0.3, where it selects 0.410 of the rows."
+    assert curve_finding(Curve(**labels, series=(swept,))) == "What other thresholds would give."
+
+
+def test_groups_without_any_value_have_no_empty_frame():
+    from auditkit.core.evidence import Measurement
+    from auditkit.render.html.figures import figures
+
+    def rates(value):
+        pairs = (("x", value), ("y", None))
+        return [Measurement(name="a.rate", value=v, slice={"g": g}, reason="why") for g, v in pairs]
+
+    assert figures(rates(None)) == []
+    assert len(figures(rates(0.5))) == 1

@@ -124,7 +124,8 @@ def sections_after(evidence: Evidence, verdict: Verdict | None) -> tuple[Section
 
 def _audited_as(evidence: Evidence) -> str:
     test = evidence.subject.test
-    what = f"Audited as {task_words(evidence)} of {clean(test.modality)} data on {count(test.n_rows)} rows"
+    rows = "1 row" if test.n_rows == 1 else f"{count(test.n_rows)} rows"
+    what = f"Audited as {task_words(evidence)} of {clean(test.modality)} data on {rows}"
     positive = evidence.subject.positive
     return what + (f"; the positive class is {clean(positive)}." if positive is not None else ".")
 
@@ -195,13 +196,13 @@ def _data(anchor: str, head: str, key: str, facts: DataFacts | None, evidence: E
     if facts.features:
         lines.append(("Features", count(len(facts.features))))
     if facts.label_counts:
-        lines.append(("Labels", ", ".join(f"{clean(name)} {count(n)}" for name, n in facts.label_counts.items())))
+        lines.append(("Labels", ", ".join(f"{clean(name)}: {count(n)}" for name, n in facts.label_counts.items())))
     if facts.weighted:
         lines.append(("Row weights", "yes"))
     if facts.n_clusters is not None:
         lines.append(("Clusters", count(facts.n_clusters)))
     if anchor != "data-used":  # the sizes in the evaluation data stand under the factors
-        lines += [(f"By {words(column)}", ", ".join(f"{clean(name)} {count(n)}" for name, n in groups.items()))
+        lines += [(f"By {words(column)}", ", ".join(f"{clean(name)}: {count(n)}" for name, n in groups.items()))
                   for column, groups in facts.sensitive.items()]  # fmt: skip
     lines.append(("Content hash", clean(facts.fingerprint) or "none"))
     same = facts is not evidence.subject.test and facts.features == evidence.subject.test.features

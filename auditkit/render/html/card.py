@@ -138,8 +138,9 @@ def _lede(evidence: Evidence) -> str:
     summary = evidence.card.get("summary")
     if isinstance(summary, str) and summary.strip():
         return clean(summary.strip().split("\n\n")[0], limit=400)
-    rows = count(evidence.subject.test.n_rows)
-    return f"{capitalised(task_words(evidence))}, audited on {rows} rows that it was tested with."
+    n = evidence.subject.test.n_rows
+    rows = "1 row" if n == 1 else f"{count(n)} rows"
+    return f"{capitalised(task_words(evidence))}, audited on {rows} that it was tested with."
 
 
 def _banners(evidence: Evidence) -> tuple[str, ...]:

@@ -213,6 +213,8 @@ def _groups(measurements: list[Measurement]) -> Drawn:
     out = []
     for members in _by(chosen, lambda m: (m.name, _params(m), next(iter(m.slice)))).values():
         first = members[0]
+        if all(m.value is None for m in members):  # the table of all numbers says why
+            continue
         column = next(iter(first.slice))
         # Of very many groups the ends are drawn; the table of all numbers has every one.
         ordered = sorted(members, key=lambda m: (m.value is None, m.value or 0.0, m.key))

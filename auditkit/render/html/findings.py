@@ -25,6 +25,8 @@ def curve_finding(curve: Curve, measurements: Sequence[Measurement] = ()) -> str
         return title
     name = curve.name.lower()
     lines = [(series, _points(series)) for series in curve.series]
+    if name == "thresholds":
+        return _own_threshold(title, curve)
     drawn = [(series, points) for series, points in lines if len(points) > 1 and not _is_diagonal(points)]
     if not drawn:
         return f"{title}."
@@ -35,6 +37,14 @@ def curve_finding(curve: Curve, measurements: Sequence[Measurement] = ()) -> str
     else:
         said = _largest_change(curve, drawn)
     return f"{title}: {said}" if said else f"{title}."
+
+
+def _own_threshold(title: str, curve: Curve) -> str:
+    """Where the model's own decision lies in a sweep of thresholds."""
+    own = next((p for series in curve.series if "own decision" in series.name for p in _points(series)), None)
+    if own is None:
+        return f"{title}."
+    return f"{title}: the model's own is about {_short(own[0])}, where it selects {number(own[1])} of the rows."
 
 
 def _points(series: Series) -> list[Point]:
