@@ -27,7 +27,7 @@ def replicated_rate(
 
     Rows and trainings are crossed random factors. The variance is the sum of that of the rows' means and
     that of the trainings' means (their interaction counts twice, so that it errs on the wide side), with
-    Satterthwaite's degrees of freedom; it enters Wilson's interval as an effective number of rows. With a
+    Satterthwaite's degrees of freedom; it enters the exact limits as an effective number of rows. With a
     single training the interval is over rows alone.
 
     Args:
