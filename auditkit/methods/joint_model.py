@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: TID253  this module drives scikit-learn
 
+from auditkit.methods.one_thread import one_openmp_thread
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
@@ -46,7 +48,7 @@ def out_of_fold_probabilities(
         model = HistGradientBoostingClassifier(
             max_iter=40, learning_rate=0.15, max_leaf_nodes=8, early_stopping=False, random_state=seed % 2**32
         )
-        with warnings.catch_warnings():
+        with one_openmp_thread(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model.fit(safe[~held], target[~held], sample_weight=None if weights is None else weights[~held])
             found = model.predict_proba(safe[held])

@@ -226,3 +226,19 @@ def test_groups_to_tell_apart():
     assert feature_auc(np.full(85, np.nan), False, target).value == 0.5
     assert feature_auc(np.arange(85.0), False, target).value == 1.0
     assert feature_auc(np.zeros(85), True, target).value == 0.5
+
+
+def test_small_fits_run_on_one_thread_and_give_the_others_back():
+    import sklearn.ensemble  # noqa: F401  its OpenMP is there to be limited
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    from auditkit.methods.one_thread import one_openmp_thread
+
+    def threads():
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp"}
+
+    with threadpool_limits(limits=2, user_api="openmp"):
+        before = threads()
+        with one_openmp_thread():
+            assert threads() == {1}
+        assert threads() == before == {2}

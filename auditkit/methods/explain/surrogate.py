@@ -17,6 +17,7 @@ from auditkit.methods.explain.leverage import Design, drawn_coalitions, regress
 from auditkit.methods.explain.plans import Estimate, Known, Plan
 from auditkit.methods.explain.tree_models import read_trees
 from auditkit.methods.explain.tree_shap import tree_shapley
+from auditkit.methods.one_thread import one_openmp_thread
 
 Kind = Literal["linear", "tree"]
 
@@ -101,7 +102,9 @@ def _grown(
     for output in range(worth.shape[1]):
         trees = HistGradientBoostingRegressor(
             max_depth=_DEPTH, min_samples_leaf=_LEAF, early_stopping=False, random_state=0
-        ).fit(member[shown], rest[shown, output])
+        )
+        with one_openmp_thread():
+            trees.fit(member[shown], rest[shown, output])
         read = read_trees(trees)
         assert read is not None
         ends = np.ones((1, players)), np.zeros((1, players))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
 from auditkit.core.generators import preserved_generators
+from auditkit.methods.one_thread import one_openmp_thread
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -72,7 +73,7 @@ def infer_attribute(
     def chances(columns: FloatArray) -> FloatArray:
         """``(attacked, values)``; 0 for values that the attacker has not met."""
         trees = HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=15, min_samples_leaf=10, random_state=seed)
-        with warnings.catch_warnings(), preserved_generators(seed):
+        with one_openmp_thread(), warnings.catch_warnings(), preserved_generators(seed):
             warnings.simplefilter("ignore")
             trees.fit(columns[learn], attribute[learn])
             found = np.zeros((int((~learn).sum()), values))
