@@ -137,7 +137,10 @@ def partwise_table(
     codec = make_codec(subject.test, *([] if subject.train is None else [subject.train]))
     background, _ = encoded_background(subject, context, codec, params.max_background)
     used = min(baseline_rows, len(background))
-    notes = [found.background, f"A feature that is removed takes the values of {used} background rows in turn."]
+    notes = [
+        found.background,
+        f"A feature that is removed takes the values of {used} background rows, drawn anew for each row.",
+    ]
     chosen, complete = _rows(found, context, limit)
     if not np.isfinite(found.matrix).all():
         notes.append(_MISSING if complete else _NO_LIME)
@@ -158,7 +161,8 @@ def partwise_table(
     if lime is not None:
         amounts[LIME], failed[LIME] = lime, None
     rng = np.random.default_rng([context.seed, 3])
-    few = background[np.sort(rng.choice(len(background), used, replace=False))]
+    # Each row has its own, so that intervals over rows hold for what was drawn, too.
+    drawn = rng.random((len(matrix), len(background))).argsort(axis=1)[:, :used]
 
     def moved(
         rng: np.random.Generator, rows: IntArray, draws: int, radius: float
@@ -169,8 +173,8 @@ def partwise_table(
         data=found.data.take(chosen),
         amounts=amounts,
         failed=failed,
-        ask=_asker(table, matrix, few, targets),
-        other=_asker(table, matrix, _middle(table), targets),
+        ask=_asker(table, matrix, targets, background, drawn),
+        other=_asker(table, matrix, targets, _middle(table), np.zeros((len(matrix), 1), dtype=np.int64)),
         maskers=("rows of the background", "the middle of the background"),
         present=None,
         unit=found.space,
@@ -209,14 +213,15 @@ def at_targets(values: FloatArray, targets: IntArray) -> FloatArray:
     return np.asarray(np.take_along_axis(values, targets[:, None, None], axis=2)[:, :, 0], dtype=np.float64)
 
 
-def _asker(table: PartedTable, matrix: FloatArray, baseline: FloatArray, targets: IntArray) -> Ask:
+def _asker(table: PartedTable, matrix: FloatArray, targets: IntArray, baseline: FloatArray, drawn: IntArray) -> Ask:
+    """Mean outputs over the rows of ``baseline`` that are ``drawn (n, size)`` to stand in for each row's parts."""
     from auditkit.methods.explain.game import make_game
 
     game = make_game(table.explained.predict, matrix, baseline, table.players)
-    size = len(baseline)
+    size = drawn.shape[1]
 
     def ask(rows: IntArray, removed: BoolArray) -> FloatArray:
-        sources = np.tile(np.arange(size, dtype=np.int64), len(rows))
+        sources = drawn[rows].ravel()
         outputs = game.mixtures(np.repeat(~removed, size, axis=0), np.repeat(rows, size), sources)
         column = outputs[np.arange(len(outputs)), np.repeat(targets[rows], size)]
         return np.asarray(column.reshape(len(rows), size).mean(axis=1), dtype=np.float64)
