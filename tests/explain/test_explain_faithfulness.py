@@ -390,7 +390,7 @@ def test_an_explanation_without_a_sign_is_judged_by_the_class_decided():
 
 
 def test_intervals_hold_for_the_background_rows_that_were_drawn():
-    """Numbers of other seeds differ by what intervals say; with one draw for all rows they differed by twice as much."""
+    """Numbers of other seeds differ by what intervals say; with one draw for all rows it was twice as much."""
     rng = np.random.default_rng(1)
     x = pd.DataFrame(rng.normal(size=(500, 6)) ** 3, columns=list("abcdef"))
     y = x.to_numpy() @ np.array([2.0, -1.5, 1.0, 0.5, 0.3, 0.2])
