@@ -46,7 +46,7 @@ def print_verdict(verdict: Verdict, console: Console) -> None:
     """Print ``verdict`` for people: warnings and waived rules first, then the rest in the policy's order."""
     from rich.text import Text
 
-    icons = _ICONS if _can_show(console) else _PLAIN_ICONS
+    icons = icons_for(console)
     for result in sorted(verdict.results, key=lambda each: 0 if shown_state(each) in ("warning", "waived") else 1):
         word = shown_state(result)
         head = Text(f"{icons[word]} {_word(result)}", style=_STYLES[word])
@@ -155,6 +155,11 @@ def _count(n: int | None) -> str:
 
 def _brief(summary: str, most: int = 400) -> str:
     return summary if len(summary) <= most else summary[: most - 3] + "..."
+
+
+def icons_for(console: Console) -> dict[str, str]:
+    """A sign for each state, in letters and marks that the terminal can show."""
+    return _ICONS if _can_show(console) else _PLAIN_ICONS
 
 
 def _can_show(console: Console) -> bool:

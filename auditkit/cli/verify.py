@@ -322,11 +322,15 @@ def _print(checks: list[Check]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    marks = {"holds": ("✓", "green"), "differs": ("✗", "red"), "not recomputed": ("–", "yellow")}
+    from auditkit.cli.verdict_table import icons_for
+
+    console = people_console()
+    icons = icons_for(console)
+    marks = {"holds": (icons["pass"], "green"), "differs": (icons["fail"], "red"), "not recomputed": ("-", "yellow")}
     grid = Table.grid(padding=(0, 2, 0, 0))
     for wrapped in (False, False, True):
         grid.add_column(no_wrap=not wrapped, overflow="fold")
     for check in checks:
         mark, color = marks[check.state]
         grid.add_row(Text(f"{mark} {check.state}", color), Text(check.what), Text(check.detail))
-    people_console().print(grid)
+    console.print(grid)

@@ -333,3 +333,18 @@ def test_verify_fails_a_copy_that_tells_a_small_group(tmp_path):
     result = verify(written(tmp_path, dumped(evidence), "evidence.json"))
     assert result.stdout == "differs\n"
     assert "rests on 4 rows" in result.stderr
+
+
+@pytest.mark.parametrize(("encoding", "sign"), [("ascii", "+ holds"), ("utf-8", "✓ holds")])
+def test_signs_are_those_that_the_terminal_can_show(monkeypatch, encoding, sign):
+    import io
+
+    from rich.console import Console
+
+    from auditkit.cli import verify as command
+
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(command, "people_console", lambda: Console(file=stream, width=80))
+    command._print([command.Check(what="digest", state="holds", detail="sha256:0")])
+    stream.flush()
+    assert stream.buffer.getvalue().decode(encoding).startswith(sign)
