@@ -78,6 +78,15 @@ def count(n: int | None) -> str:
     return MISSING if n is None else f"{n:,}".replace("-", "−")
 
 
+def rows_told(n: int) -> str:
+    """A number of rows in words.
+
+    >>> rows_told(1), rows_told(16281)
+    ('1 row', '16,281 rows')
+    """
+    return "1 row" if n == 1 else f"{count(n)} rows"
+
+
 def span(interval: Interval | None, beside: Iterable[float] = ()) -> str:
     """``0.66 to 0.75``, or an em dash when there is no interval; its ends beside limits as :func:`number` has them."""
     return MISSING if interval is None else " to ".join(ends(interval.low, interval.high, beside))

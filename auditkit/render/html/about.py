@@ -12,7 +12,7 @@ from auditkit.render.charts.tables import CELLS, table_markup
 from auditkit.render.html.caveats import caveats_measured, ethics_measured
 from auditkit.render.html.names import label, meaning, title
 from auditkit.render.html.view import Fact, Prose, Section
-from auditkit.render.numerals import count, number
+from auditkit.render.numerals import count, number, rows_told
 from auditkit.render.shared import prose_text
 from auditkit.render.text import capitalised, clean, words
 
@@ -124,8 +124,7 @@ def sections_after(evidence: Evidence, verdict: Verdict | None) -> tuple[Section
 
 def _audited_as(evidence: Evidence) -> str:
     test = evidence.subject.test
-    rows = "1 row" if test.n_rows == 1 else f"{count(test.n_rows)} rows"
-    what = f"Audited as {task_words(evidence)} of {clean(test.modality)} data on {rows}"
+    what = f"Audited as {task_words(evidence)} of {clean(test.modality)} data on {rows_told(test.n_rows)}"
     positive = evidence.subject.positive
     return what + (f"; the positive class is {clean(positive)}." if positive is not None else ".")
 

@@ -33,7 +33,7 @@ from auditkit.render.html.families import (
 from auditkit.render.html.fit import cells_of, fitted
 from auditkit.render.html.judged import rule_views, verdict_view
 from auditkit.render.html.view import STATES, CardView
-from auditkit.render.numerals import count
+from auditkit.render.numerals import rows_told
 from auditkit.render.redact import smallest_cell
 from auditkit.render.shared import is_partial, shared_copy
 from auditkit.render.text import capitalised, clean, isolated
@@ -138,8 +138,7 @@ def _lede(evidence: Evidence) -> str:
     summary = evidence.card.get("summary")
     if isinstance(summary, str) and summary.strip():
         return clean(summary.strip().split("\n\n")[0], limit=400)
-    n = evidence.subject.test.n_rows
-    rows = "1 row" if n == 1 else f"{count(n)} rows"
+    rows = rows_told(evidence.subject.test.n_rows)
     return f"{capitalised(task_words(evidence))}, audited on {rows} that it was tested with."
 
 
