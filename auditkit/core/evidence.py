@@ -14,12 +14,13 @@ from functools import cached_property
 from math import inf, isfinite
 from typing import Annotated, Literal, Protocol
 
-from pydantic import Discriminator
+from pydantic import Discriminator, GetPydanticSchema
 
 from auditkit.core.shown import ImageGrid as ImageGrid
 from auditkit.core.shown import Picture as Picture
 from auditkit.core.shown import TokenRow as TokenRow
 from auditkit.core.shown import TokenRows as TokenRows
+from auditkit.core.unread import ByName
 
 SCHEMA_ID = "auditkit-evidence/1"
 
@@ -284,6 +285,9 @@ class Shared:
             object.__setattr__(measurement, "unit", self.unit)
 
 
+_AS_TUPLE = GetPydanticSchema(lambda _, handler: handler.generate_schema(tuple[Measurement, ...]))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What became of one analyzer. Nothing that was asked for is ever left out of the evidence.
@@ -298,7 +302,7 @@ class Outcome:
     version: str
     status: Status
     reason: str | None = None
-    measurements: tuple[Measurement, ...] = ()
+    measurements: Annotated[Sequence[Measurement], _AS_TUPLE] = ()
     artifacts: tuple[AnyArtifact, ...] = ()
     params: Mapping[str, object] = field(default_factory=dict)
     seed: int | None = None
@@ -429,10 +433,7 @@ class Evidence:
     @cached_property
     def by_name(self) -> Mapping[str, Sequence[Measurement]]:
         """Every measurement under its name, in order: what looks for one name need not go through all."""
-        found: dict[str, list[Measurement]] = {}
-        for measurement in self.measurements():
-            found.setdefault(measurement.name, []).append(measurement)
-        return found
+        return ByName([outcome.measurements for outcome in self.outcomes])
 
     def unmeasured(self) -> tuple[Outcome, ...]:
         """Outcomes that must not pass unseen: those that failed, and those that were asked for and skipped."""

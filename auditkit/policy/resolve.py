@@ -331,10 +331,10 @@ def _overall_of(settings: Settings, tags: str, evidence: Evidence) -> Measuremen
 
 def _refuse_unreliable(metric: str, evidence: Evidence) -> None:
     parts = COMPOSITES.get(metric, (metric,))
-    for name, members in evidence.by_name.items():
+    for name in evidence.by_name:
         if not (name.startswith("fairness.") and name.split(".")[1] in parts):
             continue
-        for m in members:
+        for m in evidence.by_name[name]:
             if m.unreliable:
                 raise Unresolved(f"{m.key} is not to be relied upon: {m.unreliable}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from auditkit.core.errors import AuditkitError
 from auditkit.core.evidence import AnyArtifact, DataFacts, Evidence, Measurement, Outcome, RunFacts
@@ -153,7 +153,7 @@ def _small_groups(evidence: Evidence, min_cell: int) -> frozenset[Group]:
 
 
 def _redact_measurements(
-    measurements: tuple[Measurement, ...], small: frozenset[Group], cells: SmallCells, min_cell: int
+    measurements: Sequence[Measurement], small: frozenset[Group], cells: SmallCells, min_cell: int
 ) -> tuple[Measurement, ...]:
     """Each measurement as it may be shown: whole, rounded without its rows, or withheld."""
     hidden: set[int] = set()
@@ -202,7 +202,7 @@ def _six(measurement: Measurement) -> Measurement:
     return dataclasses.replace(measurement, value=value, interval=interval)
 
 
-def _gaps(measurements: tuple[Measurement, ...], small: frozenset[Group], hidden: set[int]) -> set[int]:
+def _gaps(measurements: Sequence[Measurement], small: frozenset[Group], hidden: set[int]) -> set[int]:
     """Disparities over columns of which a group is hidden: with the other group they would give its rate."""
     tiny = {frozenset(column for column, _ in group) for group in small}
     rates = {(measurements[index].name, frozenset(measurements[index].slice)) for index in hidden}
@@ -217,7 +217,7 @@ def _gaps(measurements: tuple[Measurement, ...], small: frozenset[Group], hidden
     return found
 
 
-def _companions(measurements: tuple[Measurement, ...], members: list[int], hidden: set[int], min_cell: int) -> set[int]:
+def _companions(measurements: Sequence[Measurement], members: list[int], hidden: set[int], min_cell: int) -> set[int]:
     """Members whose exact rows would give a hidden member by subtraction, along any of their columns."""
     inside = [index for index in members if index in hidden]
     if not inside or len(inside) == len(members):
