@@ -40,6 +40,7 @@ def audit(  # the stable public surface: one argument for each thing that a call
     constraints: Sequence[str] = (),
     analyzers: Settings = None,
     policy: PolicySource = None,
+    card: Mapping[str, Any] | None = None,
     recipe: TrainingRecipe | None = None,
     tokenizer: Any = None,
     out: str | Path | None = None,
@@ -65,6 +66,8 @@ def audit(  # the stable public surface: one argument for each thing that a call
         constraints: Linear rules that every row of a table keeps, such as ``years_employed <= age - 16``.
         analyzers: Names or families, or a mapping name -> settings; ``None`` for all that run by default.
         policy: Rules to embed and judge by: path or mapping.
+        card: What the card says beside the numbers, with the keys of ``[card]`` (``intended_use``, ``owner`` ...),
+            and the smallest count that it shows (``min_cell``); where left out, the ``[card]`` of ``policy``.
         recipe: How to train afresh (private training, comparisons).
         tokenizer: Callable from list of str to token ids, for text models.
         out: Folder for evidence, card and checkpoints; nothing is written without it.
@@ -82,6 +85,7 @@ def audit(  # the stable public surface: one argument for each thing that a call
     from auditkit.subjects.device import resolve_device
 
     document = _checked_policy(policy)
+    prose = _checked_card(card, document)
     resolved = resolve_device(device)
     subject = make_subject(
         model,
@@ -104,6 +108,7 @@ def audit(  # the stable public surface: one argument for each thing that a call
         subject,
         plan=_plan(analyzers, seed),
         policy=document,
+        card=prose,
         out=out,
         device=resolved,
         progress=progress,
@@ -125,6 +130,7 @@ def audit_predictions(
     classes: Sequence[Any] | None = None,
     analyzers: Settings = None,
     policy: PolicySource = None,
+    card: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -145,6 +151,7 @@ def audit_predictions(
         classes: Labels in the order of the columns of ``scores``; the sorted labels that occur when left out.
         analyzers: Names, families or settings.
         policy: Rules to embed and judge by.
+        card: As in :func:`audit`.
         out: Folder to write to.
         seed: Seed of everything random in the audit.
         progress: Show progress on stderr.
@@ -154,6 +161,7 @@ def audit_predictions(
     from auditkit.subjects.build import make_predictions_subject
 
     document = _checked_policy(policy)
+    prose = _checked_card(card, document)
     subject = make_predictions_subject(
         y_true,
         y_pred,
@@ -170,6 +178,7 @@ def audit_predictions(
         subject,
         plan=_plan(analyzers, seed),
         policy=document,
+        card=prose,
         out=out,
         progress=progress,
         keep_rows=keep_rows,
@@ -331,6 +340,16 @@ def _sink(progress: bool | ProgressSink, stack: Any) -> ProgressSink | None:
     if isinstance(sink, BarProgress):
         stack.callback(sink.close)
     return sink
+
+
+def _checked_card(card: Mapping[str, Any] | None, policy: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """What the card is to say, refused before the model is asked anything."""
+    own = (policy or {}).get("card") if card is None else card
+    if not isinstance(own, Mapping):
+        return {}
+    from auditkit.config.load import checked_card
+
+    return checked_card(own, where="card" if card is not None else "[card] of the policy")
 
 
 def _checked_policy(policy: PolicySource) -> Mapping[str, Any] | None:

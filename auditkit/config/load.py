@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from auditkit.config.model import POLICY_KEYS, Config
+from auditkit.config.model import POLICY_KEYS, CardSection, Config
 from auditkit.core.errors import PolicyError, UsageError
 from auditkit.core.registry import nearest
 from auditkit.core.toml_file import PYPROJECT, TomlFile, UnreadableTomlError, read_toml
@@ -68,7 +68,7 @@ def parse_config(file: TomlFile, *, path: Path) -> Config:
     try:
         config = Config.model_validate(dict(document))
     except ValidationError as error:
-        for key, message in _faults(document, error):
+        for key, message in _faults(document, error.errors()):
             faults.append((line_of(text, (*prefix, *key)), message))
     else:
         for names, message in _contradictions(config):
@@ -84,6 +84,25 @@ def parse_config(file: TomlFile, *, path: Path) -> Config:
         )
     config._path, config._text, config._prefix = path.resolve(), text, prefix
     return config
+
+
+def checked_card(card: Mapping[str, Any], *, where: str = "card") -> dict[str, Any]:
+    """What a ``[card]`` says that comes as a mapping, without what it leaves out.
+
+    Raises:
+        UsageError: AK132 with one line for each fault.
+    """
+    try:
+        return CardSection.model_validate(dict(card)).model_dump(mode="json", exclude_none=True)
+    except ValidationError as error:
+        inside = [{**fault, "loc": ("card", *fault["loc"])} for fault in error.errors()]
+        raise UsageError(
+            "AK132",
+            "what the card should say is wrong",
+            where=where,
+            why="\n       ".join(message for _, message in _faults({"card": dict(card)}, inside)),
+            fix="give the keys of [card]; `auditkit schema config` lists them",
+        ) from error
 
 
 def project_root(config_path: Path) -> Path:
@@ -164,10 +183,12 @@ def _policy_faults(file: TomlFile, name: str) -> list[str]:
     return []
 
 
-def _faults(document: Mapping[str, Any], error: ValidationError) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _faults(
+    document: Mapping[str, Any], errors: Iterable[Mapping[str, Any]]
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """One ``(key path, message)`` for each key at fault; the branches of a union are joined."""
     seen: dict[tuple[str | int, ...], list[str]] = {}
-    for fault in error.errors():
+    for fault in errors:
         key = _key_of(document, fault["loc"], fault["type"])
         if key and key[0] in POLICY_KEYS:
             continue  # the policy room says it better

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def subject_facts(subject: Subject) -> SubjectFacts:
         test=data_facts(subject.test, subject.classes),
         train=None if subject.train is None else data_facts(subject.train, subject.classes),
         recipe=None if subject.recipe is None else subject.recipe.name,
-        versions=versions(),
+        versions=versions(_packages_of(getattr(model, "estimator", None))),
     )
 
 
@@ -68,10 +69,23 @@ def _sizes(values: StrArray, rows: IntArray) -> dict[str, int]:
     return {name: int(count) for name, count in zip(names, counts, strict=True)}
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python, auditkit and the packages that may have made a number; absent ones are left out."""
+def _packages_of(estimator: object) -> tuple[str, ...]:
+    """The packages that a scikit-learn estimator and its parts come from, a booster's among them."""
+    get_params = getattr(estimator, "get_params", None)
+    if not callable(get_params):
+        return ()
+    try:
+        parts = [estimator, *get_params(deep=True).values()]
+    except Exception:  # the user's own code; which packages it needs is told as far as it is known
+        parts = [estimator]
+    modules = {type(part).__module__.partition(".")[0] for part in parts if hasattr(type(part), "fit")}
+    return tuple(sorted(modules - {"", "sklearn"}))
+
+
+def versions(packages: Iterable[str] = ()) -> dict[str, str]:
+    """Versions of Python, auditkit, what may have made a number, and ``packages``; absent ones are left out."""
     found = {"python": platform.python_version()}
-    for package in ("auditkit", *PACKAGES):
+    for package in ("auditkit", *PACKAGES, *packages):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

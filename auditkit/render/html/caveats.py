@@ -51,7 +51,11 @@ def caveats_measured(evidence: Evidence) -> Said:
     hidden = sum((m.reason or "").startswith("withheld") for m in evidence.measurements())
     if hidden:
         found.append(
-            ("", f"{count(hidden)} numbers are withheld from this copy, because they would tell of very few people.")
+            (
+                "",
+                f"{count(hidden)} numbers are withheld from this copy, because they would tell of very few people; the "
+                "evidence that stays with its owner has them all.",
+            )
         )
     if evidence.plan.reduced:
         found.append(("", f"Reduced plan: {clean(evidence.plan.reduced)}"))
