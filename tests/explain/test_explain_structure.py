@@ -36,9 +36,9 @@ from auditkit.methods.explain.column_owners import column_owners
 from auditkit.methods.explain.game import make_game
 from auditkit.methods.explain.shap_engine import explain_scores
 from auditkit.methods.explain.structure_engine import explain_structure
-from auditkit.methods.explain.tree_leaves import read_leaves
 from auditkit.methods.explain.tree_models import read_trees
-from auditkit.methods.explain.tree_shap import tree_shapley
+from auditkit.methods.explain.tree_paths import met_bits, outputs_of, patterns, walk
+from auditkit.methods.explain.tree_shap import _of_twins, _shares, tree_shapley
 from auditkit.methods.explain.tree_table import Columns, Tree
 
 F = 6
@@ -277,57 +277,79 @@ def test_deep_trees_are_settled_alike_by_table_and_by_pairs(monkeypatch):
     x = rng.normal(size=(260, 20))
     model = DecisionTreeRegressor(random_state=0).fit(x, rng.normal(size=260))
     ensemble, _ = read_trees(model)
-    table, outputs = tree_shapley(ensemble, x[:20], x[200:260], np.arange(20), 20)
+    found, outputs = tree_shapley(ensemble, x[:20], x[200:260], np.arange(20), 20)
     np.testing.assert_allclose(outputs[:, 0], model.predict(x[200:260]), atol=1e-12)
-    for cost, cells in ((0.0, 2_000_000), (0.0, 4_000), (1e9, 2_000_000)):  # pairs alone, in small parts; tables alone
-        monkeypatch.setattr("auditkit.methods.explain.tree_shap._PAIR_COST", cost)
-        monkeypatch.setattr("auditkit.methods.explain.tree_shap._CELLS", cells)
-        monkeypatch.setattr("auditkit.methods.explain.tree_shap._PAIRS", cells // 4)
-        pairs, _ = tree_shapley(ensemble, x[:20], x[200:260], np.arange(20), 20)
-        np.testing.assert_allclose(table, pairs, atol=1e-12)
+    ours, pairs = "auditkit.methods.explain.tree_shap.", "auditkit.methods.explain.tree_pairs."
+    alone = {"_TABLED_PLAYERS": 0}, {"_PAIR_COST": 1e9}, {"_PAIR_COST": 1e9, "_COUNTED_SETS": 0}
+    for names in alone:  # pairs; tables, of rows that are counted set by set or row by row
+        for cells in (2_000_000, 4_000):  # all at once, and in small parts
+            with monkeypatch.context() as patch:
+                for name, value in {**names, "_CELLS": cells, "_SETS": cells // 4}.items():
+                    patch.setattr(ours + name, value)
+                patch.setattr(pairs + "_PAIRS", cells // 4)
+                other, _ = tree_shapley(ensemble, x[:20], x[200:260], np.arange(20), 20)
+                np.testing.assert_allclose(found, other, atol=1e-12)
     np.testing.assert_allclose(
-        table.sum(axis=1)[:, 0], model.predict(x[:20]) - model.predict(x[200:260]).mean(), atol=1e-10
+        found.sum(axis=1)[:, 0], model.predict(x[:20]) - model.predict(x[200:260]).mean(), atol=1e-10
     )
 
 
-@pytest.mark.parametrize("background", [1, 7, 300])
+@pytest.mark.parametrize("background", [1, 7, 64, 300])
 @pytest.mark.parametrize(("depth", "players"), [(4, 20), (None, 20), (None, 4), (40, 40)])
-def test_patterns_of_leaves_are_those_of_their_paths(depth, players, background):
-    """Each leaf's patterns and their counts, against walking every path with every row."""
+def test_patterns_and_shares_of_leaves_are_those_of_their_paths(depth, players, background):
+    """Each leaf's bits, and the rows that meet each set of its conditions, against walking every path."""
     rng = np.random.default_rng(1)
     x = rng.normal(size=(340, players))
     if depth == 40:  # one long chain: 40 players on the last path, asked one after the other
         x = np.tril(np.ones((41, 40)))[rng.permutation(np.arange(340) % 41)]
         target = x.sum(axis=1) + 2.0 ** (x.sum(axis=1) / 4.0)
     else:
-        target = np.where(x[:, 0] > 0.3, 0.0, rng.normal(size=340))  # a leaf worth 0, which is left out
+        target = rng.normal(size=340)
     ensemble, _ = read_trees(DecisionTreeRegressor(max_depth=depth, random_state=0).fit(x, target))
     (tree,) = ensemble.trees
     player_of = rng.integers(0, players, size=players)  # several columns of one player
-    n = 12
-    found, outputs = read_leaves(tree, Columns(x[: n + background]), n, player_of)
-    np.testing.assert_array_equal(outputs, ensemble.evaluate(x[: n + background]))
+    rows = x[:background]
+    walked = walk(tree, player_of)
+    bits = met_bits(tree, Columns(rows), walked.again)
+    outputs = sum(outputs_of(paths, bits, background) for paths in walked.paths)
+    np.testing.assert_array_equal(outputs, ensemble.evaluate(rows))
     expected = {}
     for path, value in _paths(tree, 0, ()):
         owners = list(dict.fromkeys(int(player_of[tree.feature[node]]) for node, _ in path))
-        if not owners or not value.any():
-            continue
-        unmet = np.zeros(n + background, dtype=np.uint64)
+        met = np.ones((len(owners), background), dtype=np.bool_)
         for node, left in path:
-            goes = x[: n + background, tree.feature[node]].astype(np.float32) <= tree.threshold[node]
-            unmet |= (goes != left).astype(np.uint64) << np.uint64(owners.index(player_of[tree.feature[node]]))
-        counts = dict(zip(*(part.tolist() for part in np.unique(unmet[n:], return_counts=True)), strict=True))
-        expected.setdefault((tuple(owners), float(value[0])), []).append((unmet[:n].tolist(), counts))
-    seen = {}
-    for leaves in found:
-        for place in range(len(leaves.players)):
-            some = leaves.counts[place] > 0
-            counts = dict(zip(leaves.patterns[place][some].tolist(), leaves.counts[place][some].tolist(), strict=True))
-            key = tuple(leaves.players[place].tolist()), float(leaves.value[place, 0])
-            seen.setdefault(key, []).append((leaves.rows[place].tolist(), counts))
+            goes = rows[:, tree.feature[node]].astype(np.float32) <= tree.threshold[node]
+            met[owners.index(player_of[tree.feature[node]])] &= goes == left
+        expected.setdefault((tuple(owners), float(value[0])), []).append(met.tolist())
+    seen, twins = {}, 0
+    for paths in walked.paths:
+        for place, owners in enumerate(paths.players):
+            found = patterns(bits[paths.steps[[place]].T], background)[0].astype(np.uint64)
+            met = [(found >> np.uint64(i) & np.uint64(1)).astype(bool) for i in range(len(owners))]
+            key = tuple(owners.tolist()), float(paths.value[place, 0])
+            seen.setdefault(key, []).append(np.reshape(met, (len(owners), background)).tolist())
+        twins += _shares_are_those_of_the_bits(paths, bits, background)
     assert seen.keys() == expected.keys()
+    assert twins > 10 or depth is not None or players < 20
     for key, parts in expected.items():
-        assert sorted(seen[key], key=repr) == sorted(parts, key=repr)
+        assert sorted(seen[key]) == sorted(parts)
+
+
+def _shares_are_those_of_the_bits(paths, bits, b):
+    """Counted set by set, row by row, and for a twin from its pair; the number of twins."""
+    depth = paths.players.shape[1]
+    if not 0 < depth <= 10:
+        return 0
+    met = np.unpackbits(bits[paths.steps.T], axis=2, count=b).astype(bool)
+    sets = [[i for i in range(depth) if s >> i & 1] for s in range(2**depth)]
+    truth = np.array([met[s].all(axis=0).mean(axis=1) for s in sets])
+    for counted in (0, 16):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("auditkit.methods.explain.tree_shap._COUNTED_SETS", counted)
+            np.testing.assert_allclose(_shares(bits[paths.steps.T], b), truth, atol=1e-12)
+    second = np.flatnonzero(paths.twin >= 0)
+    np.testing.assert_allclose(_of_twins(truth)[:, paths.twin[second]], truth[:, second], atol=1e-12)
+    return len(second)
 
 
 def _paths(tree, node, path):

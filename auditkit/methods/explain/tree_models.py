@@ -64,7 +64,7 @@ def _plain(inputs: Any) -> FloatArray:
 
 
 def _single(model: Any) -> tuple[Ensemble, Callable[[Any], FloatArray]]:
-    value = _leaf_values(model)
+    value = _free(_leaf_values(model), model)
     return Ensemble(trees=(_sklearn_tree(model.tree_, value),), outputs=value.shape[1]), _plain
 
 
@@ -83,7 +83,7 @@ def _members(model: Any) -> tuple[Ensemble, Callable[[Any], FloatArray]]:
         else:
             value = value / grid.size
         picked = None if columns is None else np.asarray(columns[place], dtype=np.int64)
-        trees.append(_sklearn_tree(member.tree_, value, picked))
+        trees.append(_sklearn_tree(member.tree_, _free(value, member), picked))
     return Ensemble(trees=tuple(trees), outputs=trees[0].value.shape[1]), _plain
 
 
@@ -106,6 +106,11 @@ def _leaf_values(member: Any) -> FloatArray:
         shares = value[:, 0, :]
         return np.asarray(shares / shares.sum(axis=1, keepdims=True))
     return value[:, :, 0]
+
+
+def _free(value: FloatArray, member: Any) -> FloatArray:
+    """Leaf values without those of the first class: shares and votes of all classes sum to the same at every leaf."""
+    return value[:, 1:] if hasattr(member, "classes_") and value.shape[1] > 1 else value
 
 
 def _sklearn_tree(tree: Any, value: FloatArray, columns: Any = None) -> Tree:

@@ -1,9 +1,15 @@
 """Exact interventional Shapley values of tree ensembles, on a whole background of almost any size.
 
 A leaf is reached by a mixture of ``x`` and ``b`` when every player on its path is taken from a row that meets the
-path's conditions on that player. So a leaf's game depends on two bit patterns alone: which players' conditions ``x``
-does not meet, and which ``b`` does not. Background rows with the same pattern are counted once; a leaf's patterns are
-then settled together by sums over supersets, or in pairs where few patterns occur.
+path's conditions on that player. With ``f(C)`` the share of the background that meets the conditions on all of the
+``C`` out of ``d`` players, and ``N`` the players whose conditions ``x`` does not meet, a coalition ``T`` is worth
+``f(D - T)``, or nothing if it has a player of ``N``. So player ``i`` gains
+
+    B(N) - G(N + i),    B(S) = sum over C >= S of w(|C| + 1) f(C),
+    G(S) = sum over C >= S of (w(|C|) + w(|C| + 1)) f(C)
+
+with ``w(s) = (s - 1)! (d - s)! / d!`` for ``s = 1 .. d`` and 0 otherwise, by the definition of a Shapley value with
+``C = D - T``: two tables a leaf, whatever the background. Where ``d`` is large, rows are compared with patterns.
 """
 
 from __future__ import annotations
@@ -16,14 +22,19 @@ from typing import Any
 import numpy as np
 
 from auditkit.core.subject import FloatArray, IntArray
-from auditkit.methods.explain.tree_leaves import Leaves, read_leaves
-from auditkit.methods.explain.tree_table import Columns, Ensemble, Tree, side_by_side
+from auditkit.methods.explain.tree_pairs import paired
+from auditkit.methods.explain.tree_paths import Bits, Paths, met_bits, outputs_of, patterns, walk
+from auditkit.methods.explain.tree_table import Columns, Ensemble, UnreadError
 
-_TABLED_PLAYERS = 16  # beyond, a leaf's table of patterns would not fit a cache
-_PAIR_COST = 2.0  # of comparing two patterns, beside one addition in a table of patterns
-_CELLS = 1_000_000
-_READ = 2_000_000  # answers of nodes to rows, read at once
-_PAIRS = 250_000  # compared at once: what stays in the cache
+_MOST_PLAYERS = 62  # bits of a pattern
+_COUNTED_SETS = 8  # up to here rows that meet a set are counted set by set; beyond, row by row
+_TABLED_PLAYERS = 16  # beyond, a leaf's tables would not fit a cache
+_PAIR_COST = 3.5  # of comparing two patterns, beside one sum in a table
+_DIFFERING = 3.0  # patterns that differ at a deep leaf, as a multiple of b^(2/3)
+_BITS = 8_000_000  # bytes of conditions, read at once
+_NODES = 50_000
+_CELLS = 1_000_000  # gains of leaves, added at once
+_SETS = 1 << 16  # of a table: what stays in the cache
 
 
 def tree_shapley(
@@ -41,194 +52,162 @@ def tree_shapley(
     Returns:
         The values, and ``(b, k)`` what the leaves that were read add up to on the background.
 
-    Source: the definition, with the bit patterns of Nadel and Wettenstein, "WOODELF", AAAI 2026, section 4; the
-    values of a leaf's game after Laberge and Pequignot (2022), lemma 3.
+    Raises:
+        UnreadError: More than 62 players on a path.
+
+    Source: the definition, with the bit patterns of Nadel and Wettenstein, "WOODELF", AAAI 2026, section 4.
     """
-    n = len(rows)
-    both = Columns(np.concatenate([rows, background]))
+    n, b = len(rows), len(background)
+    ours, theirs = Columns(rows), Columns(background)
     values = np.zeros((players * ensemble.outputs, n))
-    outputs = np.zeros((len(both.matrix), ensemble.outputs))
-    waiting: dict[int, list[Leaves]] = {}
-    held: dict[int, int] = {}
-    for grove in _groves(ensemble, len(both.matrix)):
-        found, own = read_leaves(grove, both, n, player_of)
-        outputs += own
-        for leaves in found:
-            depth = leaves.players.shape[1]
-            some = waiting.setdefault(depth, [])
-            some.append(leaves)
-            held[depth] = held.get(depth, 0) + _cells(leaves)
-            if held[depth] > _CELLS:
-                _settle(values, some, len(background))
-                waiting[depth], held[depth] = [], 0
-    for some in waiting.values():
-        if some:
-            _settle(values, some, len(background))
-    return np.asarray(values.reshape(players, ensemble.outputs, n).transpose(2, 0, 1)), outputs[n:]
+    outputs = np.zeros((b, ensemble.outputs))
+    for grove in ensemble.groves(min(_NODES, 1 + 4 * _BITS // (n + b))):
+        walked = walk(grove, player_of)
+        own, base = met_bits(grove, ours, walked.again), met_bits(grove, theirs, walked.again)
+        for paths in walked.paths:
+            outputs += outputs_of(paths, base, b)
+            depth = paths.players.shape[1]
+            if depth > _MOST_PLAYERS:
+                raise UnreadError(f"a path of a tree asks more than {_MOST_PLAYERS} features")
+            settle = _tabled if _tables_are_cheaper(depth, n, b) else _compared
+            for some, gains in _joined(settle(paths, (own, n), (base, b))) if depth else ():
+                _add(values, gains, paths.players[some], paths.value[some])
+    return np.asarray(values.reshape(players, ensemble.outputs, n).transpose(2, 0, 1)), outputs
 
 
-def _groves(ensemble: Ensemble, rows: int) -> Iterator[Tree]:
-    """Trees side by side, as many as are read at once without leaving the cache for long."""
-    some: list[Tree] = []
-    size = 0
-    for tree in ensemble.trees:
-        if some and size + len(tree.feature) * rows > _READ:
-            yield side_by_side(some)
-            some, size = [], 0
-        some.append(tree)
-        size += len(tree.feature) * rows
+def _tables_are_cheaper(depth: int, n: int, b: int) -> bool:
+    """Whether sums over all sets of ``depth`` players cost less than comparing rows with patterns."""
+    if depth > _TABLED_PLAYERS:
+        return False
+    return depth <= _COUNTED_SETS or depth * 2.0**depth <= _PAIR_COST * n * _DIFFERING * b ** (2 / 3)
+
+
+def _joined(pieces: Iterator[tuple[IntArray, FloatArray]]) -> Iterator[tuple[IntArray, FloatArray]]:
+    """Leaves and gains, small pieces put together."""
+    some, gains, size = [], [], 0
+    for leaves, gain in pieces:
+        some.append(leaves)
+        gains.append(gain)
+        size += gain.size
+        if size >= _CELLS // 2:
+            yield np.concatenate(some), np.concatenate(gains, axis=1)
+            some, gains, size = [], [], 0
     if some:
-        yield side_by_side(some)
+        yield np.concatenate(some), np.concatenate(gains, axis=1)
 
 
-def _cells(leaves: Leaves) -> int:
-    count, depth = leaves.players.shape
-    return int(count * max(leaves.rows.shape[1] * depth, leaves.patterns.shape[1] * ((depth + 1) // 2)))
-
-
-def _settle(values: FloatArray, parts: list[Leaves], b: int) -> None:
-    """Add what leaves with equally many players on their paths give, to ``values (players * k, n)``."""
+def _add(values: FloatArray, gains: FloatArray, players: IntArray, value: FloatArray) -> None:
+    """Add gains ``(depth, leaves, n)`` of leaves worth ``value (leaves, k)`` to ``values (players * k, n)``."""
     from scipy import sparse
 
-    rows = np.concatenate([part.rows for part in parts])
-    full = (1 << parts[0].players.shape[1]) - 1
-    patterns, counts = _joined([part.patterns for part in parts], full), _joined([part.counts for part in parts], 0)
-    owner = np.concatenate([part.players for part in parts])  # (leaves, depth)
-    value = np.concatenate([part.value for part in parts])  # (leaves, k)
-    (count, depth), outputs, n = owner.shape, value.shape[1], rows.shape[1]
-    gains = np.empty((count, depth, n))
-    table = _tabled_is_cheaper(depth, n, (counts > 0).sum(axis=1))
-    for chosen, settle in ((table, _tabled), (~table, _paired)):
-        if chosen.any():
-            gains[chosen] = settle(rows[chosen], patterns[chosen], counts[chosen] / b, depth)
-    place = owner[:, :, None] * outputs + np.arange(outputs)
-    weight = np.broadcast_to(value[:, None, :], place.shape)
-    column = np.broadcast_to(np.arange(owner.size).reshape(*owner.shape, 1), place.shape)
-    entries = (weight.ravel(), (place.ravel(), column.ravel()))
-    spread = sparse.csr_matrix(entries, shape=(len(values), owner.size))
-    values += spread @ gains.reshape(owner.size, n)
+    (depth, leaves, n), outputs = gains.shape, value.shape[1]
+    place = players.T[:, :, None] * outputs + np.arange(outputs)
+    column = np.broadcast_to(np.arange(depth * leaves).reshape(depth, leaves, 1), place.shape)
+    entries = np.broadcast_to(value, place.shape).ravel(), (place.ravel(), column.ravel())
+    values += sparse.csr_matrix(entries, shape=(len(values), depth * leaves)) @ gains.reshape(-1, n)
 
 
-def _joined(parts: list[Any], fill: int) -> Any:
-    """Arrays ``(leaves, distinct)`` one below the other; those with fewer columns are filled up."""
-    width = max(part.shape[1] for part in parts)
-    whole = np.full((sum(map(len, parts)), width), fill, dtype=np.result_type(*parts))
-    start = 0
-    for part in parts:
-        whole[start : start + len(part), : part.shape[1]] = part
-        start += len(part)
-    return whole
+def _compared(paths: Paths, own: tuple[Bits, int], base: tuple[Bits, int]) -> Iterator[tuple[IntArray, FloatArray]]:
+    """Leaves and their gains, by comparing rows with patterns."""
+    leaves, depth = paths.steps.shape
+    block = max(1, _CELLS // (depth * max(own[1], base[1])))
+    for start in range(0, leaves, block):
+        some = np.arange(start, min(leaves, start + block))
+        unmet = [~patterns(bits[paths.steps[some].T], m) & _all(depth) for bits, m in (own, base)]
+        yield some, paired(unmet[0], unmet[1], depth)
 
 
-def _tabled_is_cheaper(depth: int, n: int, distinct: IntArray) -> Any:
-    """By leaf: whether sums over all patterns of ``depth`` players cost less than comparing rows with patterns."""
-    if depth > _TABLED_PLAYERS:
-        return np.zeros(len(distinct), dtype=np.bool_)
-    return (depth + 1) * depth * 2.0 ** (depth - 1) <= _PAIR_COST * n * distinct
+def _all(depth: int) -> Any:
+    return np.min_scalar_type((1 << depth) - 1).type((1 << depth) - 1)
 
 
-def _tabled(rows: IntArray, patterns: IntArray, share: FloatArray, depth: int) -> FloatArray:
-    """Gains ``(leaves, depth, n)`` of each player of leaves worth 1.
+def _tabled(paths: Paths, own: tuple[Bits, int], base: tuple[Bits, int]) -> Iterator[tuple[IntArray, FloatArray]]:
+    """Leaves and their gains ``(depth, leaves, n)``, from tables of all sets."""
+    depth, n = paths.steps.shape[1], own[1]
+    second = np.full(len(paths.twin), -1, dtype=np.int64)
+    seconds = np.flatnonzero(paths.twin >= 0)
+    second[paths.twin[seconds]] = seconds
+    firsts = np.flatnonzero(paths.twin < 0)
+    block, part = max(1, _SETS >> depth), max(1, _CELLS // (4 * depth * n))
+    for start in range(0, len(firsts), block):
+        some = firsts[start : start + block]
+        share = _shares(base[0][paths.steps[some].T], base[1])
+        both = np.flatnonzero(second[some] >= 0)
+        leaves = np.concatenate([some, second[some[both]]])
+        tables = _tables(np.concatenate([share, _of_twins(share[:, both])], axis=1), depth)
+        for at in range(0, len(leaves), part):
+            few = leaves[at : at + part]
+            met = patterns(own[0][paths.steps[few].T], n)
+            yield few, _gains(tables[:, at : at + part], ~met & _all(depth), depth)
 
-    With ``N`` the players whose conditions ``x`` does not meet, a background row counts only if it meets all of ``N``;
-    with ``p`` players that it does not meet itself, one of the ``p`` gains ``(p-1)! |N|! / (p+|N|)!``, the integral of
-    ``t^|N| (1-t)^(p-1)`` from 0 to 1, and a player of ``N`` loses that of ``t^(|N|-1) (1-t)^p``. Gauss and Legendre's
-    points make these sums over points ``t``, so that sums over supersets are taken once for all ``p``.
+
+def _shares(met: Bits, b: int) -> FloatArray:
+    """``(2^d, leaves)`` share of the background that meets the conditions on each set of players, from its bits."""
+    depth, leaves = met.shape[:2]
+    if depth > _COUNTED_SETS:
+        place = patterns(met, b).astype(np.int64) * leaves + np.arange(leaves)[:, None]
+        exactly = np.bincount(place.ravel(), minlength=leaves << depth).reshape(-1, leaves) / b
+        return _sums_over_supersets(exactly)
+    words = np.ascontiguousarray(np.moveaxis(met.view(np.uint64), 2, 0))
+    counts = np.zeros((1 << depth, leaves), dtype=np.min_scalar_type(b))
+    sets = np.full(counts.shape, np.iinfo(np.uint64).max, dtype=np.uint64)
+    for word in words:
+        for player in range(depth):
+            np.bitwise_and(sets[: 1 << player], word[player], out=sets[1 << player : 2 << player])
+        counts += np.bitwise_count(sets)
+    shares = counts / b
+    shares[0] = 1.0
+    return shares
+
+
+def _of_twins(share: FloatArray) -> FloatArray:
+    """Shares at leaves whose last player has the opposite condition."""
+    half = len(share) // 2
+    return np.concatenate([share[:half], share[:half] - share[half:]])
+
+
+def _sums_over_supersets(table: FloatArray) -> FloatArray:
+    """``(2^d, columns)``: entries of all sets summed over the supersets of each, in place."""
+    step = 1
+    while step < len(table):
+        pairs = table.reshape(-1, 2, step, table.shape[1])
+        pairs[:, 0] += pairs[:, 1]
+        step *= 2
+    return table
+
+
+def _tables(share: FloatArray, depth: int) -> FloatArray:
+    """``B`` and ``G`` of the module ``(2, leaves, 2^d)``, from shares ``(2^d, leaves)`` of the background."""
+    size, leaves = share.shape
+    weighted = (share[:, None] * _weights(depth)).reshape(size, 2 * leaves)
+    return np.ascontiguousarray(_sums_over_supersets(weighted).T).reshape(2, leaves, size)
+
+
+def _gains(tables: FloatArray, unmet: Any, depth: int) -> FloatArray:
+    """Gains ``(depth, leaves, n)`` of leaves worth 1.
+
+    Args:
+        tables: ``(2, leaves, 2^d)``, see :func:`_tables`.
+        unmet: ``(leaves, n)`` the rows' patterns: bit ``i`` is set where the conditions on player ``i`` are not met.
+        depth: Players.
     """
-    leaves, n = rows.shape
-    size = 2**depth
-    points, weights = _points(depth)
-    place = (np.arange(leaves)[:, None] + 1) * size - 1 - patterns
-    # Share of the background that meets exactly these.
-    met = np.bincount(place.ravel(), weights=share.ravel(), minlength=leaves * size).reshape(leaves, size)
-    bits = _popcounts(depth)
-    unmet_too = np.where(bits < depth, 1.0, 0.0)[:, None] * (1.0 - points) ** np.maximum(depth - bits - 1, 0)[:, None]
-    above = _superset_sums(met[:, :, None] * unmet_too, depth)
-    power = weights * points ** np.arange(depth + 1)[:, None]
-    # For every set that may be N, and for N with the player itself in it.
-    gain = np.einsum("lsq,sq->ls", above, power[bits])
-    less = np.einsum("lsq,sq->ls", above, power[np.maximum(bits - 1, 0)])
-    loss = (gain - less - met[:, -1:] / np.maximum(bits, 1)).ravel()
-    asked = np.broadcast_to(np.arange(size), (leaves, size)) if size <= n else rows.astype(np.int64)
-    unmet = asked + np.arange(leaves)[:, None] * size
-    gain, less, loss_here = gain.ravel(), less.ravel(), loss[unmet]
-    gain_here = gain[unmet]
-    table = np.empty((leaves, depth, asked.shape[1]))
-    for player in range(depth):
-        bit = 1 << player
-        lacks = (asked & bit).astype(np.bool_)
-        table[:, player] = np.where(lacks, loss_here, gain_here - less[unmet | bit])
-    if size > n:
-        return table
-    return np.take_along_axis(table, rows[:, None, :].astype(np.int64), axis=2)
-
-
-def _superset_sums(terms: FloatArray, depth: int) -> FloatArray:
-    """``(leaves, set, q)``: terms of all sets summed over the supersets of each, in place."""
-    leaves, _, q = terms.shape
-    for player in range(depth):
-        pairs = terms.reshape(leaves, -1, 2, 1 << player, q)
-        pairs[:, :, 0] += pairs[:, :, 1]
-    return terms
-
-
-@cache
-def _points(depth: int) -> tuple[FloatArray, FloatArray]:
-    """Gauss and Legendre's points and weights on [0, 1] that integrate polynomials below degree ``depth`` exactly."""
-    points, weights = np.polynomial.legendre.leggauss((depth + 1) // 2)
-    return (points + 1.0) / 2.0, weights / 2.0
+    _, leaves, size = tables.shape
+    without, with_one = tables[0].ravel(), tables[1].ravel()
+    place = unmet + np.arange(leaves)[:, None] * size
+    kept, asked = without.take(place), np.empty_like(place)
+    gains = np.empty((depth, *place.shape))
+    for player, gain in enumerate(gains):
+        np.bitwise_or(place, 1 << player, out=asked)
+        np.take(with_one, asked, out=gain, mode="clip")
+        np.subtract(kept, gain, out=gain)
+    return gains
 
 
 @cache
 def _weights(depth: int) -> FloatArray:
-    """``[|N|, p]`` what one of the ``p`` gains."""
-    gained = np.zeros((depth + 1, depth + 1))
-    for missing in range(depth + 1):
-        for p in range(1, depth + 1 - missing):
-            gained[missing, p] = factorial(p - 1) * factorial(missing) / factorial(p + missing)
-    return gained
-
-
-def _popcounts(depth: int) -> IntArray:
-    return np.bitwise_count(np.arange(2**depth, dtype=np.uint64)).astype(np.int64)
-
-
-def _paired(rows: IntArray, patterns: IntArray, share: FloatArray, depth: int) -> FloatArray:
-    """Gains ``(leaves, depth, n)`` of leaves worth 1, as :func:`_tabled` has them, by comparing rows with patterns."""
-    n = rows.shape[1]
-    gains = np.empty((len(rows), depth, n))
-    front = np.argsort(share == 0.0, axis=1, kind="stable")  # patterns that occur
-    patterns, share = np.take_along_axis(patterns, front, axis=1), np.take_along_axis(share, front, axis=1)
-    distinct = (share > 0.0).sum(axis=1)
-    order = np.argsort(-distinct, kind="stable")  # leaves with equally many patterns together
-    start = 0
-    while start < len(order):
-        width = int(distinct[order[start]])
-        part = order[start : start + max(1, _PAIRS // (n * width))]
-        gains[part] = _compared(rows[part], patterns[part, :width], share[part, :width], depth)
-        start += len(part)
-    return gains
-
-
-def _compared(need: IntArray, lacks: IntArray, share: FloatArray, depth: int) -> FloatArray:
-    """Gains of leaves whose patterns are compared at once.
-
-    What the players of ``N`` lose follows from what the others gain, as all of them sum to what the leaf gives ``x``
-    less what it gives the background.
-    """
-    from scipy import sparse
-
-    (leaves, n), width = need.shape, lacks.shape[1]
-    pairs = np.flatnonzero((lacks[:, None, :] & need[:, :, None]) == 0)
-    row = pairs // width
-    column = pairs - (row - row // n) * width  # a pattern's place among those of all leaves
-    missing = np.bitwise_count(need).ravel().astype(np.int64)
-    weight = _weights(depth).ravel()[(missing * (depth + 1))[row] + np.bitwise_count(lacks).ravel()[column]]
-    ends = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=need.size))])
-    weights = sparse.csr_matrix((weight * share.ravel()[column], column, ends), shape=(need.size, lacks.size))
-    player = np.arange(depth, dtype=need.dtype)
-    gain = weights @ ((lacks.ravel()[:, None] >> player) & 1).astype(np.float64)
-    ours = np.repeat(np.where(lacks == 0, share, 0.0).sum(axis=1), n)  # of the background itself
-    loss = (gain.sum(axis=1) + ours) / np.maximum(missing, 1)
-    needs = ((need.ravel()[:, None] >> player) & 1).astype(np.bool_)
-    return np.asarray(np.where(needs, -loss[:, None], gain).reshape(leaves, n, depth).transpose(0, 2, 1))
+    """``(2^d, 2, 1)``: of each set ``w(|C| + 1)`` and ``w(|C|) + w(|C| + 1)``."""
+    w = np.zeros(depth + 2)
+    for size in range(1, depth + 1):
+        w[size] = factorial(size - 1) * factorial(depth - size) / factorial(depth)
+    sizes = np.bitwise_count(np.arange(2**depth, dtype=np.uint64)).astype(np.int64)
+    return np.stack([w[sizes + 1], w[sizes] + w[sizes + 1]], axis=1)[:, :, None]

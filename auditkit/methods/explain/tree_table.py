@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from auditkit.core.subject import FloatArray, IntArray
 from auditkit.methods.explain.game import BoolArray
+
+_READ = 2_000_000  # answers of nodes to rows, read at once
 
 
 class UnreadError(ValueError):
@@ -74,19 +76,30 @@ class Tree:
 
     def goes_left(self, columns: Columns) -> BoolArray:
         """``(nodes, m)``: which rows go left at which node (leaves: False)."""
-        inner = np.flatnonzero(self.feature >= 0)
-        feature = self.feature[inner]
-        asked = (columns.single if self.single else columns.double)[feature]
-        limit = self._limits(inner)[:, None]
-        answer = asked < limit if self.strict else asked <= limit
-        for place in np.flatnonzero(columns.missing[feature]):
-            lost = np.isnan(asked[place])
-            answer[place, lost] = self.missing_left[inner[place]]
-        for place in np.flatnonzero(np.isin(inner, list(self.categories))) if self.categories else ():
-            answer[place] = self._by_category(int(inner[place]), asked[place])
         whole = np.zeros((len(self.feature), columns.double.shape[1]), dtype=np.bool_)
-        whole[inner] = answer
+        for nodes in self.by_feature():
+            whole[nodes] = self.answers(columns, nodes)
         return whole
+
+    def by_feature(self, most: int | None = None) -> Iterator[IntArray]:
+        """Nodes that ask the same column, ``most`` at once."""
+        inner = np.flatnonzero(self.feature >= 0)
+        inner = inner[np.argsort(self.feature[inner], kind="stable")]
+        for nodes in np.split(inner, np.flatnonzero(np.diff(self.feature[inner])) + 1):
+            for start in range(0, len(nodes), most or max(1, len(nodes))):
+                yield nodes[start : start + (most or len(nodes))]
+
+    def answers(self, columns: Columns, nodes: IntArray) -> BoolArray:
+        """``(len(nodes), m)``: which rows go left at nodes that ask the same column."""
+        feature = self.feature[nodes[0]]
+        asked = (columns.single if self.single else columns.double)[feature]
+        limit = self._limits(nodes)[:, None]
+        answer = asked < limit if self.strict else asked <= limit
+        if columns.missing[feature]:
+            answer = np.where(np.isnan(asked), self.missing_left[nodes][:, None], answer)
+        for place in np.flatnonzero(np.isin(nodes, list(self.categories))) if self.categories else ():
+            answer[place] = self._by_category(int(nodes[place]), asked)
+        return np.asarray(answer)
 
     def _limits(self, inner: IntArray) -> npt.NDArray[np.floating]:
         """Thresholds in the precision of what is compared; single ones next to the double one, on the side that gives
@@ -165,10 +178,23 @@ class Ensemble:
     outputs: int
     single: bool = False
 
+    def groves(self, nodes: int) -> Iterator[Tree]:
+        """Trees side by side, up to so many nodes at once, and one tree at least."""
+        some: list[Tree] = []
+        size = 0
+        for tree in self.trees:
+            if some and size + len(tree.feature) > nodes:
+                yield side_by_side(some)
+                some, size = [], 0
+            some.append(tree)
+            size += len(tree.feature)
+        if some:
+            yield side_by_side(some)
+
     def evaluate(self, matrix: FloatArray) -> FloatArray:
         """``(m, k)`` sums over the trees."""
         total = np.zeros((len(matrix), self.outputs))
         columns = Columns(matrix)
-        for tree in self.trees:
-            total += tree.outputs(tree.goes_left(columns))
+        for grove in self.groves(_READ // max(1, len(matrix))):
+            total += grove.outputs(grove.goes_left(columns))
         return total
