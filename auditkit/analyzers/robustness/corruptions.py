@@ -163,7 +163,7 @@ def _above(interval: Interval | None, floor: float | None) -> Interval | None:
 
 ANALYZER = Analyzer(
     name="robustness.corruptions",
-    version="4",
+    version="5",
     title="Image corruptions",
     summary="Accuracy on images under fifteen natural corruptions at five severities: noise, blur, weather, digital.",
     reference="Hendrycks and Dietterich (2019), Benchmarking neural network robustness to common corruptions",
@@ -179,6 +179,6 @@ ANALYZER = Analyzer(
     params=CorruptionParams,
     run=run,
     extra="torch",
-    packages=("torch",),
+    packages=("torch", "PIL"),
     limits="Corruptions are simulated, with published strengths; they are no evidence for a particular camera.",
 )

@@ -76,7 +76,7 @@ def run(subject: Subject, context: Context, params: ScannerParams) -> Iterator[P
 
 ANALYZER = Analyzer(
     name="robustness.scanner",
-    version="4",
+    version="5",
     title="Scanner shift (simulated)",
     summary="Accuracy on medical images when exposure, shading, sharpness, resolution or noise shift by arithmetic.",
     reference="Di Salvo et al. (2024), MedMNIST-C; Gudbjartsson and Patz (1995) on Rician noise",

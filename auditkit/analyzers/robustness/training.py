@@ -249,7 +249,7 @@ def _table_shifts(subject: Subject, context: Context, positions: IntArray) -> tu
 
 ANALYZER = Analyzer(
     name="robustness.training",
-    version="5",
+    version="6",
     title="Training for robustness",
     summary="Clean, corrupted and robust accuracy of the training recipe with adversarial training and without.",
     reference="Madry et al. (2018); Zhang et al. (2019), TRADES; Wong et al. (2020), fast adversarial training",

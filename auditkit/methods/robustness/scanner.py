@@ -110,7 +110,7 @@ def _rician_noise(x: torch.Tensor, strength: float, draws: Draws) -> torch.Tenso
 
 def _poisson_noise(x: torch.Tensor, strength: float, draws: Draws) -> torch.Tensor:
     """Counting noise of ``strength`` photons at full brightness (X-ray, CT, nuclear medicine)."""
-    return draws.poisson(x * strength) / strength
+    return draws.photons(x, strength) / strength
 
 
 _SHIFTS: dict[str, Callable[[torch.Tensor, float, Draws], torch.Tensor]] = {

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
 import torch  # noqa: TID253 - this module exists to drive torch
 
 from auditkit.methods.robustness.corruptions.draws import Draws
-from auditkit.methods.robustness.corruptions.linear import FloatArray, enlarged, smoothed
+from auditkit.methods.robustness.corruptions.linear import FloatArray, IntArray, along_lines, enlarging_matrix, smoothed
 from auditkit.methods.robustness.corruptions.severities import Strength
 
 
 def defocus_blur(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
     """Convolution with a disk of radius ``strength[0]`` whose rim is softened by ``strength[1]``; edges mirrored."""
-    kernel = _disk(*strength)
-    reach = len(kernel) // 2
+    twice = len(_disk(*strength)) // 2 * 2
     height, width = x.shape[-2:]
-    size = _quick_length(height + 2 * reach), _quick_length(width + 2 * reach)
-    padded = _mirrored(x, reach, size)
-    weights = torch.zeros(size, dtype=x.dtype, device=x.device)
-    weights[: len(kernel), : len(kernel)] = torch.as_tensor(kernel, dtype=x.dtype, device=x.device)
-    # The disk is symmetric, so that correlation and convolution are the same.
-    product: torch.Tensor = torch.fft.irfft2(torch.fft.rfft2(padded).mul_(torch.fft.rfft2(weights)), s=size)
-    return product[..., 2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width].clamp(0.0, 1.0)
+    size = _quick_length(height + twice), _quick_length(width + twice)
+    seen = torch.fft.rfft2(_mirrored(x, twice // 2, size)).mul_(_spectrum(strength, size, x.dtype, x.device))
+    product: torch.Tensor = torch.fft.irfft2(seen, s=size)
+    return product[..., twice : twice + height, twice : twice + width].clamp(0.0, 1.0)
+
+
+@functools.lru_cache(maxsize=16)
+def _spectrum(strength: Strength, size: tuple[int, int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """The Fourier transform of the disk, which is symmetric: correlation and convolution are the same."""
+    kernel = _disk(*strength)
+    weights = torch.zeros(size, dtype=dtype, device=device)
+    weights[: len(kernel), : len(kernel)] = torch.as_tensor(kernel, dtype=dtype, device=device)
+    spectrum: torch.Tensor = torch.fft.rfft2(weights)
+    return spectrum
 
 
 def _quick_length(least: int) -> int:
@@ -50,6 +57,7 @@ def _mirrored(x: torch.Tensor, before: int, size: tuple[int, int]) -> torch.Tens
     return x[..., rows, :][..., columns]
 
 
+@functools.lru_cache(maxsize=16)
 def _disk(radius: float, rim: float) -> FloatArray:
     """A disk that sums to 1, smoothed by a Gaussian of 3 x 3 pixels (5 x 5 above a radius of 8)."""
     reach, soft = (8, 1) if radius <= 8 else (int(radius), 2)
@@ -106,7 +114,7 @@ def _glass_sources(n: int, height: int, width: int, reach: int, draws: Draws) ->
 def motion_blur(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
     """A camera that moves in a direction of its own for each image, within 45 degrees of the horizontal."""
     angle = -45.0 + 90.0 * draws.uniform((len(x),))
-    return moved(x, int(strength[0]), strength[1], angle).clamp(0.0, 1.0)
+    return moved(x, int(strength[0]), strength[1], angle).clamp_(0.0, 1.0)
 
 
 def moved(x: torch.Tensor, radius: int, sigma: float, angle: torch.Tensor) -> torch.Tensor:
@@ -118,24 +126,44 @@ def moved(x: torch.Tensor, radius: int, sigma: float, angle: torch.Tensor) -> to
     taps = np.arange(2 * radius + 1)
     weights = np.exp(-(taps**2) / (2.0 * sigma**2))
     weights /= weights.sum()
-    result = torch.zeros_like(x)
+    result = torch.empty_like(x)
     for image, degrees in enumerate(angle.tolist()):
         sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
-        down, right = -np.ceil(taps * sine - 0.5).astype(int), -np.ceil(taps * cosine - 0.5).astype(int)
+        down, right = np.ceil(taps * sine - 0.5).astype(int), np.ceil(taps * cosine - 0.5).astype(int)
         outside = (np.abs(down) >= height) | (np.abs(right) >= width)
         used = int(outside.argmax()) if outside.any() else len(taps)
-        tall, wide = (int(np.abs(shift[:used]).max()) for shift in (down, right))
-        padded = torch.nn.functional.pad(x[image : image + 1], (wide, wide, tall, tall), mode="replicate")[0]
-        for tap in range(used):
-            top, left = tall - down[tap], wide - right[tap]
-            result[image].add_(padded[:, top : top + height, left : left + width], alpha=float(weights[tap]))
+        result[image] = _summed(x[image], down[:used], right[:used], weights)
     return result
+
+
+def _summed(image: torch.Tensor, down: IntArray, right: IntArray, weights: FloatArray) -> torch.Tensor:
+    """The weighted sum of an image ``(c, h, w)`` and of itself seen ``down`` and ``right`` of each pixel."""
+    channels, height, width = image.shape
+    top, bottom, left, far = (max(int(end), 0) for end in (-down.min(), down.max(), -right.min(), right.max()))
+    padded = torch.nn.functional.pad(image[None], (left, far, top, bottom), mode="replicate")[0]
+    # In rows of one length laid end to end, every step is one distance: what wraps round falls into the margin.
+    line = padded.shape[2]
+    count = (height - 1) * line + width
+    total = image.new_empty((channels, height * line))
+    for plane, out in zip(padded.flatten(1), total[:, :count], strict=True):
+        starts = (top + down) * line + left + right
+        torch.mul(plane[starts[0] : starts[0] + count], float(weights[0]), out=out)
+        for start, weight in zip(starts[1:].tolist(), weights[1:].tolist(), strict=False):
+            out.add_(plane[start : start + count], alpha=weight)
+    return total.view(channels, height, line)[:, :, :width]
+
+
+@functools.lru_cache(maxsize=16)
+def _factors(most: float, step: float) -> tuple[float, ...]:
+    return tuple(np.arange(1.0, most, step).tolist())
 
 
 def zoom_blur(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
     """The mean of the image and of its middle enlarged step by step up to ``strength[0]``."""
-    factors = np.arange(1.0, strength[0], strength[1])
-    total = x.clone()
+    factors = _factors(*strength)
+    height, width = x.shape[-2:]
+    lines = x.flatten(0, 1).transpose(0, 1).contiguous()
+    total = lines.clone()
     for factor in factors:
-        total += enlarged(x, float(factor))
-    return (total / (len(factors) + 1)).clamp(0.0, 1.0)
+        total += along_lines(lines, enlarging_matrix(height, factor), enlarging_matrix(width, factor))
+    return total.div_(len(factors) + 1).clamp_(0.0, 1.0).transpose(0, 1).reshape(x.shape)

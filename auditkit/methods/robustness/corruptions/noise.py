@@ -10,16 +10,15 @@ from auditkit.methods.robustness.corruptions.severities import Strength
 
 def gaussian_noise(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
     """Independent normal noise of the standard deviation ``strength[0]``."""
-    return draws.normal(tuple(x.shape)).mul_(strength[0]).add_(x).clamp_(0.0, 1.0)
+    return x.add_(draws.normal(tuple(x.shape)), alpha=strength[0]).clamp_(0.0, 1.0)
 
 
 def shot_noise(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
     """Poisson noise of ``strength[0]`` photons at full brightness."""
-    return (draws.poisson(x * strength[0]) / strength[0]).clamp(0.0, 1.0)
+    return draws.photons(x, strength[0]).div_(strength[0]).clamp_(0.0, 1.0)
 
 
 def impulse_noise(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
     """Salt and pepper: the share ``strength[0]`` of the values becomes 0 or 1."""
-    hit = draws.uniform(tuple(x.shape)) <= strength[0]
-    salt = draws.uniform(tuple(x.shape)) <= 0.5
-    return torch.where(hit, salt.to(x.dtype), x)
+    # What is lifted or lowered by 2 ends at 1 or 0.
+    return x.add_(draws.impulses(tuple(x.shape), strength[0]), alpha=2.0).clamp_(0.0, 1.0)

@@ -2,108 +2,108 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch  # noqa: TID253 - this module exists to drive torch
 
 from auditkit.methods.robustness.corruptions.blur import moved
-from auditkit.methods.robustness.corruptions.draws import Draws
+from auditkit.methods.robustness.corruptions.draws import Draws, SeededDraws
 from auditkit.methods.robustness.corruptions.linear import enlarged
+from auditkit.methods.robustness.corruptions.plasma import plasma
 from auditkit.methods.robustness.corruptions.severities import Strength
 
 _LUMA = (0.299, 0.587, 0.114)
+_TINT = (0.9, 1.02, 1.08)
+# As many as the original corruption has photographs.
+_SHEETS = 6
+# Values of images in fog that are reckoned with together, to stay in a cache.
+_TOGETHER = 160_000
 
 
 def snow(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
     """Flakes of thresholded noise, blown in a direction of their own for each image, on a whitened image."""
     mean, spread, zoom, least, radius, sigma, kept = strength
     height, width = x.shape[-2:]
-    flakes = mean + spread * draws.normal((len(x), 1, height, width)).to(x.dtype)
+    flakes = draws.normal((len(x), 1, height, width)).to(x.dtype).mul_(spread).add_(mean)
     flakes = enlarged(flakes, zoom)
-    flakes = torch.where(flakes < least, torch.zeros_like(flakes), flakes).clamp(0.0, 1.0)
+    flakes = torch.threshold_(flakes, least, 0.0).clamp_(0.0, 1.0)
     angle = -135.0 + 90.0 * draws.uniform((len(x),))
-    flakes = torch.round(moved(flakes, int(radius), sigma, angle) * 255.0) / 255.0
-    white = kept * x + (1.0 - kept) * torch.maximum(x, grey(x) * 1.5 + 0.5)
-    return (white + flakes + torch.flip(flakes, (-2, -1))).clamp(0.0, 1.0)
+    flakes = moved(flakes, int(radius), sigma, angle).mul_(255.0).round_().div_(255.0)
+    flakes += torch.flip(flakes, (-2, -1))
+    # kept * x + (1 - kept) * max(x, 1.5 * grey + 0.5), with the flakes on top.
+    light = grey(x).mul(1.5 * (1.0 - kept)).add_(0.5 * (1.0 - kept))
+    return torch.maximum(x * (1.0 - kept), light).add_(x, alpha=kept).add_(flakes).clamp_(0.0, 1.0)
 
 
 def grey(x: torch.Tensor) -> torch.Tensor:
     """Brightness ``(n, 1, h, w)`` of grey or RGB images."""
     if x.shape[1] == 1:
         return x
-    weights = torch.tensor(_LUMA, dtype=x.dtype, device=x.device).view(1, 3, 1, 1)
-    return (x * weights).sum(dim=1, keepdim=True)
+    red, green, blue = torch.split(x, 1, dim=1)
+    return torch.mul(red, _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
 
 
 def fog(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
     """A cloud of ``strength[0]`` laid on, darkened so that the brightest value stays where it was."""
-    brightest = x.amax(dim=(1, 2, 3), keepdim=True)
-    cloud = plasma(len(x), tuple(x.shape[-2:]), strength[1], draws).to(x)[:, None]  # type: ignore[arg-type]
-    total = brightest + strength[0]
-    return ((x + strength[0] * cloud) * brightest / total).clamp(0.0, 1.0)
-
-
-def plasma(n: int, size: tuple[int, int], decay: float, draws: Draws) -> torch.Tensor:
-    """Clouds ``(n, h, w)`` in [0, 1] by the diamond-square rule on a torus; noise falls by ``decay`` a scale.
-
-    Source: Fournier, Fussell and Carpenter (1982), Communications of the ACM 25.
-    """
-    side = 1 << (max(size) - 1).bit_length()
-    field = torch.zeros((n, side, side), dtype=torch.float64)
-    step, wild = side, 100.0
-
-    def settled(total: torch.Tensor) -> torch.Tensor:
-        swing = (2.0 * draws.uniform(tuple(total.shape)).double().cpu() - 1.0) * wild
-        return total / 4.0 + wild * swing
-
-    while step >= 2:
-        half = step // 2
-        corners = field[:, ::step, ::step]
-        pairs = corners + corners.roll(-1, 1)
-        field[:, half::step, half::step] = settled(pairs + pairs.roll(-1, 2))
-        middles, corners = field[:, half::step, half::step], field[:, ::step, ::step]
-        field[:, ::step, half::step] = settled(middles + middles.roll(1, 1) + corners + corners.roll(-1, 2))
-        field[:, half::step, ::step] = settled(middles + middles.roll(1, 2) + corners + corners.roll(-1, 1))
-        step, wild = half, wild / decay
-    field -= field.amin(dim=(1, 2), keepdim=True)
-    field /= field.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
-    return field[:, : size[0], : size[1]]
+    clouds = plasma(len(x), (x.shape[-2], x.shape[-1]), strength[1], draws).to(x)[:, None]
+    some = max(1, _TOGETHER // max(x[:1].numel(), 1))
+    for image, cloud in zip(torch.split(x, some), torch.split(clouds, some), strict=True):
+        brightest = image.amax(dim=(1, 2, 3), keepdim=True)
+        kept = brightest / (brightest + strength[0])
+        image.mul_(kept).add_(cloud.mul_(kept * strength[0])).clamp_(0.0, 1.0)
+    return x
 
 
 def frost(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
-    """Ice laid on: ``strength[0]`` of the image and ``strength[1]`` of a crystal pattern that is drawn."""
-    return blended(x, ice(x, draws), strength)
+    """Ice laid on: ``strength[0]`` of the image and ``strength[1]`` of a part of one of six sheets of ice.
 
-
-def blended(x: torch.Tensor, texture: torch.Tensor, strength: Strength) -> torch.Tensor:
-    """``strength[0] * x + strength[1] * texture``, in range."""
-    return (strength[0] * x + strength[1] * texture).clamp(0.0, 1.0)
-
-
-def ice(x: torch.Tensor, draws: Draws) -> torch.Tensor:
-    """Crystals ``(n, c, h, w)``: needles in two directions over a ridged cloud, bluish, mean about 0.62, spread 0.13.
-
-    The original corruption crops six photographs, which cannot be passed on; their mean brightness (0.65), spread
-    (0.05 to 0.17) and tint set the pattern's.
+    The original corruption crops six photographs, which cannot be passed on. Here the six are drawn, once for a size of
+    image; which of them an image gets, and where it is cut out, is drawn for each image as in the original.
     """
     n, channels, height, width = x.shape
-    cloud = plasma(n, (height, width), 1.8, draws).to(x)[:, None]
-    ridges = 1.0 - (2.0 * cloud - 1.0).abs()
+    sheets = _sheets(height, width)
+    parts = []
+    for which, down, right in draws.uniform((n, 3)).tolist():
+        sheet = sheets[int(which * len(sheets))]
+        top, left = int(down * (sheet.shape[0] - height + 1)), int(right * (sheet.shape[1] - width + 1))
+        parts.append(sheet[top : top + height, left : left + width])
+    ice = torch.stack(parts)[:, None].to(x) if parts else x[:, :1].clone()
+    return blended(x, ice.div_(255.0), strength, _TINT if channels == 3 else (1.0,))
+
+
+def blended(
+    x: torch.Tensor, texture: torch.Tensor, strength: Strength, tint: tuple[float, ...] = (1.0,)
+) -> torch.Tensor:
+    """``strength[0] * x + strength[1] * texture``, in range; each channel of the texture times its ``tint`` if grey."""
+    x.mul_(strength[0])
+    if len(tint) == 1:
+        return x.add_(texture, alpha=strength[1]).clamp_(0.0, 1.0)
+    for channel, share in enumerate(tint):
+        x[:, channel].add_((texture[:, 0] * share).clamp_(max=1.0), alpha=strength[1])
+    return x.clamp_(0.0, 1.0)
+
+
+@functools.lru_cache(maxsize=4)
+def _sheets(height: int, width: int) -> torch.Tensor:
+    """Crystals ``(6, 2 * h, 2 * w)`` in bytes: needles in two directions over a ridged cloud, mean 0.62, spread 0.13.
+
+    The photographs' mean brightness (0.65), spread (0.05 to 0.17) and bluish tint set the pattern's.
+    """
+    draws, size = SeededDraws(0), (2 * height, 2 * width)
+    cloud = plasma(_SHEETS, size, 1.8, draws)[:, None]
+    ridges = 1.0 - (2.0 * cloud - 1.0).abs_()
     needles = torch.zeros_like(ridges)
     for turn in (0.0, 90.0):
-        seeds = draws.normal((n, 1, height, width)).to(x)
-        sharp = torch.where(seeds > 1.0, seeds, torch.zeros_like(seeds))
-        angle = turn + 180.0 * draws.uniform((n,))
-        needles = torch.maximum(needles, moved(sharp, max(3, min(height, width) // 16), 4.0, angle))
-    pattern = ridges + needles
-    spread, mean = pattern.std(dim=(2, 3), keepdim=True).clamp_min(1e-6), pattern.mean(dim=(2, 3), keepdim=True)
-    pattern = (0.62 + 0.13 * (pattern - mean) / spread).clamp(0.0, 1.0)
-    if channels == 1:
-        return pattern
-    tint = torch.tensor([0.9, 1.02, 1.08], dtype=x.dtype, device=x.device).view(1, 3, 1, 1)
-    return (pattern * tint).clamp(0.0, 1.0)
+        seeds = torch.threshold_(draws.normal((_SHEETS, 1, *size)), 1.0, 0.0)
+        angle = turn + 180.0 * draws.uniform((_SHEETS,))
+        needles = torch.maximum(needles, moved(seeds, max(3, min(height, width) // 16), 4.0, angle))
+    pattern = (ridges + needles)[:, 0]
+    spread, mean = pattern.std(dim=(1, 2), keepdim=True).clamp_min(1e-6), pattern.mean(dim=(1, 2), keepdim=True)
+    return (0.62 + 0.13 * (pattern - mean) / spread).mul_(255.0).round_().clamp_(0.0, 255.0).to(torch.uint8)
 
 
 def brightness(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
     """The value of HSV raised by ``strength[0]``; hue and saturation stay. Grey images are raised as they are."""
     value = x.amax(dim=1, keepdim=True)
-    raised = (value + strength[0]).clamp(0.0, 1.0)
-    return torch.where(value > 0, x * (raised / value.clamp_min(1e-12)), raised).clamp(0.0, 1.0)
+    raised = (value + strength[0]).clamp_(0.0, 1.0)
+    return torch.where(value > 0, x * (raised / value.clamp_min(1e-12)), raised).clamp_(0.0, 1.0)
