@@ -306,12 +306,12 @@ def _gap_interval(m: Measurement, groups: Sequence[Measurement]) -> Interval | N
     known = [each for each in limits if each is not None]
     if m.interval is None or len(known) < len(groups):
         return None
-    if m.interval.method == "melded-simultaneous" and m.name.endswith(".difference"):
+    if m.interval.method == "melded-worst-pair" and m.name.endswith(".difference"):
         from auditkit.stats.gaps import largest_gap
 
         named = {o.key: _share(o) for o in groups}
         return largest_gap(named, m.interval.level, m.bounds[1]).interval
-    if m.interval.method == "mover-simultaneous":
+    if m.interval.method == "mover-worst-pair":
         from auditkit.methods.fairness.worst import simultaneous_gap
 
         kind: Literal["difference", "ratio"] = "ratio" if m.name.endswith(".ratio") else "difference"

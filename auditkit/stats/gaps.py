@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
 from auditkit.stats.estimate import Estimate
+from auditkit.stats.folded import both_ways, undirected
 from auditkit.stats.melded import melded_limits
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +46,17 @@ def pair_limits(a: Limits, b: Limits) -> tuple[float, float]:
     return gap - math.hypot(a[0] - a[1], b[2] - b[0]), gap + math.hypot(a[2] - a[0], b[0] - b[1])
 
 
-def level_of_pairs(level: float, groups: int) -> float:
-    """The level at which every pair of two or more groups must be bounded for the largest gap's lower limit.
+def levels_of_gap(level: float, groups: int) -> tuple[float, ...]:
+    """The levels at which the groups' own limits enter the largest of their gaps.
 
-    Every pair can err in two directions, and all of them together may as often as one limit at ``level``.
+    For the far limit, for the near one (all pairs together may err as often as one), and for that with half the error
+    for each direction.
 
-    >>> level_of_pairs(0.9, 2), round(level_of_pairs(0.9, 3), 4)
-    (0.95, 0.9833)
+    >>> [round(each, 4) for each in levels_of_gap(0.9, 2)], [round(each, 4) for each in levels_of_gap(0.9, 3)]
+    ([0.9, 0.9, 0.95], [0.9, 0.9667, 0.9833])
     """
-    return 1.0 - (1.0 - level) / math.perm(groups, 2)
+    near = 1.0 - (1.0 - level) / math.comb(groups, 2) if groups > 2 else level
+    return level, near, both_ways(near)
 
 
 def largest_gap(groups: Mapping[str, Estimate], level: float = 0.95, span: float | None = None) -> Gap:
@@ -60,7 +64,7 @@ def largest_gap(groups: Mapping[str, Estimate], level: float = 0.95, span: float
 
     The upper limit is the largest pairwise upper limit (the pair that truly differs most is one of
     them, so it needs no correction); the lower limit is the largest pairwise lower limit after
-    Bonferroni over the pairs and both directions, and never below 0. So picking the largest of many
+    Bonferroni over the pairs, each of which may point either way, and never below 0. So picking the largest of many
     gaps does not make a gap out of noise. Shares have exact limits (melded), as the same gap has in every family; all
     other estimates MOVER's, from the limits of each.
 
@@ -80,35 +84,52 @@ def largest_gap(groups: Mapping[str, Estimate], level: float = 0.95, span: float
     bottom = min(known, key=lambda name: known[name].value or 0.0)
     value = float((known[top].value or 0.0) - (known[bottom].value or 0.0))
     each = list(known.values())
-    plain = _pairs_limits(each, level)
-    strict = _pairs_limits(each, level_of_pairs(level, len(known)))
-    if plain is None or strict is None:
+    ends = _extremes(each, level)
+    if ends is None:
         return Gap(value, top, bottom, n, None, "a group has no interval of its own, so the gap has none")
-    high = max(float(np.abs(plain).max()), value)
-    low = max(float(strict[0].max()), float(-strict[1].min()), 0.0)
+    low, high = ends[0], max(ends[1], value)
     high = high if span is None else max(min(high, span), value)
-    method = "melded-simultaneous" if _are_shares(each) else "mover-simultaneous"
+    method = "melded-worst-pair" if _are_shares(each) else "mover-worst-pair"
     return Gap(value, top, bottom, n, Interval(low=min(low, value), high=high, level=level, method=method))
+
+
+def _extremes(each: Sequence[Estimate], level: float) -> tuple[float, float] | None:
+    """The near and the far limit of the largest of all gaps."""
+    far, near, strict = levels_of_gap(level, len(each))
+    values = np.array([estimate.value for estimate in each], dtype=np.float64)
+    left, right = np.triu_indices(len(each), 1)
+    point = values[left] - values[right]
+    found = {}
+    for at in dict.fromkeys((far, near, strict)):
+        limits = _pairs_limits(each, at, left, right)
+        if limits is None:
+            return None
+        found[at] = limits
+    low, _ = undirected(point, found[near], found[strict], "difference", near)
+    _, high = undirected(point, found[far], found[strict], "difference", far)
+    return float(low.max()), float(high.max())
 
 
 def _are_shares(each: Sequence[Estimate]) -> bool:
     return all(estimate.share is not None for estimate in each)
 
 
-def _pairs_limits(each: Sequence[Estimate], level: float) -> FloatArray | None:
-    """``(2, m)`` limits of the differences of all pairs, or ``None`` where an estimate has no interval."""
+def _pairs_limits(
+    each: Sequence[Estimate], level: float, left: IntArray, right: IntArray
+) -> tuple[FloatArray, FloatArray] | None:
+    """Limits ``(m,), (m,)`` of the differences of pairs, or ``None`` where an estimate has no interval."""
     shares = [estimate.share for estimate in each if estimate.share is not None]
-    left, right = np.triu_indices(len(each), 1)
     if len(shares) == len(each):
         rows = np.array([share.rows(level) for share in shares])
         if not (rows > 0).all():
             return None
         value, odds = np.array([share.value for share in shares]), np.array([share.odds for share in shares])
-        return np.stack(melded_limits(value, rows, left, right, "difference", level, odds))
+        return melded_limits(value, rows, left, right, "difference", level, odds)
     found = []
     for estimate in each:
         interval = estimate.interval(level)
         if estimate.value is None or interval is None:
             return None
         found.append((estimate.value, interval.low, interval.high))
-    return np.array([pair_limits(found[a], found[b]) for a, b in zip(left, right, strict=True)]).T
+    low, high = np.array([pair_limits(found[a], found[b]) for a, b in zip(left, right, strict=True)]).T
+    return low, high

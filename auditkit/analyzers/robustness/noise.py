@@ -25,7 +25,7 @@ from auditkit.core.errors import AuditkitError, NotApplicable
 from auditkit.core.evidence import Curve, Interval, Measurement, Series
 from auditkit.core.subject import Dataset, FloatArray, Subject, channels_last
 from auditkit.stats.estimate import Estimate as LevelledEstimate
-from auditkit.stats.gaps import largest_gap, level_of_pairs
+from auditkit.stats.gaps import largest_gap, levels_of_gap
 from auditkit.stats.intervals import mean_interval
 
 BoolArray = npt.NDArray[np.bool_]
@@ -156,7 +156,7 @@ def _told(
         drops.prepare(_drop(clean, score, everyone) for _, score in told)
         for groups in columns.values():
             parts = [_drop(clean, score, member) for _, score in told for member in groups.values()]
-            for level in {LEVEL, level_of_pairs(LEVEL, len(groups))} if len(groups) > 1 else {LEVEL}:
+            for level in dict.fromkeys(levels_of_gap(LEVEL, len(groups)) if len(groups) > 1 else (LEVEL,)):
                 drops.prepare(parts, level)
     line: list[tuple[float, Estimate]] = [(0.0, _level(clean, clean.score, clean.rows))]
     for severity, score in scores:

@@ -103,7 +103,7 @@ def mean_gap(rates: Sequence[Rates], level: float | None) -> Gap:
     if level is None:
         return replace(gap, reason=NOT_ASKED)
     shared, m = (1 - level) / len(rates), len(left)
-    errors = (shared / (2 * m), shared)
+    errors = (shared / m, shared)
     found = limits_of([Compared(part, left, right, "difference", 1 - error) for error in errors for part in rates])
     near, far = found[: len(rates)], found[len(rates) :]
     low = float(np.mean([ends[0] for ends in near], axis=0).max())

@@ -8,7 +8,7 @@ estimates recovery).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from auditkit.core.errors import UsageError
 from auditkit.methods.fairness.metrics import Exact, Rates, rates_limits
+from auditkit.stats.folded import both_ways, is_open, undirected
 from auditkit.stats.melded import melded_limits
 
 FloatArray = npt.NDArray[np.float64]
@@ -118,16 +119,45 @@ def disparity_limits(
 ) -> tuple[FloatArray, FloatArray]:
     """Limits ``(m,), (m,)`` of the disparity of each pair at two-sided ``level``.
 
-    Each limit is a one-sided bound at half the error. NaN where a group has no value or no interval.
+    Each limit is a one-sided bound at half the error, whichever way the gap points. NaN where a group has no value or
+    no interval.
 
     Source: Fay, Proschan and Brittain (2015) for rates; Zou and Donner (2008) and Donner and Zou (2012), section 3, for
-    all else.
+    all else; :mod:`auditkit.stats.folded` for the direction.
     """
     return limits_of([Compared(estimates, left, right, kind, level)])[0]
 
 
 def limits_of(asked: Sequence[Compared]) -> list[Limits]:
     """:func:`disparity_limits` of each, the exact ones all in one go: for few pairs of many rates far faster."""
+    points = [_points(each) for each in asked]
+    plain = _directed(asked)
+    again = [is_open(*part, each.kind, each.level) for each, part in zip(asked, zip(points, plain, strict=True), strict=True)]
+    closer = _directed(
+        [
+            replace(each, left=each.left[part], right=each.right[part], level=both_ways(each.level))
+            for each, part in zip(asked, again, strict=True)
+        ]
+    )
+    found = []
+    for each, point, ends, part, near in zip(asked, points, plain, again, closer, strict=True):
+        strict = ends[0].copy(), ends[1].copy()
+        for side, own in zip(strict, near, strict=True):
+            side[part] = own
+        found.append(undirected(point, ends, strict, each.kind, each.level))
+    return found
+
+
+def _points(asked: Compared) -> FloatArray:
+    """``(m,)`` the differences, or the ratios of the smaller to the larger value."""
+    value = asked.estimates.value
+    small, large = ordered(value, asked.left, asked.right, asked.kind)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return value[small] - value[large] if asked.kind == "difference" else value[small] / value[large]
+
+
+def _directed(asked: Sequence[Compared]) -> list[Limits]:
+    """Limits of the differences, or of the ratios of the smaller to the larger value, of each."""
     found: dict[int, Limits] = {}
     known = [(index, each, exact_shares(each.estimates, each.level)) for index, each in enumerate(asked)]
     exact = [(index, each, shares) for index, each, shares in known if shares is not None]
@@ -146,16 +176,15 @@ def limits_of(asked: Sequence[Compared]) -> list[Limits]:
         begun = 0
         for (index, each, _), (small, large) in zip(exact, ends, strict=True):
             part = slice(begun, begun := begun + len(small))
-            directed = _defined(each.estimates.value, small, large, each.kind, low[part], high[part])
-            found[index] = _folded(*directed, each.kind)
+            found[index] = _defined(each.estimates.value, small, large, each.kind, low[part], high[part])
     rest = [each for index, each in enumerate(asked) if index not in found]
     groups = iter(groups_limits([(each.estimates, each.level) for each in rest]))
-    return [
-        found[index]
-        if index in found
-        else mover_limits(each.estimates.value, next(groups), each.left, each.right, each.kind)
-        for index, each in enumerate(asked)
-    ]
+    for index, each in enumerate(asked):
+        if index not in found:
+            value = each.estimates.value
+            small, large = ordered(value, each.left, each.right, each.kind)
+            found[index] = directed_mover(value, next(groups), small, large, each.kind)
+    return [found[index] for index in range(len(asked))]
 
 
 def groups_limits(asked: Sequence[tuple[Estimates, float]]) -> list[Limits]:
@@ -173,6 +202,8 @@ def mover_limits(
     value: FloatArray, limits: tuple[FloatArray, FloatArray], left: IntArray, right: IntArray, kind: Kind
 ) -> tuple[FloatArray, FloatArray]:
     """Limits ``(m,), (m,)`` of the disparity of each pair from the groups' ``limits``, at their level (MOVER).
+
+    For planning: the near ones take the direction as known, which :func:`disparity_limits` do not.
 
     Source: Newcombe (1998), method 10; Donner and Zou (2012), section 3, for the ratio.
     """
@@ -236,14 +267,17 @@ def limit_envelope(
     """
     value = estimates.value
     small, large = ordered(value, left, right, kind)
-    low, high = directed_mover(value, estimates.limits(level), small, large, kind)
     with np.errstate(divide="ignore", invalid="ignore"):
         point = value[small] - value[large] if kind == "difference" else value[small] / value[large]
     part = slack(estimates, left, right)
-    down, up = point - low, high - point
-    outer, inner = (
-        _folded(point - down * share, point + up * share, kind) for share in (1.0 + part, np.maximum(1.0 - part, 0.0))
-    )
+
+    def folded(level: float, share: FloatArray) -> Limits:
+        low, high = directed_mover(value, estimates.limits(level), small, large, kind)
+        return _folded(point - (point - low) * share, point + (high - point) * share, kind)
+
+    wide, inner = folded(level, 1.0 + part), folded(level, np.maximum(1.0 - part, 0.0))
+    strict = folded(both_ways(level), 1.0 + part)
+    outer = (strict[0], wide[1]) if kind == "difference" else (wide[0], strict[1])
     return outer, inner
 
 

@@ -229,7 +229,7 @@ def _worst_of(rates: Rates, left: IntArray, right: IntArray, compare: Kind, leve
     if level is None:
         return Gap(point, None, pair, NOT_ASKED)
     compared = Compared(rates, left, right, compare, level)
-    return with_limits(Gap(point, None, pair), compared, extreme_limits([compared], [2 * len(left)])[0])
+    return with_limits(Gap(point, None, pair), compared, extreme_limits([compared], [len(left)])[0])
 
 
 def _pairs(

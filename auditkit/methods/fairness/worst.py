@@ -25,6 +25,7 @@ from auditkit.methods.fairness.gaps import (
     slack,
 )
 from auditkit.methods.fairness.metrics import Rates
+from auditkit.stats.folded import both_ways
 
 NOT_ASKED = "no interval was asked for"
 
@@ -49,7 +50,7 @@ class Question:
 
 
 def extreme_limits(asked: Sequence[Compared], tests: Sequence[int]) -> list[tuple[float, float]]:
-    """Limits of the worst of the pairs of each: far ones as they are, near ones corrected for ``tests`` directed pairs.
+    """Limits of the worst of the pairs of each: far ones as they are, near ones corrected for ``tests`` pairs.
 
     Exact limits are worked out only for pairs which, by MOVER's, can be the extreme ones.
     """
@@ -68,29 +69,37 @@ def extreme_limits(asked: Sequence[Compared], tests: Sequence[int]) -> list[tupl
 def _screened(asked: Sequence[Compared], far: bool) -> list[Compared]:
     """The same with the pairs alone which can be the extreme ones."""
     worth = [len(each.left) > 1 and isinstance(each.estimates, Rates) and each.estimates.is_one_rate for each in asked]
-    rough = iter(groups_limits([(e.estimates, e.level) for e, screen in zip(asked, worth, strict=True) if screen]))
-    return [_contenders(e, next(rough), far) if screen else e for e, screen in zip(asked, worth, strict=True)]
+    chosen = [each for each, screen in zip(asked, worth, strict=True) if screen]
+    rough = groups_limits([(each.estimates, each.level) for each in chosen])
+    # A near limit lies between those at the whole error and at half of it.
+    rougher = rough if far else groups_limits([(each.estimates, both_ways(each.level)) for each in chosen])
+    found = iter([_contenders(*each, far) for each in zip(chosen, rough, rougher, strict=True)])
+    return [next(found) if screen else each for each, screen in zip(asked, worth, strict=True)]
 
 
-def _contenders(asked: Compared, limits: Limits, far: bool) -> Compared:
+def _contenders(asked: Compared, limits: Limits, strict: Limits, far: bool) -> Compared:
     """The pairs whose limit is the most extreme one, or may be as far as MOVER's limits may be off."""
     value, kind = asked.estimates.value, asked.kind
     small, large = ordered(value, asked.left, asked.right, kind)
-    low, high = directed_mover(value, limits, small, large, kind)
-    if not (np.isfinite(low) & ~np.isnan(high)).all():
-        return asked
     part = slack(asked.estimates, asked.left, asked.right)
+    ends, rooms = [], []
+    for own in (limits, strict):
+        low, high = directed_mover(value, own, small, large, kind)
+        if not (np.isfinite(low) & ~np.isnan(high)).all():
+            return asked
+        if kind == "difference":
+            gap = value[small] - value[large]
+            ends.append(np.maximum(high, -low) if far else np.maximum(low, -high))
+            rooms.append(part * np.maximum(high - gap, gap - low))
+        else:
+            with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+                ratio = value[small] / value[large]
+                ends.append(np.minimum(low, 1.0 / high) if far else np.minimum(high, 2.0))
+            rooms.append(part * np.abs(ends[-1] - ratio))
     if kind == "difference":
-        gap = value[small] - value[large]
-        end = np.maximum(high, -low) if far else np.maximum(low, -high)
-        room = part * np.maximum(high - gap, gap - low)
-        chosen = end + room >= max(float((end - room).max()), -1.0 if far else 0.0)
+        chosen = ends[0] + rooms[0] >= max(float((ends[1] - rooms[1]).max()), -1.0 if far else 0.0)
     else:
-        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            ratio = value[small] / value[large]
-            end = np.minimum(low, 1.0 / high) if far else np.minimum(high, 2.0)
-        room = part * np.abs(end - ratio)
-        chosen = end - room <= min(float(np.min(end + room)), 1.0)
+        chosen = ends[0] - rooms[0] <= min(float(np.min(ends[1] + rooms[1])), 1.0)
     return replace(asked, left=asked.left[chosen], right=asked.right[chosen])
 
 
@@ -100,7 +109,7 @@ def simultaneous_gap(
     """The max-min difference (or min/max ratio) over all groups with an interval valid for the maximum.
 
     The far limit is the largest of the pairwise limits at ``level``: the true extreme pair is one of them.
-    The near limit is corrected for the ``2 m`` directed pairs (Bonferroni). A percentile bootstrap of
+    The near limit is corrected for the number of pairs (Bonferroni), either of which may point either way. A percentile bootstrap of
     a maximum, by contrast, is biased away from zero and can miss the truth always. Without a level the value comes
     alone.
 
@@ -118,7 +127,7 @@ def simultaneous_gaps(asked: Sequence[Question], *, bounds: tuple[float, float |
         for each, (gap, left, right) in zip(asked, found, strict=True)
         if gap.value is not None and each.level is not None
     ]
-    tests = [len(each.estimates.value) * (len(each.estimates.value) - 1) for each in compared]  # both ways round
+    tests = [math.comb(len(each.estimates.value), 2) for each in compared]
     ends = iter(zip(compared, extreme_limits(compared, tests), strict=True))
     gaps = []
     for each, (gap, *_) in zip(asked, found, strict=True):
@@ -160,7 +169,7 @@ def with_limits(
         low=min(max(ends[0], bounds[0]), point),
         high=max(min(ends[1], top), point),
         level=compared.level,
-        method=pair_method(compared.estimates, "simultaneous"),
+        method=pair_method(compared.estimates, "worst-pair"),
     )
     return replace(gap, interval=interval)
 
