@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,9 +11,9 @@ import numpy as np
 from auditkit.core.errors import AuditkitError
 from auditkit.core.evidence import Counts, Evidence, Interval, Measurement, Outcome
 from auditkit.render.shared import hides
-from auditkit.stats.estimate import Estimate, Share
-from auditkit.stats.intervals import clopper_pearson, wilson, z_value
-from auditkit.stats.linearised import t_value
+from auditkit.stats.estimate import Estimate
+from auditkit.stats.intervals import clopper_pearson, wilson
+from auditkit.stats.rebuilt import middle_of, rebuilt
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -262,23 +261,13 @@ def _alone(m: Measurement) -> Again | None:
 
 def _off_center(m: Measurement) -> Again | None:
     """The middle of an interval that is made around its value, where that is not the value."""
-    held, value = m.interval, m.value
-    if held is None or value is None or held.method not in _MIDDLES:
+    middle = middle_of(m)
+    if m.value is None or middle is None or abs(middle - m.value) <= ROUNDED * max(1.0, abs(m.value)):
         return None
-    if held.low == m.bounds[0] or held.high == m.bounds[1]:  # cut off there
-        return None
-    there, back, least, most = _MIDDLES[held.method]
-    if not least < held.low <= held.high < most or (held.method == "linearised-log" and m.bounds[0] != 0.0):
-        return None
-    middle = back((there(held.low) + there(held.high)) / 2.0)
-    if abs(middle - value) <= ROUNDED * max(1.0, abs(value)):
-        return None
-    return Again(value=middle, interval=held, source="interval")
+    return Again(value=middle, interval=m.interval, source="interval")
 
 
 # From the values of groups -------------------------------------------------------------------------------
-
-Limits = Callable[[float], tuple[float, float]]
 
 
 def _gap(m: Measurement, outcome: Outcome, plain: bool) -> Again | None:
@@ -302,87 +291,14 @@ def _gap(m: Measurement, outcome: Outcome, plain: bool) -> Again | None:
 
 
 def _gap_interval(m: Measurement, groups: Sequence[Measurement]) -> Interval | None:
-    limits = [_at_any_level(o) for o in groups]
-    known = [each for each in limits if each is not None]
-    if m.interval is None or len(known) < len(groups):
+    """The interval of a gap from the estimates behind the groups' own numbers, as all gaps are bounded."""
+    from auditkit.methods.fairness.expected_rates import CellRates
+    from auditkit.methods.fairness.worst import simultaneous_gap
+
+    each = [rebuilt(o) for o in groups]
+    known = tuple(estimate for estimate in each if estimate is not None)
+    if m.interval is None or len(known) < len(each):
         return None
-    if m.interval.method == "melded-worst-pair" and m.name.endswith(".difference"):
-        from auditkit.stats.gaps import largest_gap
-
-        named = {o.key: _share(o) for o in groups}
-        return largest_gap(named, m.interval.level, m.bounds[1]).interval
-    if m.interval.method == "mover-worst-pair":
-        from auditkit.methods.fairness.worst import simultaneous_gap
-
-        kind: Literal["difference", "ratio"] = "ratio" if m.name.endswith(".ratio") else "difference"
-        estimates = _Rescaled(tuple(groups), tuple(known))
-        return simultaneous_gap(estimates, kind, m.interval.level, bounds=(0.0, m.bounds[1])).interval
-    return None
-
-
-def _share(m: Measurement) -> Estimate:
-    value, n = m.value or 0.0, m.n or 0
-    exact = m.interval is not None and m.interval.method == "clopper-pearson"
-    return Estimate(value, n, share=Share(value, lambda _: float(n)) if exact else None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Rescaled:
-    """Groups with their limits at any level, as the methods for gaps take them."""
-
-    groups: tuple[Measurement, ...]
-    each: tuple[Limits, ...]
-
-    @property
-    def value(self) -> FloatArray:
-        return np.array([m.value for m in self.groups], dtype=np.float64)
-
-    @property
-    def rows(self) -> IntArray:
-        return np.array([m.n or 0 for m in self.groups], dtype=np.int64)
-
-    def limits(self, level: float) -> tuple[FloatArray, FloatArray]:
-        """Limits ``(G,), (G,)`` at ``level``."""
-        ends = np.array([limits(level) for limits in self.each])
-        return ends[:, 0], ends[:, 1]
-
-
-def _at_any_level(m: Measurement) -> Limits | None:
-    """Limits of a number at any level from its own interval, or ``None`` where that does not tell them."""
-    if m.interval is None or m.value is None or not m.n:
-        return None
-    value, n, held = m.value, m.n, m.interval
-    if held.method in ("wilson", "clopper-pearson"):
-        return lambda level: _ends(_alone(replace(m, interval=replace(held, level=level))))
-    if held.method not in _MIDDLES or _off_center(m) is not None or held.high == m.bounds[1]:
-        return None
-    there, back, least, most = _MIDDLES[held.method]
-    if not least < held.low <= held.high < most or (held.method == "linearised-log" and m.bounds[0] != 0.0):
-        return None
-
-    def quantile(level: float) -> float:
-        return z_value(level) if held.method == "delong-logit" else t_value(level, n - 1)
-
-    center, floor = there(value), -math.inf if m.bounds[0] is None else m.bounds[0]
-    # Of the two halves the upper one: the lower may have been cut off at the smallest value possible.
-    error = (there(held.high) - center) / quantile(held.level)
-
-    def limits(level: float) -> tuple[float, float]:
-        half = quantile(level) * error
-        return max(back(center - half), floor), back(center + half)
-
-    return limits
-
-
-# Interval method -> its scale there and back, and the smallest and largest limit that it can be read from.
-_MIDDLES: Mapping[str, tuple[Callable[[float], float], Callable[[float], float], float, float]] = {
-    "student-t": (float, float, -math.inf, math.inf),
-    "delong-logit": (lambda p: math.log(p / (1.0 - p)), lambda x: 1.0 / (1.0 + math.exp(-x)), 0.0, 1.0),
-    "linearised-log": (math.log, math.exp, 0.0, math.inf),
-}
-
-
-def _ends(again: Again | None) -> tuple[float, float]:
-    if again is None or again.interval is None:
-        return math.nan, math.nan
-    return again.interval.low, again.interval.high
+    kind: Literal["difference", "ratio"] = "ratio" if m.name.endswith(".ratio") else "difference"
+    found = simultaneous_gap(CellRates(known), kind, m.interval.level, bounds=(0.0, m.bounds[1])).interval
+    return found if found is not None and found.method == m.interval.method else None

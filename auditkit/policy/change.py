@@ -17,7 +17,8 @@ from auditkit.methods.fairness.gaps import disparities, disparity_limits, mover_
 from auditkit.methods.fairness.metrics import Rates
 from auditkit.methods.fairness.paired import Pairing
 from auditkit.methods.fairness.paired_scores import ScorePairing
-from auditkit.policy.families import Family, FloatArray, IntArray, Limits, Measured
+from auditkit.policy.families import Family, FloatArray, IntArray, Limits
+from auditkit.policy.measured import Measured
 
 _SIGNS = (1.0, -1.0)
 # MOVER's limits of a sum of four rates (on Wilson's limits) err too often where one of them rests on fewer rows.

@@ -20,8 +20,9 @@ import numpy.typing as npt
 from auditkit.core.evidence import Interval
 from auditkit.core.rounding import SAME, exactly, general
 from auditkit.core.verdict import Comparison, Side, State
-from auditkit.policy.families import ALL_ROWS, Family, Measured
+from auditkit.policy.families import ALL_ROWS, Family
 from auditkit.policy.lookup import Settings
+from auditkit.policy.measured import Measured
 from auditkit.policy.model import Rule
 from auditkit.policy.power import rows_needed
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from auditkit.core.evidence import Measurement
 from auditkit.core.rounding import general
 from auditkit.methods.fairness.gaps import (
     Estimates,
@@ -21,8 +20,8 @@ from auditkit.methods.fairness.gaps import (
     pairs,
 )
 from auditkit.methods.fairness.metrics import Rates
+from auditkit.policy.measured import Measured
 from auditkit.policy.model import Compare
-from auditkit.stats.intervals import z_value
 
 ALL_ROWS = "all rows"
 
@@ -74,10 +73,14 @@ class Family:
         if self.kind == "value":
             low, high = self.estimates.limits(level)
             return low[self.left], high[self.left]
+        if isinstance(self.estimates, Measured) and self.estimates.gap is not None:
+            return self.estimates.gap_limits(level)
         return disparity_limits(self.estimates, self.left, self.right, self.kind, level)
 
     def rough_bounds(self, level: float, factor: FloatArray | float) -> tuple[FloatArray, FloatArray]:
         """Approximate limits if today's groups had ``factor`` times their rows: fast, for planning alone."""
+        if isinstance(self.estimates, Measured) and self.estimates.gap is not None:
+            return self.estimates.gap_limits(level, float(np.min(factor)))
         limits = self.estimates.rough_limits(level, factor)
         if self.kind == "value":
             return limits[0][self.left], limits[1][self.left]
@@ -128,75 +131,16 @@ class Family:
 
     def method(self) -> str:
         """How the intervals of the comparisons are made."""
-        if isinstance(self.estimates, Measured):
-            return "as measured" if self.kind == "value" else "mover"
-        return self.estimates.method if self.kind == "value" else pair_method(self.estimates)
+        if isinstance(self.estimates, Measured) and self.estimates.gap is not None:
+            held = self.estimates.gap.interval
+            return "as measured" if held is None else held.method
+        if self.kind != "value":
+            return pair_method(self.estimates)
+        return self.estimates.method if isinstance(self.estimates, Rates) else "as measured"
 
     def hopeless(self) -> str:
         """Why no number of rows would settle a comparison."""
         return "the value seen lies too near the limit for any number of rows to settle it"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """Measured values with the intervals they were measured with; satisfies ``Estimates``.
-
-    An interval asked for at a higher level than it was measured at is widened arm by arm by the ratio of the
-    normal quantiles; one asked for at a lower level is used as it stands, which is the safe side.
-    """
-
-    measurements: tuple[Measurement, ...]
-
-    @property
-    def value(self) -> FloatArray:
-        """``(G,)`` values, NaN where there is none."""
-        return np.array([math.nan if m.value is None else m.value for m in self.measurements])
-
-    @property
-    def rows(self) -> IntArray:
-        """``(G,)`` rows behind each, 0 where unknown."""
-        return np.array([m.n or 0 for m in self.measurements], dtype=np.int64)
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The least and the largest value possible."""
-        ends = [(-math.inf if m.bounds[0] is None else m.bounds[0], math.inf if m.bounds[1] is None else m.bounds[1])
-                for m in self.measurements]  # fmt: skip
-        return min(low for low, _ in ends), max(high for _, high in ends)
-
-    def take(self, groups: Sequence[int]) -> Measured:
-        """The same for some of the groups."""
-        return Measured(measurements=tuple(self.measurements[group] for group in groups))
-
-    def limits(self, level: float) -> tuple[FloatArray, FloatArray]:
-        """Limits at ``level``; NaN without an interval."""
-        return self.rough_limits(level, 1.0)
-
-    def rough_limits(self, level: float, factor: FloatArray | float) -> tuple[FloatArray, FloatArray]:
-        """Limits at ``level`` with arms shrunk by the square root of ``factor``; NaN without an interval."""
-        low, high = np.full(len(self.measurements), np.nan), np.full(len(self.measurements), np.nan)
-        shrink = 1.0 / np.sqrt(np.broadcast_to(np.asarray(factor, dtype=np.float64), low.shape))
-        for index, m in enumerate(self.measurements):
-            if m.value is None:
-                continue
-            if m.interval is None:
-                if is_exact(m):
-                    low[index] = high[index] = m.value
-                continue
-            stretch = max(1.0, z_value(level) / z_value(m.interval.level)) * shrink[index]
-            floor, ceiling = m.bounds
-            low[index] = m.value - max(m.value - m.interval.low, 0.0) * stretch
-            high[index] = m.value + max(m.interval.high - m.value, 0.0) * stretch
-            if floor is not None:
-                low[index] = max(low[index], min(floor, m.value))
-            if ceiling is not None:
-                high[index] = min(high[index], max(ceiling, m.value))
-        return low, high
-
-
-def is_exact(measurement: Measurement) -> bool:
-    """Whether a value has no interval because it is exact by nature (its ``reason`` says so)."""
-    return measurement.interval is None and (measurement.reason or "").lower().startswith("exact")
 
 
 def comparisons_of(

@@ -13,7 +13,7 @@ from typing import Literal
 
 from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Evidence, Interval, Measurement
-from auditkit.policy.families import Measured, is_exact
+from auditkit.policy.measured import Measured, is_exact
 from auditkit.policy.paired_moves import PairedMoves
 
 Moved = Literal["worse", "better", "changed", "maybe", "still", "lost", "new", "unknown"]

@@ -13,8 +13,9 @@ from auditkit.methods.fairness.gaps import disparities
 from auditkit.methods.fairness.metric_table import COMPOSITES, METRICS
 from auditkit.methods.fairness.metrics import Rates
 from auditkit.policy.change import Change
-from auditkit.policy.families import FloatArray, Measured
+from auditkit.policy.families import FloatArray
 from auditkit.policy.lookup import Unresolved
+from auditkit.policy.measured import Measured
 from auditkit.policy.model import Compare, Policy, Rule
 from auditkit.policy.pairs import Pairs
 from auditkit.policy.resolve import SAME_FROM_COUNTS, settle

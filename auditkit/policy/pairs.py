@@ -22,7 +22,8 @@ from auditkit.core.rows import RowsRecord, read_rows
 from auditkit.methods.fairness.metrics import Rates
 from auditkit.methods.fairness.paired import JointCounts, Pairing, joint_counts, pair_rates
 from auditkit.methods.fairness.paired_scores import ScoredRows, ScorePairing, finite_pair, scored_pair
-from auditkit.policy.families import ALL_ROWS, Measured
+from auditkit.policy.families import ALL_ROWS
+from auditkit.policy.measured import Measured
 from auditkit.stats.linearised import Design
 from auditkit.stats.paired import PairedEstimate
 from auditkit.stats.scores import ranking_and_probabilities

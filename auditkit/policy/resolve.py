@@ -13,10 +13,12 @@ from auditkit.core.errors import AuditkitError
 from auditkit.core.evidence import MISSING_GROUP, Counts, Evidence, Measurement
 from auditkit.methods.fairness.metric_table import COMPOSITES, METRICS
 from auditkit.methods.fairness.metrics import group_rates
-from auditkit.policy.families import ALL_ROWS, Family, Measured, comparisons_of, is_exact
+from auditkit.policy.families import ALL_ROWS, Family, comparisons_of
 from auditkit.policy.hints import nearest
 from auditkit.policy.lookup import Settings, Unresolved, has_params, is_absent, matches, not_measured
+from auditkit.policy.measured import Measured, is_exact
 from auditkit.policy.model import Compare, Policy, Rule
+from auditkit.policy.told_gaps import as_told
 
 # Measured elsewhere too, but also a function of the cells of a binary task.
 SAME_FROM_COUNTS: Mapping[str, str] = {
@@ -57,7 +59,7 @@ def resolve(settings: Settings, policy: Policy, evidence: Evidence) -> tuple[tup
     for over in _column_sets(settings, policy, evidence):
         found = _from_counts(settings, over, evidence)
         if found is None:
-            found = _from_measurements(settings, over, evidence)
+            found = _from_measurements(settings, over, evidence, policy)
         families += found
     if not families:
         raise Unresolved(f"no comparison matched for {settings.metric}")
@@ -218,9 +220,9 @@ def _with_overall(counts: Counts, rule: Rule, evidence: Evidence) -> Counts:
     return replace(counts, groups=(*counts.groups, tuple(ALL_ROWS for _ in counts.over)), **fields)
 
 
-def _from_measurements(settings: Settings, over: tuple[str, ...], evidence: Evidence) -> list[Family]:
+def _from_measurements(settings: Settings, over: tuple[str, ...], evidence: Evidence, policy: Policy) -> list[Family]:
     rule = settings.rule
-    found = [m for m in evidence.by_name.get(settings.metric, ()) if matches(m, settings, over)]
+    every = found = [m for m in evidence.by_name.get(settings.metric, ()) if matches(m, settings, over)]
     if settings.missing == "exclude" and over:
         found = [m for m in found if MISSING_GROUP not in [m.slice.get(column) for column in over]]
     if not found:
@@ -234,7 +236,9 @@ def _from_measurements(settings: Settings, over: tuple[str, ...], evidence: Evid
     for tags, members in _by_params(found):
         if rule.compare != "value" and settings.reference == "overall":
             members = [*members, _overall_of(settings, tags, evidence)]
-        families.append(_measured_family(settings, over, tags, members, rule.compare))
+        family = _measured_family(settings, over, tags, members, rule.compare)
+        whole = len(found) == len(every)
+        families.append(as_told(family, members, settings, policy, evidence) if whole else family)
     return families
 
 

@@ -13,8 +13,9 @@ from auditkit.methods.fairness.paired import Pairing
 from auditkit.methods.fairness.paired_scores import ScorePairing
 from auditkit.policy.baseline import Baseline
 from auditkit.policy.change import Change
-from auditkit.policy.families import Family, Measured
+from auditkit.policy.families import Family
 from auditkit.policy.lookup import Settings, Unresolved
+from auditkit.policy.measured import Measured
 from auditkit.policy.model import Policy
 from auditkit.policy.pairs import Pairs, read_pairs
 from auditkit.policy.resolve import resolve

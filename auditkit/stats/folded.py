@@ -3,8 +3,8 @@
 The far limit, away from no gap, is the farther of the two that have a direction. The near one errs in two ways: the gap
 may be smaller than it says, or turned round and still as large. Close to no gap the two are as likely as each other, so
 each may have half the error; far from it the second does not happen, and the near limit is the one with a direction.
-In between, ``|a - b| <= t`` is rejected where the chances of what was seen at ``a - b = t`` and at ``a - b = -t`` add up
-to no more than the error. How they do follows from the distance in standard errors, as under a normal distribution;
+In between, ``|a - b| <= t`` is rejected where the chances of what was seen at ``a - b = t`` and at ``a - b = -t`` add
+up to no more than the error. How they do follows from the distance in standard errors, as under a normal distribution;
 the limit then lies in that proportion between the two that have a direction, at the whole error and at half of it.
 
 Every gap goes through here: of two groups and of many, of counts and of measured values, on the card and in the gate.

@@ -263,7 +263,7 @@ def test_gap_of_two_groups_is_newcombe_folded_at_zero():
     # Either group may be the higher one: two chances to err.
     strict = confint_proportions_2indep(56, 70, 48, 80, method="newcomb", alpha=0.025)
     assert gap.interval.low == pytest.approx(strict[0], abs=1e-9)
-    assert gap.interval.method == "mover-simultaneous"
+    assert gap.interval.method == "mover-worst-pair"
 
 
 def test_gap_needs_two_groups_with_intervals():
@@ -299,7 +299,7 @@ def test_the_largest_gap_of_shares_is_that_of_fishers_test():
         found = largest_gap({"a": _exact_estimate(14 / 20, 20), "b": _exact_estimate(hits / 25, 25)})
         p = stats.fisher_exact([[14, 6], [hits, 25 - hits]], alternative="greater").pvalue
         assert (found.interval.low > 0) == (p < 0.0125), hits
-        assert found.interval.method == "melded-simultaneous"
+        assert found.interval.method == "melded-worst-pair"
 
 
 @pytest.mark.parametrize("p", [0.02, 0.2, 0.5])

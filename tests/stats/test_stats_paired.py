@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from auditkit.methods.fairness.paired_scores import ScoredRows, ScorePairing, scored_pair
-from auditkit.policy.families import Measured
+from auditkit.policy.measured import Measured
 from auditkit.stats.linearised import PLAIN, Design
 from auditkit.stats.paired import auc_part, explained_part, mean_part, paired, root_part
 

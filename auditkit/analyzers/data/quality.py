@@ -163,7 +163,7 @@ def _odd_columns(table: Columns, high: int) -> Iterator[Produced]:
 
 ANALYZER = Analyzer(
     name="data.quality",
-    version="4",
+    version="5",
     title="Data quality",
     summary="What is missing, repeated, shared with training, unbalanced, or gives away a group or the label.",
     reference="LeDell, Petersen and van der Laan (2015); Nadeau and Bengio (2003); Korn and Graubard (1998)",

@@ -171,7 +171,7 @@ def _one_way(grid: TableGrid) -> Mapping[str, str]:
 
 ANALYZER = Analyzer(
     name="explain.recourse",
-    version="3",
+    version="4",
     title="Recourse",
     summary="What people who are decided against would have to change, at what cost, and for which group more.",
     reference=(

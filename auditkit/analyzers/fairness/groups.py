@@ -389,7 +389,7 @@ def _means(subject: Subject, context: Context, params: GroupsParams) -> Iterator
 
 ANALYZER = Analyzer(
     name="fairness.groups",
-    version="4",
+    version="5",
     title="Rates by group",
     summary="What each group and intersection of groups gets from the model, and how far apart they are.",
     reference="Barocas, Hardt and Narayanan (2023), Fairness and Machine Learning, chapter 3; Fay et al. (2015)",

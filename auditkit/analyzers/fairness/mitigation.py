@@ -310,7 +310,7 @@ def _findings(task: Task, shown: str, results: list[tuple[Arm, dict[str, Measure
 
 ANALYZER = Analyzer(
     name="fairness.mitigation",
-    version="3",
+    version="4",
     title="What mitigation would buy",
     summary="How accuracy and disparity would move under three ways to mitigate, beside the model as it is.",
     reference=(

@@ -221,7 +221,7 @@ def _distances(part: Counts, column: str, context: Context, params: OutcomesPara
 
 ANALYZER = Analyzer(
     name="fairness.outcomes",
-    version="1",
+    version="2",
     title="Who gets the decisions",
     summary="Shares of the decisions, what the model adds to the labels' gaps, and distances over several classes.",
     reference=(

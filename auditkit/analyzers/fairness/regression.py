@@ -187,7 +187,7 @@ def _distances(column: str, scores: GroupedScores, context: Context, params: Reg
 
 ANALYZER = Analyzer(
     name="fairness.regression",
-    version="2",
+    version="3",
     title="Predicted values by group",
     summary="Whether predicted values are as right, as well ordered and as high in every group.",
     reference=(

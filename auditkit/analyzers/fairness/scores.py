@@ -279,7 +279,7 @@ def _density(column: str, names: tuple[str, ...], codes: IntArray, probability: 
 
 ANALYZER = Analyzer(
     name="fairness.scores",
-    version="4",
+    version="5",
     title="Scores by group",
     summary="Whether the scores rank, mean and promise the same in every group, whatever the threshold.",
     reference=(

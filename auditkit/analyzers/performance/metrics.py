@@ -136,7 +136,7 @@ def _gaps(column: str, groups: Mapping[str, Mapping[Key, Estimate]], level: floa
 
 ANALYZER = Analyzer(
     name="performance",
-    version="4",
+    version="5",
     title="Performance",
     summary="How well the model's own decisions and scores match the labels, overall and for each group.",
     reference="DeLong et al. (1988); Boyd et al. (2013); Kumar et al. (2019); Binder (1983)",

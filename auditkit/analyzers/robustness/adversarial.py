@@ -247,7 +247,7 @@ def _units(grid: Grid, eps_list: tuple[float, ...]) -> Table:
 
 ANALYZER = Analyzer(
     name="robustness.adversarial",
-    version="6",
+    version="7",
     title="Adversarial robustness",
     summary="Accuracy on inputs changed by an attacker within stated bounds, with self-checks of the attack itself.",
     reference="Madry et al. (2018); Croce and Hein (2020); Chen, Jordan and Wainwright (2020); Brendel et al. (2018); "

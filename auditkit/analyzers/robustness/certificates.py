@@ -325,7 +325,7 @@ def _notes(subject: Subject, scene: Scene, proved: Proved, params: CertificatePa
 
 ANALYZER = Analyzer(
     name="robustness.certificates",
-    version="3",
+    version="4",
     title="Certificates by randomized smoothing",
     summary="Share of rows on which the model, smoothed by noise, provably keeps the right decision within l2 radii.",
     reference="Cohen, Rosenfeld and Kolter (2019); Weng et al. (2018), CLEVER",

@@ -281,7 +281,7 @@ def _changes(result: _Result, grid: TableGrid, top: float) -> Table:
 
 ANALYZER = Analyzer(
     name="robustness.feasible",
-    version="4",
+    version="5",
     title="Feasible changes of a table",
     summary="Accuracy when rows change within kinds, bounds, directions and rules of the schema, at a cost.",
     reference="Simonetto et al. (2022) and Ballet et al. (2019) on attacks of tables within constraints; own search",

@@ -345,7 +345,7 @@ def _notes(subject: Subject, context: Context, params: LabelNoiseParams, arms: S
 
 ANALYZER = Analyzer(
     name="robustness.label_noise",
-    version="2",
+    version="3",
     title="Sensitivity to wrong labels",
     summary="Accuracy, overall and by group, of models trained afresh with shares of the training labels flipped.",
     reference="Natarajan et al. (2013), Learning with noisy labels; Frenay and Verleysen (2014) for a survey",

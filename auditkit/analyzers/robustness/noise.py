@@ -337,7 +337,7 @@ def _plane(shape: tuple[int, ...]) -> tuple[int, int]:
 
 ANALYZER = Analyzer(
     name="robustness.noise",
-    version="6",
+    version="7",
     title="Natural robustness",
     summary="Accuracy or error when inputs are noisy, missing, swapped, blurred or shifted, row by row against clean.",
     reference="Hendrycks and Dietterich (2019); paired interval after Fay and Lumbard (2021)",

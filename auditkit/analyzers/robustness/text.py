@@ -135,7 +135,7 @@ def _swap(
 
 ANALYZER = Analyzer(
     name="robustness.text",
-    version="4",
+    version="5",
     title="Text robustness",
     summary="Accuracy on texts with typos, other case, spacing, marks and words; decisions when terms are swapped.",
     reference="Ribeiro et al. (2020), Beyond accuracy: behavioral testing of NLP models with CheckList",

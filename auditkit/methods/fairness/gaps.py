@@ -132,7 +132,9 @@ def limits_of(asked: Sequence[Compared]) -> list[Limits]:
     """:func:`disparity_limits` of each, the exact ones all in one go: for few pairs of many rates far faster."""
     points = [_points(each) for each in asked]
     plain = _directed(asked)
-    again = [is_open(*part, each.kind, each.level) for each, part in zip(asked, zip(points, plain, strict=True), strict=True)]
+    again = [
+        is_open(*part, each.kind, each.level) for each, part in zip(asked, zip(points, plain, strict=True), strict=True)
+    ]
     closer = _directed(
         [
             replace(each, left=each.left[part], right=each.right[part], level=both_ways(each.level))

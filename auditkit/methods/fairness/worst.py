@@ -109,9 +109,9 @@ def simultaneous_gap(
     """The max-min difference (or min/max ratio) over all groups with an interval valid for the maximum.
 
     The far limit is the largest of the pairwise limits at ``level``: the true extreme pair is one of them.
-    The near limit is corrected for the number of pairs (Bonferroni), either of which may point either way. A percentile bootstrap of
-    a maximum, by contrast, is biased away from zero and can miss the truth always. Without a level the value comes
-    alone.
+    The near limit is corrected for the number of pairs (Bonferroni), each of which may point either way. A percentile
+    bootstrap of a maximum, by contrast, is biased away from zero and can miss the truth always. Without a level the
+    value comes alone.
 
     Source: intersection-union principle, Berger (1982); pairwise limits as in
     :func:`~auditkit.methods.fairness.gaps.disparity_limits`.
