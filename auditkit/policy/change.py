@@ -13,16 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.rounding import general
-from auditkit.methods.fairness.gaps import disparities, disparity_limits, mover_limits, signed_limits
+from auditkit.methods.fairness.gaps import disparities, disparity_limits, exact_shares, mover_limits, signed_limits
 from auditkit.methods.fairness.metrics import Rates
 from auditkit.methods.fairness.paired import Pairing
 from auditkit.methods.fairness.paired_scores import ScorePairing
 from auditkit.policy.families import Family, FloatArray, IntArray, Limits
 from auditkit.policy.measured import Measured
+from auditkit.stats.melded import melded_limits
 
 _SIGNS = (1.0, -1.0)
 # MOVER's limits of a sum of four rates (on Wilson's limits) err too often where one of them rests on fewer rows.
 _FEW = 100
+_ANY_LEVEL = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,7 @@ class Change(Family):
         low, high = np.empty(len(self.left)), np.empty(len(self.left))
         apart = self._few() if self.kind == "difference" else np.ones(len(self.left), dtype=np.bool_)
         if not apart.all():
-            low, high = self._gap_bounds(self.estimates.rough_limits(half, 1.0), self.base.rough_limits(half, 1.0))
+            low, high = self._gap_bounds(_arms(self.estimates, half), _arms(self.base, half))
         if apart.any():
             left, right = self.left[apart], self.right[apart]
             near = disparity_limits(self.estimates, left, right, self.kind, half)
@@ -139,7 +141,7 @@ class Change(Family):
         """How the interval is made."""
         if self.pairing is not None and self.on_pairs().any():
             return self.pairing.method if self.kind == "value" else f"{self.pairing.method}-union"
-        exact = isinstance(self.estimates, Rates) and self.estimates.parts.shape[1] == 1
+        exact = all(exact_shares(part, _ANY_LEVEL) is not None for part in (self.estimates, self.base))
         name = "melded" if exact else "mover"
         if self.kind == "difference":
             return "bonferroni-melded" if exact and bool(self._few().all()) else "mover-union"
@@ -205,11 +207,10 @@ class Change(Family):
 
     def _value_change(self, level: float) -> tuple[FloatArray, FloatArray]:
         """Limits ``(m,), (m,)`` of today's value less the baseline's."""
-        if isinstance(self.estimates, Rates) and isinstance(self.base, Rates):
-            both, count = self.estimates.joined(self.base), len(self.estimates.value)
-            found = both.directed_limits(self.left, self.left + count, "difference", level)
-            if found is not None:
-                return found
+        now, then = exact_shares(self.estimates, level), exact_shares(self.base, level)
+        if now is not None and then is not None:
+            value, rows, odds = (np.concatenate(both) for both in zip(now, then, strict=True))
+            return melded_limits(value, rows, self.left, self.left + len(now[0]), "difference", level, odds)
         return self._mover_change(self.estimates.limits(level), self.base.limits(level))
 
     def _mover_change(
@@ -255,6 +256,11 @@ class Change(Family):
                 down = down + (below if sign > 0 else above) ** 2
                 up = up + (above if sign > 0 else below) ** 2
         return point - np.sqrt(down), point + np.sqrt(up)
+
+
+def _arms(estimates: Rates | Measured, level: float) -> Limits:
+    """The limits that MOVER joins: as measured, or Wilson's of rates, of which there are no few rows here."""
+    return estimates.limits(level) if isinstance(estimates, Measured) else estimates.rough_limits(level, 1.0)
 
 
 def _apart_limits(point: FloatArray, limits: Limits, left: IntArray, right: IntArray) -> Limits:

@@ -15,6 +15,7 @@ from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Evidence, Interval, Measurement
 from auditkit.policy.measured import Measured, is_exact
 from auditkit.policy.paired_moves import PairedMoves
+from auditkit.policy.share_moves import METHOD, ShareMoves
 
 Moved = Literal["worse", "better", "changed", "maybe", "still", "lost", "new", "unknown"]
 Limits = tuple[float, float]
@@ -52,9 +53,9 @@ def moves(
 ) -> tuple[Move, ...]:
     """Every measurement of ``base`` or ``head`` with what became of it; the largest movements first.
 
-    Without pairs the two values are taken as independent (MOVER), so on the same rows the intervals are wider than they
-    need be. Gaps and ratios over groups are extremes of several values: their change is bounded by the bounds of the
-    two, at half the error each.
+    Without pairs the two values are taken as independent (shares by their exact limits, melded; all else by MOVER), so
+    on the same rows the intervals are wider than they need be. Gaps and ratios over groups are extremes of several
+    values: their change is bounded by the bounds of the two, at half the error each.
 
     Args:
         base, head: The two audits, or copies of them in which numbers are withheld.
@@ -70,8 +71,9 @@ def moves(
     _refuse(base, head, other_data)
     before, after = ({m.key: m for m in part.measurements()} for part in (base, head))
     keys = list(dict.fromkeys((*before, *after)))
-    found = [_move(before.get(key), after.get(key), confidence, pairs, key) for key in keys]
-    return tuple(sorted(_corrected(found, confidence, pairs), key=_order))
+    ways = _Ways(ShareMoves((before[key], after[key]) for key in keys if key in before and key in after), pairs)
+    found = [_move(before.get(key), after.get(key), confidence, ways, key) for key in keys]
+    return tuple(sorted(_corrected(found, confidence, ways), key=_order))
 
 
 def remarks(base: Evidence, head: Evidence, found: Sequence[Move], pairs: PairedMoves | None = None) -> tuple[str, ...]:
@@ -120,9 +122,40 @@ def _refuse(base: Evidence, head: Evidence, other_data: bool) -> None:
         )
 
 
-def _move(
-    base: Measurement | None, head: Measurement | None, confidence: float, pairs: PairedMoves | None, key: str
-) -> Move:
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """How a change may be bounded: as of shares of two samples, or on pairs of rows."""
+
+    shares: ShareMoves
+    pairs: PairedMoves | None
+
+    def paired(self, base: Measurement, head: Measurement) -> bool:
+        return self.pairs is not None and self.pairs.has(base, head)
+
+    def limits(self, base: Measurement, head: Measurement, level: float) -> Limits | None:
+        """Limits of head less base, on pairs where they are given.
+
+        A gap over more than two groups has two sets of limits on pairs, at half the error each: of whichever pair of
+        groups is the worst one, and those of two samples.
+        """
+        pairs = self.pairs
+        if pairs is None or not self.paired(base, head):
+            return (
+                self.shares.limits(base.key, level) if self.shares.has(base.key) else change_limits(base, head, level)
+            )
+        if pairs.comparisons(base) < 2 or not _is_extreme(base):
+            return pairs.limits(base, level)
+        half = 1.0 - (1.0 - level) / 2.0
+        one, two = pairs.limits(base, half), change_limits(base, head, half)
+        return one if two is None else (max(one[0], two[0]), min(one[1], two[1]))
+
+    def method(self, base: Measurement, head: Measurement) -> str:
+        if self.pairs is not None and self.paired(base, head):
+            return self.pairs.method(base)
+        return METHOD if self.shares.has(base.key) else "bonferroni" if _is_extreme(base) else "mover"
+
+
+def _move(base: Measurement | None, head: Measurement | None, confidence: float, ways: _Ways, key: str) -> Move:
     if base is None or base.value is None:
         both_missing = base is not None and (head is None or head.value is None)
         return Move(key=key, state="unknown" if both_missing or head is None or head.value is None else "new",
@@ -130,33 +163,18 @@ def _move(
     if head is None or head.value is None or (head.unreliable and not base.unreliable):
         return Move(key=key, state="lost", base=base, head=head)
     change = head.value - base.value
-    paired = pairs is not None and pairs.has(base, head)
-    limits = _limits(base, head, confidence, pairs if paired else None)
+    paired, limits = ways.paired(base, head), ways.limits(base, head, confidence)
     if limits is None:
         state: Moved = "still" if change == 0.0 else "unknown"
         return Move(key=key, state=state, base=base, head=head, change=change)
     low, high = limits
     interval = None
     if not (is_exact(base) and is_exact(head)):
-        method = pairs.method(base) if paired and pairs is not None else _method(base)
-        interval = Interval(low=min(low, change), high=max(high, change), level=confidence, method=method)
+        interval = Interval(
+            low=min(low, change), high=max(high, change), level=confidence, method=ways.method(base, head)
+        )
     state = "maybe" if low > 0 or high < 0 else "still"
     return Move(key=key, state=state, base=base, head=head, change=change, interval=interval, paired=paired)
-
-
-def _limits(base: Measurement, head: Measurement, level: float, pairs: PairedMoves | None) -> Limits | None:
-    """Limits of head less base, on pairs where they are given.
-
-    A gap over more than two groups has two sets of limits on pairs, at half the error each: of whichever pair of groups
-    is the worst one, and those of two samples.
-    """
-    if pairs is None:
-        return change_limits(base, head, level)
-    if pairs.comparisons(base) < 2 or not _is_extreme(base):
-        return pairs.limits(base, level)
-    half = 1.0 - (1.0 - level) / 2.0
-    one, two = pairs.limits(base, half), change_limits(base, head, half)
-    return one if two is None else (max(one[0], two[0]), min(one[1], two[1]))
 
 
 def change_limits(base: Measurement, head: Measurement, level: float) -> Limits | None:
@@ -173,7 +191,7 @@ def change_limits(base: Measurement, head: Measurement, level: float) -> Limits 
     return change - math.hypot(now - ends[1], ends[2] - then), change + math.hypot(ends[3] - now, then - ends[0])
 
 
-def _corrected(found: list[Move], confidence: float, pairs: PairedMoves | None) -> list[Move]:
+def _corrected(found: list[Move], confidence: float, ways: _Ways) -> list[Move]:
     """``maybe`` made a movement where it stands after Holm over all that has an interval of its change."""
     total = sum(1 for move in found if move.interval is not None)
     found = list(found)
@@ -181,7 +199,7 @@ def _corrected(found: list[Move], confidence: float, pairs: PairedMoves | None) 
     settled = 0
     while True:
         level = 1.0 - (1.0 - confidence) / max(total - settled, 1)
-        fresh = [index for index in waiting if _beyond(found[index], level, pairs)]
+        fresh = [index for index in waiting if _beyond(found[index], level, ways)]
         if not fresh:
             return found
         for index in fresh:
@@ -190,10 +208,10 @@ def _corrected(found: list[Move], confidence: float, pairs: PairedMoves | None) 
         settled += sum(1 for index in fresh if found[index].interval is not None)
 
 
-def _beyond(move: Move, level: float, pairs: PairedMoves | None) -> bool:
+def _beyond(move: Move, level: float, ways: _Ways) -> bool:
     if move.base is None or move.head is None:
         return False
-    limits = _limits(move.base, move.head, level, pairs if move.paired else None)
+    limits = ways.limits(move.base, move.head, level)
     return limits is not None and (limits[0] > 0 or limits[1] < 0)
 
 
@@ -207,10 +225,6 @@ def _named(move: Move) -> Moved:
 
 def _is_extreme(m: Measurement) -> bool:
     return bool(m.over) and m.name.endswith((".difference", ".ratio"))
-
-
-def _method(m: Measurement) -> str:
-    return "bonferroni" if _is_extreme(m) else "mover"
 
 
 _FIRST: dict[str, int] = {

@@ -22,6 +22,8 @@ from auditkit.policy.measured import Measured
 from auditkit.policy.model import Policy
 from auditkit.stats.rebuilt import ROUNDED, same_interval
 
+_EXACT = 1e-8
+
 
 def as_told(
     family: Family, members: Sequence[Measurement], settings: Settings, policy: Policy, evidence: Evidence
@@ -36,7 +38,7 @@ def as_told(
         return family
     if gap.unreliable:
         raise Unresolved(f"{gap.key} is not to be relied upon: {gap.unreliable}")
-    if not is_needed(members, gap, family.kind):
+    if not is_needed(members, gap, family.kind, ROUNDED if evidence.redacted else _EXACT):
         return family
     each = family.values()
     alone = family.only(int(np.nanargmax(each) if family.kind == "difference" else np.nanargmin(each)))
@@ -45,7 +47,7 @@ def as_told(
     return replace(alone, estimates=replace(alone.estimates, gap=gap), small=small, tests=1)
 
 
-def is_needed(groups: Sequence[Measurement], gap: Measurement, kind: Kind) -> bool:
+def is_needed(groups: Sequence[Measurement], gap: Measurement, kind: Kind, tolerance: float = _EXACT) -> bool:
     """Whether a ``gap`` that was measured over ``groups`` is to be judged itself: their own numbers do not give its
     interval.
 
@@ -67,7 +69,7 @@ def is_needed(groups: Sequence[Measurement], gap: Measurement, kind: Kind) -> bo
     if any(estimate is None for estimate in own.known):
         return True
     again = simultaneous_gap(own, kind, gap.interval.level, bounds=(0.0, gap.bounds[1])).interval
-    return again is None or not same_interval(again, gap.interval)
+    return again is None or not same_interval(again, gap.interval, tolerance)
 
 
 def _is_whole(family: Family, settings: Settings, policy: Policy) -> bool:

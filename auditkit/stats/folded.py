@@ -53,7 +53,9 @@ def undirected(point: FloatArray, plain: Limits, strict: Limits, kind: Kind, lev
     """
     distance, near = _towards_none(point, plain, kind)
     share = _share(distance, near, level)
-    nearer = np.where(share > _NEGLIGIBLE, near - share * (near - _towards_none(point, strict, kind)[1]), near)
+    with np.errstate(invalid="ignore"):
+        between = near - share * (near - _towards_none(point, strict, kind)[1])
+    nearer = np.where(share > _NEGLIGIBLE, between, near)
     nearer = np.where(near > 0.0, np.maximum(nearer, 0.0), np.where(np.isnan(near), np.nan, 0.0))
     low, high = plain
     if kind == "difference":

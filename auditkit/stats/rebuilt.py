@@ -155,6 +155,6 @@ def _effective(part: float, held: Interval) -> float | None:
     return math.exp(two)
 
 
-def same_interval(one: Interval, two: Interval) -> bool:
-    """Whether two intervals are one, but for the rounding of shared copies."""
-    return max(abs(one.low - two.low), abs(one.high - two.high)) <= ROUNDED * max(1.0, abs(two.low), abs(two.high))
+def same_interval(one: Interval, two: Interval, tolerance: float = ROUNDED) -> bool:
+    """Whether two intervals are one, but for ``tolerance``: as a rule the rounding of shared copies."""
+    return max(abs(one.low - two.low), abs(one.high - two.high)) <= tolerance * max(1.0, abs(two.low), abs(two.high))
