@@ -157,6 +157,7 @@ def measured(setting: Setting, draws: int, seed: int = 0) -> Iterator[Found]:
     counts, e = _counts(rows, label.astype(int), decided.astype(int)), setting.rate
     for metric, truth in (
         ("balanced_accuracy", 1 - e),
+        ("positive_predictive_value", POSITIVES * (1 - e) / (POSITIVES * (1 - e) + (1 - POSITIVES) * e)),
         ("f1", 2 * POSITIVES * (1 - e) / (2 * POSITIVES * (1 - e) + e)),
     ):
         yield _found(metric, setting, *group_rates(counts, metric).limits(LEVEL), truth)

@@ -71,6 +71,48 @@ class Squares:
         return share * (1.0 - share) if self.spread is None else self.spread
 
 
+@dataclass(frozen=True, slots=True)
+class Turning:
+    """What becomes of a share of rows chosen by decisions (precision, F1) as clusters turn from right to wrong.
+
+    The rows below the line are then others: all rows of a cluster that is decided wrongly are below that of F1, and of
+    one that is decided rightly the positive ones alone. So a wrong cluster that was not seen weighs more than those
+    that were, and the rows below the line do not tell how much. All rows do. Arrays of one shape; each row moves the
+    share, times the weight below the line, by its weight times what its label makes of it, from 0 to 1.
+
+    Attributes:
+        right: Share of all rows that are decided rightly.
+        total: Weight of all rows.
+        squares: Of all rows, with those decided rightly as the hits.
+        moved: How much all rows move the share together.
+        clusters: Squares of how much each cluster does, as a whole.
+        spread_rows: Squares of how much each row does, times the standard deviation of right and wrong of its label.
+        spread_clusters: The same of each cluster.
+    """
+
+    right: FloatArray
+    total: FloatArray
+    squares: Squares
+    moved: FloatArray
+    clusters: FloatArray
+    spread_rows: FloatArray
+    spread_clusters: FloatArray
+
+    def least_variance(self, below: FloatArray) -> FloatArray:
+        """The variance of the share over ``below`` weight, if right and wrong had nothing to do with a cluster's size
+        and rows of both labels fail together."""
+        pairs = np.maximum(self.spread_clusters - self.spread_rows, 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            together = self.squares.shared(self.right, self.total) / (self.right * (1.0 - self.right))
+            return np.asarray(np.nan_to_num((self.spread_rows + np.nan_to_num(together) * pairs) / below**2))
+
+    def spread(self, share: FloatArray, below: FloatArray, spread: FloatArray) -> FloatArray:
+        """Kish's ``spread`` of a share; of 0 or 1 no more than where the first cluster to turn turns as a whole."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            unseen = np.nan_to_num(self.moved * below / self.clusters, nan=np.inf)
+        return np.where((share > 0.0) & (share < 1.0), spread, np.minimum(spread, unseen))
+
+
 def effective_rows(
     share: FloatArray, variance: FloatArray, spread: FloatArray, clustered: bool = False
 ) -> tuple[FloatArray, FloatArray]:

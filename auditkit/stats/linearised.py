@@ -10,6 +10,7 @@ Source: Binder (1983), International Statistical Review 51; Deville (1999), Surv
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
 from auditkit.stats.beta import MOST_ROWS
-from auditkit.stats.effective import Squares, corrected_rows, effective_rows
+from auditkit.stats.effective import Squares, Turning, corrected_rows, effective_rows
 from auditkit.stats.estimate import Bounds, Estimate, Share, undefined
 from auditkit.stats.intervals import exact_share, kish_n, z_value
 
@@ -130,7 +131,71 @@ def expected_proportion(
     return _share(chance, weights, clusters, True)
 
 
-def _share(values: FloatArray, weights: FloatArray | None, clusters: IntArray | None, few: bool) -> Estimate:
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Which rows ``(n,)`` are hits, and which are counted at all, in a share of rows that decisions choose."""
+
+    hits: npt.NDArray[np.bool_]
+    counted: npt.NDArray[np.bool_]
+
+
+def decided_proportion(
+    now: Sides,
+    turned: Sides,
+    positive: npt.NDArray[np.bool_],
+    right: npt.NDArray[np.bool_],
+    weights: FloatArray | None,
+    clusters: IntArray | None,
+) -> Estimate:
+    """:func:`proportion` of hits among the rows that decisions choose, with what clusters decided otherwise would move.
+
+    Args:
+        now: The rows as they are decided.
+        turned: As they would be if each were decided the other way.
+        positive: ``(n,)`` whether a row is of the class.
+        right: ``(n,)`` whether it is decided rightly.
+        weights, clusters: Of all rows.
+
+    Source: as :func:`proportion`; :class:`auditkit.stats.effective.Turning`.
+    """
+    rows = now.counted
+    own = None if weights is None else weights[rows]
+    if clusters is None:
+        return proportion(now.hits[rows], own, None)
+
+    def turning(share: float) -> Turning:
+        w = np.ones(len(rows)) if weights is None else weights
+        moved = w * np.abs(
+            now.hits.astype(float) - share * now.counted - turned.hits.astype(float) + share * turned.counted
+        )
+        spread = np.empty(len(rows))
+        for label in (positive, ~positive):
+            failed = float(w[label & ~right].sum()) / max(float(w[label].sum()), 1e-300)
+            spread[label] = moved[label] * math.sqrt(failed * (1.0 - failed))
+        size, held = cluster_sums(w, clusters), cluster_sums(w * right, clusters)
+        whole = (cluster_sums(part, clusters) ** 2 for part in (moved, spread))
+        squares = (w**2, w**2 * right, size**2, held**2, size * held)
+        of_moved, of_spread = (np.array([each.sum()]) for each in whole)
+        return Turning(
+            right=np.array([float((w * right).sum() / w.sum())]),
+            total=np.array([float(w.sum())]),
+            squares=Squares(*(np.array([each.sum()]) for each in squares)),
+            moved=np.array([moved.sum()]),
+            clusters=of_moved,
+            spread_rows=np.array([(spread**2).sum()]),
+            spread_clusters=of_spread,
+        )
+
+    return _share(now.hits[rows].astype(np.float64), own, clusters[rows], True, turning)
+
+
+def _share(
+    values: FloatArray,
+    weights: FloatArray | None,
+    clusters: IntArray | None,
+    few: bool,
+    turning: Callable[[float], Turning] | None = None,
+) -> Estimate:
     """The mean of ``values`` in [0, 1] on effective rows; ``few``: their variance has degrees of freedom to count."""
     w = np.ones(len(values)) if weights is None else weights
     total = float(w.sum())
@@ -150,9 +215,13 @@ def _share(values: FloatArray, weights: FloatArray | None, clusters: IntArray | 
         w * (values - share) ** 2 / total,
     )
     squares = Squares(*(np.array([each.sum()]) for each in sums))
-    value = np.array([share])
-    variances = np.maximum(variance, squares.least_variance(value, np.array([total])))
-    rows, freedom = effective_rows(value, variances, np.array([kish_n(masses)]), few)
+    value, below, spread = np.array([share]), np.array([total]), np.array([kish_n(masses)])
+    variances = np.maximum(variance, squares.least_variance(value, below))
+    if turning is not None:
+        turned = turning(share)
+        variances = np.maximum(variances, turned.least_variance(below))
+        spread = turned.spread(value, below, spread)
+    rows, freedom = effective_rows(value, variances, spread, few)
     method = "korn-graubard" if clusters is None else "korn-graubard-clustered"
 
     def rows_at(level: float) -> float:

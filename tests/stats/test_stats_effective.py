@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from scipy.stats import beta
+from scipy.stats import beta, t
 
 from auditkit.methods.fairness import count_groups
 from auditkit.methods.fairness.metrics import group_rates
+from auditkit.methods.performance.classification import f1, precision
 from auditkit.stats.effective import Squares, corrected_rows, effective_rows
-from auditkit.stats.linearised import proportion
+from auditkit.stats.linearised import Design, proportion
 
 
 def by_loops(hits, weights, clusters):
@@ -81,10 +82,14 @@ def test_both_families_give_a_share_the_same_limits(kind, rate):
         ("selection_rate", every, decision == 1),
         ("accuracy", every, decision == label),
         ("true_positive_rate", label == 1, decision == 1),
-        ("positive_predictive_value", decision == 1, label == 1),
+        ("positive_predictive_value", None, precision),
+        ("f1", None, f1),
     ):
-        part = {name: values[rows] for name, values in keys.items()}
-        ours = proportion(hits[rows], part.get("weights"), part.get("clusters"))
+        if rows is None:  # decisions choose the rows: what the others would do counts too
+            ours = hits(label, decision, 1, Design(keys.get("weights"), keys.get("clusters")))
+        else:
+            part = {name: values[rows] for name, values in keys.items()}
+            ours = proportion(hits[rows], part.get("weights"), part.get("clusters"))
         one, two = ours.interval(0.95), group_rates(counts, metric).interval(0, 0.95)
         assert ours.value == pytest.approx(group_rates(counts, metric).value[0], abs=1e-12)
         assert (one is None) == (two is None)
@@ -219,3 +224,81 @@ def test_every_clustered_limit_holds_over_a_grid():
                 for truth in (0.05, 0.2, 0.5):
                     found = max(simulated_clusters(kind(clusters), correlation, truth, 3000))
                     assert found <= 0.025 + noise(3000), (name, clusters, correlation, truth, found)
+
+
+def clustered_counts(label, decision, clusters):
+    return count_groups(label, decision, {"g": np.repeat("a", len(label))}, positive=1, clusters=clusters).finest()
+
+
+def test_a_wrong_cluster_that_was_not_seen_enters_f1_and_precision_as_a_whole():
+    """30 clusters of 20, all right, 6 rows of each positive: of F1 the first wrong one would bring 20 rows below the
+    line where a right one has 6, of precision 14; n is the sum of what turns times that below over that of squares."""
+    clusters = np.repeat(np.arange(30), 20)
+    label = np.tile(np.arange(20) < 6, 30).astype(int)
+    counts = clustered_counts(label, label, clusters)
+    for metric, turns in (("f1", 20), ("positive_predictive_value", 14)):
+        rows = (30 * turns) * (30 * 6) / (30 * turns**2)
+        rates = group_rates(counts, metric)
+        assert (rates.value[0], rates.effective[0, 0]) == (1.0, pytest.approx(rows))
+        freedom = rates.freedom[0, 0]
+        assert freedom == pytest.approx(rows - 1)
+        size = rows * (1.959964 / t.ppf(0.975, freedom)) ** 2
+        part = 0.025 ** (1 / size)
+        low = 2 * part / (1 + part) if metric == "f1" else part
+        assert rates.interval(0, 0.95).low == pytest.approx(low, rel=1e-3)
+        # Recall, whose rows the decisions do not choose, keeps its 30 clusters.
+        assert group_rates(counts, "true_positive_rate").effective[0, 0] == pytest.approx(30)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_how_a_share_moves_as_clusters_turn_is_what_turning_every_row_shows(weighted):
+    """The least variance of F1 and precision, from each row turned in a loop, and each cluster summed."""
+    rng = np.random.default_rng(6)
+    n = 240
+    clusters, label = rng.integers(0, 40, n), (rng.random(n) < 0.3).astype(int)
+    small = np.argsort(np.bincount(clusters))[:2]  # by chance the wrong clusters that were seen are small
+    decision = np.where(np.isin(clusters, small), 1 - label, label)
+    weights = np.exp(rng.normal(0, 0.5, n)) if weighted else np.ones(n)
+    value = {"f1": lambda y, d: ((y & d), (y | d)), "positive_predictive_value": lambda y, d: ((y & d), d)}
+    failed = [np.average(decision[label == side] != side, weights=weights[label == side]) for side in (0, 1)]
+    right = label == decision
+    for metric, sides in value.items():
+        hits, below = sides(label, decision)
+        mass = (weights * below).sum()
+        share = (weights * hits).sum() / mass
+        moves = np.zeros(n)
+        for row in range(n):
+            other_hit, other_below = sides(label[row], 1 - decision[row])
+            moves[row] = abs(hits[row] - share * below[row] - other_hit + share * other_below)
+        spread = weights * moves * np.sqrt([failed[side] * (1 - failed[side]) for side in label])
+        summed = sum(spread[clusters == c].sum() ** 2 for c in set(clusters))
+        whole = by_loops(right, weights, clusters)
+        p, total = np.average(right, weights=weights), weights.sum()
+        alike = whole.shared(np.array([p]), np.array([total]))[0] / (p * (1 - p))
+        least = ((spread**2).sum() + alike * (summed - (spread**2).sum())) / mass**2
+        counts = count_groups(label, decision, {"g": np.repeat("a", n)}, positive=1, clusters=clusters,
+                              **({"weights": weights} if weighted else {})).finest()  # fmt: skip
+        rates = group_rates(counts, metric)
+        found = share * (1 - share) / rates.effective[0, 0] / (1 + 1 / rates.freedom[0, 0])
+        parts = weights * (hits - share * below) / mass
+        linear = sum(parts[clusters == c].sum() ** 2 for c in set(clusters))
+        own = by_loops(hits[below > 0], weights[below > 0], clusters[below > 0])
+        before = max(linear, own.least_variance(np.array([share]), np.array([mass]))[0])
+        assert least > 1.05 * before  # here it is the one that counts
+        assert found == pytest.approx(least)
+
+
+def test_where_rows_of_a_cluster_do_not_go_together_f1_and_precision_cost_nothing_more(monkeypatch):
+    from auditkit.methods.fairness import metrics
+
+    rng, widths = np.random.default_rng(7), {"f1": [], "positive_predictive_value": []}
+    for _ in range(40):
+        clusters, label = rng.integers(0, 60, 300), (rng.random(300) < 0.3).astype(int)
+        counts = clustered_counts(label, np.where(rng.random(300) < 0.1, 1 - label, label), clusters)
+        for metric, each in widths.items():
+            ours = group_rates(counts, metric).interval(0, 0.95)
+            with monkeypatch.context() as patch:
+                patch.setattr(metrics, "_turning", lambda *_: None)
+                plain = group_rates(counts, metric).interval(0, 0.95)
+            each.append((ours.high - ours.low) / (plain.high - plain.low))
+    assert all(1.0 <= np.mean(each) < 1.02 for each in widths.values()), widths

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Counts, Interval
 from auditkit.methods.fairness.metric_table import METRICS, Coefficients, CountMetric
-from auditkit.stats.effective import Squares, corrected_rows, effective_rows
+from auditkit.stats.effective import Squares, Turning, corrected_rows, effective_rows
 from auditkit.stats.intervals import z_value
 from auditkit.stats.mean_shares import correlations, mean_limits, mean_method
 from auditkit.stats.melded import exact_limits, melded_limits
@@ -28,6 +28,7 @@ IntArray = npt.NDArray[np.int64]
 Quadratic = Callable[[FloatArray], FloatArray]
 # Shares, their effective rows, and how many times the odds of each share those of the value are; all ``(G,)``.
 Exact = tuple[FloatArray, FloatArray, FloatArray]
+_OTHER_WAY = {"tp": "fn", "fn": "tp", "fp": "tn", "tn": "fp"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +179,10 @@ def group_rates(counts: Counts, metric: str, class_code: int | None = None) -> R
         linear = np.nan_to_num((hits - shares[..., None] * every) / bottom[..., None])
         spread = bottom**2 / quadratic(np.broadcast_to(every, (len(n), *every.shape)))
     variance = np.maximum(quadratic(linear), _least_variance(counts, (hits, every), shares, quadratic, n))
+    turning = _turning(counts, spec, code, shares, quadratic, n)
+    if turning is not None:
+        variance = np.maximum(variance, turning.least_variance(bottom))
+        spread = turning.spread(shares, bottom, spread)
     effective, freedom = effective_rows(shares, variance, spread, counts.moment is not None)
     parts = times_odds(shares, spec.odds)
     return Rates(
@@ -273,16 +278,21 @@ def metric_vectors(metric: str, k: int, positive: int | None) -> tuple[FloatArra
         raise UsageError("AK403", f"{spec.name} needs a positive class", fix="name it with positive=")
     if not 0 <= positive < k:
         raise UsageError("AK403", f"the positive class code {positive} is not one of {k} classes")
+    flat = _kinds(k, positive)
+
+    def weigh(coefficients: Coefficients) -> list[float]:
+        return [float(coefficients.get(cell, 0.0)) for cell in flat]
+
+    return np.array([weigh(c) for c in spec.above]), np.array([weigh(c) for c in spec.below])
+
+
+def _kinds(k: int, positive: int) -> list[str]:
+    """Which of the four cells of one class against the rest each of the ``k * k`` cells belongs to."""
     kind = np.full((k, k), "tn", dtype="<U2")
     kind[positive, :] = "fn"
     kind[:, positive] = "fp"
     kind[positive, positive] = "tp"
-    flat = kind.ravel()
-
-    def weigh(coefficients: Coefficients) -> list[float]:
-        return [float(coefficients.get(str(cell), 0.0)) for cell in flat]
-
-    return np.array([weigh(c) for c in spec.above]), np.array([weigh(c) for c in spec.below])
+    return [str(cell) for cell in kind.ravel()]
 
 
 def _pooled_vectors(name: str, k: int) -> tuple[FloatArray, FloatArray]:
@@ -315,6 +325,50 @@ def _least_variance(
         )
         squares = Squares(second @ every.T, second @ hits.T, whole, hit, (both - whole - hit) / 2.0)
         return np.nan_to_num(squares.least_variance(shares, mass @ every.T))
+
+
+def _turning(
+    counts: Counts, spec: CountMetric, code: int | None, shares: FloatArray, quadratic: Quadratic, n: FloatArray
+) -> Turning | None:
+    """How each group's share moves as its clusters turn, arrays ``(G, 1)``; ``None`` where decisions do not choose the
+    rows below the line, or rows are independent."""
+    if counts.moment is None or code is None or spec.pooled:
+        return None
+    kinds = _kinds(len(counts.classes), code)
+    now, turned = (
+        np.array([[of.get(kind, 0.0) for kind in each] for of in (spec.above[0], spec.below[0])], dtype=np.float64)
+        for each in (kinds, [_OTHER_WAY[kind] for kind in kinds])
+    )
+    if np.array_equal(now[1], turned[1]):
+        return None
+    mass = n if counts.weight is None else np.asarray(counts.weight, dtype=np.float64).reshape(n.shape)
+    second = n if counts.weight_sq is None else np.asarray(counts.weight_sq, dtype=np.float64).reshape(n.shape)
+    # Hits, and rows that each count once, of the share behind the metric.
+    (hits, below), (other_hits, other_below) = (
+        (side[0] / spec.odds, side[1] - side[0] + side[0] / spec.odds) for side in (now, turned)
+    )
+    move = np.nan_to_num(np.abs(hits - other_hits - shares * (below - other_below)))
+    right, positive = (np.array([float(kind in of) for kind in kinds]) for of in (("tp", "tn"), ("tp", "fn")))
+    total = mass.sum(axis=1, keepdims=True)
+    spread = np.zeros_like(move)
+    for label in (positive, 1.0 - positive):
+        failed = (mass @ (label * (1.0 - right))) / np.maximum(mass @ label, 1e-300)
+        spread += move * label * np.sqrt(failed * (1.0 - failed))[:, None]
+
+    def square(side: FloatArray) -> FloatArray:
+        return quadratic(np.broadcast_to(side, (len(n), 1, len(kinds))))
+
+    whole, hit, both = square(np.ones(len(kinds))), square(right), square(1.0 + right)
+    own = second.sum(axis=1, keepdims=True), (second @ right)[:, None]
+    return Turning(
+        right=(mass @ right)[:, None] / np.maximum(total, 1e-300),
+        total=total,
+        squares=Squares(*own, whole, hit, (both - whole - hit) / 2.0),
+        moved=(mass * move).sum(axis=1, keepdims=True),
+        clusters=quadratic(move[:, None, :]),
+        spread_rows=(second * spread**2).sum(axis=1, keepdims=True),
+        spread_clusters=quadratic(spread[:, None, :]),
+    )
 
 
 def _correlation(counts: Counts, linear: FloatArray) -> FloatArray | None:

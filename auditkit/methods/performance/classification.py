@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.stats.estimate import Estimate, mapped, undefined
-from auditkit.stats.linearised import PLAIN, Design, proportion
+from auditkit.stats.linearised import PLAIN, Design, Sides, decided_proportion, proportion
 from auditkit.stats.mean_shares import correlations, mean_of_shares
 
 IntArray = npt.NDArray[np.int64]
@@ -53,11 +53,11 @@ def recall(y: IntArray, decided: IntArray, label: int, design: Design = PLAIN) -
 
 def precision(y: IntArray, decided: IntArray, label: int, design: Design = PLAIN) -> Estimate:
     """Share of the rows decided as ``label`` that are of that class, with exact limits."""
-    rows = decided == label
-    if not rows.any():
+    own, chosen = y == label, decided == label
+    if not chosen.any():
         return undefined("precision needs rows decided as the class, and there are none")
-    part = design.take(rows)
-    return proportion(y[rows] == label, part.weights, part.clusters)
+    sides = Sides(own & chosen, chosen), Sides(own & ~chosen, ~chosen)
+    return decided_proportion(*sides, own, own == chosen, design.weights, design.clusters)
 
 
 def f1(y: IntArray, decided: IntArray, label: int, design: Design = PLAIN) -> Estimate:
@@ -69,12 +69,11 @@ def f1(y: IntArray, decided: IntArray, label: int, design: Design = PLAIN) -> Es
     >>> round(f1(np.array([1, 1, 0, 0]), np.array([1, 0, 1, 0]), 1).value, 6)
     0.5
     """
-    rows = (y == label) | (decided == label)
-    if not rows.any():
+    own, chosen = y == label, decided == label
+    if not (own | chosen).any():
         return undefined("F1 needs rows that are, or were decided as, the class, and there are none")
-    part = design.take(rows)
-    hits = (y[rows] == label) & (decided[rows] == label)
-    return f1_of(proportion(hits, part.weights, part.clusters))
+    sides = Sides(own & chosen, own | chosen), Sides(own & ~chosen, own | ~chosen)
+    return f1_of(decided_proportion(*sides, own, own == chosen, design.weights, design.clusters))
 
 
 def f1_of(jaccard: Estimate) -> Estimate:
