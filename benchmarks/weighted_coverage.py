@@ -34,9 +34,10 @@ RATES = (0.05, 0.2, 0.5)
 SIZES = ("4", "20", "2 or 20")
 WEIGHTS = ("none", "lognormal", "one in ten counts tenfold", "linked")
 WHY_F1 = (
-    "F1 is the hardest: all rows of a cluster that is decided wrongly enter its denominator, and of one that is "
-    "decided rightly the positive rows alone. Where large clusters are wrong as a whole, and few or none were seen, "
-    "those that were not seen weigh more than the ones that were."
+    "F1 and precision are the hardest: all rows of a cluster that is decided wrongly enter the denominator of F1, and of "
+    "one that is decided rightly the positive rows alone. Where large clusters are wrong as a whole, and few or none were "
+    "seen, those that were not seen weigh more than the ones that were. Limits from the rows of the denominator alone "
+    "missed up to 21 % there (30 clusters of 20, r=1, p=0.05); these allow for whole clusters that turn."
 )
 
 
@@ -221,10 +222,14 @@ def page(found: list[Found], draws: int) -> str:
                 f"{np.mean([p.above for p in own]):.4f} | {worst.worst:.4f} {side} ({worst.setting.told()}) | "
                 f"{sum(part.missing for part in own)} |"
             )
-    lines += ["", WHY_F1, "", "Every setting in which a limit of a quantity misses more often than it says:", ""]
+    missing = sorted((part for part in found if part.missing), key=lambda part: -part.worst)
+    lines += ["", WHY_F1, ""]
+    if not missing:
+        lines += ["In no setting does a limit of any quantity miss more often than it says."]
+        return "\n".join(lines) + "\n"
+    lines += ["Every setting in which a limit of a quantity misses more often than it says:", ""]
     lines += ["| 95 % interval of | setting | lower misses | upper misses |", "| --- | --- | --- | --- |"]
-    for part in sorted((part for part in found if part.missing), key=lambda part: -part.worst):
-        lines.append(f"| {part.what} | {part.setting.told()} | {part.below:.4f} | {part.above:.4f} |")
+    lines += [f"| {part.what} | {part.setting.told()} | {part.below:.4f} | {part.above:.4f} |" for part in missing]
     return "\n".join(lines) + "\n"
 
 
