@@ -18,6 +18,9 @@ from auditkit.stats.beta import MOST_ROWS
 from auditkit.stats.intervals import z_value
 
 FloatArray = npt.NDArray[np.float64]
+# The share of a cluster that is taken to agree beside the rows seen. Over 216 settings of 10 to 100 clusters of up to
+# 100 rows one row alone let a limit miss up to 8.6 % of the time, a fifth of a cluster up to 3.1 % (2.5 % and noise).
+_AGREEING = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +49,13 @@ class Squares:
         """Covariance of two rows of a cluster, from 0 (they do not go together) to their variance (always).
 
         How often another row of a hit's cluster is a hit, beyond ``share``; the same of misses; the larger of the two.
-        Both go from a row to its cluster, so that it does not matter which clusters happened to be hit. One more row
-        whose cluster all agrees with it is added to either: a single hit says nothing of how rows go together, and
-        must not be taken for a sign that they do not.
+        Both go from a row to its cluster, so that it does not matter which clusters happened to be hit. Rows whose
+        cluster all agrees with them are added to either, one, or a fifth of a large cluster: a few hits say nothing of
+        how rows go together, and must not be taken for a sign that they do not.
         """
         held = self.hit_rows if self.part_rows is None else self.part_rows
         with np.errstate(divide="ignore", invalid="ignore"):
-            more = (self.clusters - self.rows) * self.rows / total**2
+            more = (self.clusters - self.rows) * np.maximum(self.rows, _AGREEING * self.clusters) / total**2
         hits = _covariance(share, self.crossed - self.hit_rows + more, self.hit_clusters - held + more)
         misses = _covariance(
             1.0 - share,
