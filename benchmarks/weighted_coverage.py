@@ -34,11 +34,12 @@ RATES = (0.05, 0.2, 0.5)
 SIZES = ("4", "20", "50", "2 or 20")
 WEIGHTS = ("none", "lognormal", "one in ten counts tenfold", "linked")
 WHY_F1 = (
-    "F1 and precision are the hardest: all rows of a cluster that is decided wrongly enter the denominator of F1, and of "
-    "one that is decided rightly the positive rows alone. Where large clusters are wrong as a whole, and few or none "
-    "were seen, those that were not seen weigh more than the ones that were. Limits from the rows of the denominator "
-    "alone missed up to 21 % there (30 clusters of 20, r=1, p=0.05); these allow for whole clusters that turn. Limits of "
-    "shares that took one row only for a sign of how rows of a cluster go together missed up to 8 % with clusters of 50."
+    "F1 and precision are the hardest: all rows of a cluster that is decided wrongly enter the denominator of F1, and "
+    "of one that is decided rightly the positive rows alone. Where large clusters are wrong as a whole, and few or no "
+    "such were seen, those that were not weigh more than the ones that were. Limits from the rows of the denominator "
+    "alone missed up to 21 % there (30 clusters of 20, r=1, p=0.05); these allow for whole clusters that turn. Limits "
+    "of shares that took one row only for a sign of how rows of a cluster go together missed up to 8 % with clusters "
+    "of 50."
 )
 
 

@@ -201,6 +201,15 @@ def test_a_single_hit_is_no_sign_that_rows_of_a_cluster_do_not_go_together():
     assert max(map(max, plenty)) <= 0.025 + noise(1500)
 
 
+def test_a_few_hits_of_large_clusters_are_no_sign_that_their_rows_do_not_go_together(monkeypatch):
+    def fifties(rng, repeats):
+        return np.full((repeats, 30), 50)
+
+    assert max(simulated_clusters(fifties, 0.5, 0.05, 1500)) <= 0.025 + noise(1500)
+    monkeypatch.setattr("auditkit.stats.effective._AGREEING", 0.0)  # one row alone
+    assert simulated_clusters(fifties, 0.5, 0.05, 1500)[1] > 0.05
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["one in ten counts tenfold", "lognormal", "a few are huge", "whole numbers"])
 def test_every_weighted_limit_holds_over_a_grid(kind):
