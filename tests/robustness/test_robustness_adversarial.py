@@ -288,6 +288,44 @@ def test_a_preparation_that_mixes_columns_is_attacked_by_questions():
     assert any("attacked by questions" in note for note in outcome.notes)
 
 
+class Watched:
+    """Where progress goes, and how much work was done at each word of it."""
+
+    def __init__(self):
+        self.told = []
+
+    def start(self, name, index, total):
+        pass
+
+    def advance(self, name, done, total):
+        self.told.append((done, total))
+
+    def finish(self, name, outcome, seconds, resumed):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("engine", "settings", "least"),
+    [("questions", {"hopskipjump_steps": 3}, 40), ("questions", {"attack": "boundary"}, 60), ("gradients", {}, 16)],
+)
+def test_one_bar_moves_to_its_end_through_walks_and_cross_examination(engine, settings, least, net, images):
+    x, y = images
+    flat = x.reshape(len(x), -1)
+    model = TorchModel(net, classes=(0, 1, 2)) if engine == "gradients" else LogisticRegression().fit(flat, y)
+    rows = x if engine == "gradients" else flat
+    params = AdversarialParams(**{**QUICK, "hopskipjump_rows": 4, "hopskipjump_queries": 500, **settings})
+    sink = Watched()
+    outcome = run_step(
+        make_subject(model, rows, y), Step(name=ANALYZER.name, params=params, analyzer=ANALYZER), sink=sink
+    )
+    assert outcome.status == "measured", outcome.reason
+    done = [at for at, _ in sink.told]
+    assert {of for _, of in sink.told} == {done[-1]}, "one bar with one end, which it reaches"
+    assert done == sorted(set(done)), "it never goes back"
+    assert len(done) >= least
+    assert max(np.diff([0, *done])) < 0.35 * done[-1]
+
+
 @pytest.mark.parametrize("engine", ["questions", "gradients"])
 def test_the_rows_that_are_looked_at_more_closely_are_no_first_rows(engine, monkeypatch):
     """Rows stand in the order of time; the fewer ones that a dearer attack or a check looks at come from all of it."""

@@ -155,6 +155,21 @@ def test_walks_never_end_nearer_than_the_hyperplane_and_zoo_moves():
     assert np.array_equal(again.rescored.points, scored.rescored.points)
 
 
+def test_zoo_walks_tables_with_more_columns_than_it_takes_at_a_time_inside_the_bounds_of_each():
+    rng = np.random.default_rng(1)
+    x, weight = rng.uniform(0.2, 0.8, size=(4, 40)) * np.arange(1, 41), rng.normal(size=40)
+    low, high, scale = np.zeros(40), np.arange(1.0, 41.0), np.arange(1.0, 41.0) / 4
+    wide = Feasible(low=low, high=high, scale=scale, whole=np.zeros(40, dtype=bool))
+    model = LogisticRegression()
+    model.classes_, model.coef_ = np.array([0, 1]), (weight / scale)[None]
+    model.intercept_ = np.array([-float(np.median(x @ model.coef_[0]))])
+    found = zoo_attack(model.predict_proba, model.predict, x, model.predict(x), wide)
+    assert found.rescored.fooled.any()
+    assert ((found.rescored.points >= low) & (found.rescored.points <= high)).all()
+    exact = np.abs(model.decision_function(x)) / np.abs(weight).sum()
+    assert (found.rescored.distance[found.rescored.fooled] >= exact[found.rescored.fooled] - 1e-6).all()
+
+
 def test_zoo_on_a_flat_model_is_invalid_and_no_proof():
     x = table()[0]
     flat = zoo_attack(

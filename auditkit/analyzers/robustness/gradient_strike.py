@@ -10,6 +10,7 @@ import numpy as np
 from auditkit.analyzers.robustness.arena import CHUNK, Arena, deciding_logits
 from auditkit.analyzers.robustness.gradient_checks import Examined, examine, telling_eps
 from auditkit.analyzers.robustness.lens import Lens
+from auditkit.analyzers.robustness.stages import Stages
 from auditkit.analyzers.robustness.strikes import BoolArray, Budget, Strike, controls, joined
 from auditkit.analyzers.robustness.toolbox_strike import TOOLBOX, Toolbox
 from auditkit.core.analyzer import Context
@@ -42,10 +43,12 @@ def gradient_strike(
     held = np.zeros(len(x), dtype=np.bool_)
     reach = np.full(len(x), np.inf)
     violations, zero, moved, spent = 0, 0.0, 0.0 if len(x) and max(eps_list) > 0 else 1.0, 0
-    for done, eps in enumerate(sorted(eps_list)):
+    examined = bool(budget.check_rows and len(x) and max(eps_list) > 0)
+    stages = Stages(context, [1.0] * len(eps_list) + [3.0] * examined + [1.0])
+    for eps in sorted(eps_list):
         context.check_deadline()
         rows = np.flatnonzero(~held).astype(np.int64)
-        found = _at(arena, lens, model, eps, rows, budget, context, toolbox)
+        found = _at(arena, lens, model, eps, rows, budget, context, toolbox, stages)
         for name, fooled in found.parts:
             by_part.setdefault(name, {})[eps] = held.copy()
             by_part[name][eps][rows[fooled]] = True
@@ -58,7 +61,7 @@ def gradient_strike(
         spent += found.evaluations
         held[rows[found.fooled]] = True
         attack[eps] = held.copy()
-        context.progress(done + 1, len(eps_list) + 2)
+        stages.end()
     results: tuple[checks.Check, ...] = (
         checks.moved(moved),
         checks.inside(violations),
@@ -69,14 +72,14 @@ def gradient_strike(
     widest = max(eps_list)
     if len(names) > 1:
         results += (checks.losses_agree(by_part[names[0]][widest], by_part[names[1]][widest]),)
-    if budget.check_rows and len(x) and widest > 0:
-        seen = _examined(arena, lens, model, attack, budget, context, others)
+    if examined:
+        seen = _examined(arena, lens, model, attack, budget, context, others, stages)
         results += seen.checks
         spent += seen.evaluations
         by_part["cross-examination"] = _joined_in(arena, around, seen, attack, reach)
-    context.progress(len(eps_list) + 1, len(eps_list) + 2)
+        stages.end()
     control = controls(arena, eps_list, budget, context)
-    context.progress(len(eps_list) + 2, len(eps_list) + 2)
+    stages.end()
     label = names[-1] if names else budget.attack
     notes = toolbox.notes() if toolbox else ()
     return joined(label, attack, control, reach, results, list(by_part.items()), spent, arena, notes)
@@ -112,6 +115,7 @@ def _at(  # noqa: PLR0913 - one private seam where an attack's settings meet
     budget: Budget,
     context: Context,
     toolbox: Toolbox | None,
+    stages: Stages,
 ) -> _Found:
     """Each part on the rows that the parts before it left standing; every point decided afresh by the user's model."""
     from auditkit.analyzers.robustness.reach import Reach
@@ -121,7 +125,8 @@ def _at(  # noqa: PLR0913 - one private seam where an attack's settings meet
     parts: list[tuple[str, BoolArray]] = []
     zero, spent = 0.0, 0
     runs = _runs(budget, context)
-    for name, run in runs:
+    for done, (name, run) in enumerate(runs):
+        stages.reach(done / len(runs))
         left = np.flatnonzero(~fooled)
         if len(left):
             if run is None:
@@ -191,7 +196,7 @@ def _back(lens: Lens, x: FloatArray, points: Any) -> FloatArray:
     return lens.back(points.reshape(len(points), -1).double().cpu().numpy(), x)
 
 
-def _examined(
+def _examined(  # noqa: PLR0913 - as above
     arena: Arena,
     lens: Lens,
     model: Any,
@@ -199,8 +204,11 @@ def _examined(
     budget: Budget,
     context: Context,
     others: tuple[Any, IntArray],
+    stages: Stages,
 ) -> Examined:
     """The cross-examination, at the eps where attacks can differ most."""
+    from auditkit.methods.robustness.cross_examination import ATTACKS
+
     rows = context.sample_rows(len(arena.x), budget.check_rows)
     eps = telling_eps({e: hit for e, hit in attack.items() if e > 0})
     tensor, y, common = _tensors(arena, lens, rows, eps, context.seed)
@@ -213,7 +221,7 @@ def _examined(
         lambda points: _back(lens, arena.x[rows], points),
         others,
         rows=rows,
-        tick=context.check_deadline,
+        tick=stages.ticks(ATTACKS),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from auditkit.analyzers.robustness.arena import Arena
+from auditkit.analyzers.robustness.stages import Stages
 from auditkit.analyzers.robustness.strikes import BoolArray, Budget, Strike, controls, joined
 from auditkit.analyzers.robustness.toolbox_strike import QUESTIONED
 from auditkit.core.analyzer import Context
@@ -27,7 +28,8 @@ def question_strike(
     reach = np.full(len(x), np.inf)
     moved, violations, spent = 0.0, 0, 0
     start: FloatArray | None = None
-    for done, eps in enumerate(sorted(eps_list)):
+    stages = Stages(context, [1.0] * len(eps_list) + [4.0] * (1 + (budget.attack in QUESTIONED)) + [1.0])
+    for eps in sorted(eps_list):
         context.check_deadline()
         found = feasible_search(
             arena.judge, x, y, space, eps, rounds=budget.search_rounds, start=start, rng=context.rng
@@ -40,11 +42,12 @@ def question_strike(
         moved = max(moved, float((distance > 0).mean()) if len(x) else 0.0)
         violations += space.violations(x, found.points, eps)
         spent += found.n_evaluations + len(x)
-        context.progress(done + 1, len(eps_list) + 2)
-    jumps = [("hopskipjump", _jump(arena, budget, context, pool))]
+        stages.end()
+    jumps = [("hopskipjump", _jump(arena, budget, context, pool, stages))]
+    stages.end()
     if budget.attack in QUESTIONED:
-        jumps.append((budget.attack, _asked_for(arena, budget, context, pool, model)))
-    context.progress(len(eps_list) + 1, len(eps_list) + 2)
+        jumps.append((budget.attack, _asked_for(arena, budget, context, pool, model, stages)))
+        stages.end()
     both = {eps: hit.copy() for eps, hit in search.items()}
     parts, measured = [("search", search)], np.zeros(len(x), dtype=np.bool_)
     notes: list[str] = []
@@ -63,7 +66,7 @@ def question_strike(
             both[eps][jump.rows] |= hit
         parts.append((name, hits))
     control = controls(arena, eps_list, budget, context)
-    context.progress(len(eps_list) + 2, len(eps_list) + 2)
+    stages.end()
     results = (checks.moved(moved if max(eps_list) > 0 else 1.0), checks.inside(violations))
     return joined(label, both, control, reach, results, parts, spent, arena, tuple(notes), measured)
 
@@ -77,7 +80,11 @@ class _Jump:
     notes: tuple[str, ...]
 
 
-def _jump(arena: Arena, budget: Budget, context: Context, pool: FloatArray) -> _Jump:
+# Batches of questions that a step of HopSkipJump takes, and a walk by another attack for each question that it may ask.
+_BATCHES_A_STEP, _BATCHES_A_QUERY = 20, 0.1
+
+
+def _jump(arena: Arena, budget: Budget, context: Context, pool: FloatArray, stages: Stages) -> _Jump:
     """HopSkipJump through ART on some of the rows; without ART, a note says what is missing."""
     from auditkit.methods.robustness import art_engine
 
@@ -107,7 +114,7 @@ def _jump(arena: Arena, budget: Budget, context: Context, pool: FloatArray) -> _
         max_iter=budget.hopskipjump_steps,
         max_queries=budget.hopskipjump_queries,
         seed=context.seed,
-        tick=context.check_deadline,
+        tick=stages.ticks(_BATCHES_A_STEP * budget.hopskipjump_steps),
     )
     distance = np.where(found.rescored.fooled, found.rescored.distance, np.inf)
     notes = [
@@ -127,7 +134,9 @@ def _jump(arena: Arena, budget: Budget, context: Context, pool: FloatArray) -> _
     )
 
 
-def _asked_for(arena: Arena, budget: Budget, context: Context, pool: FloatArray, model: Any) -> _Jump:
+def _asked_for(  # noqa: PLR0913 - one private seam, as those of the attacks
+    arena: Arena, budget: Budget, context: Context, pool: FloatArray, model: Any, stages: Stages
+) -> _Jump:
     """The attack of ART that was asked for, on the rows that HopSkipJump looks at; judged by distance at every eps.
 
     Raises:
@@ -143,7 +152,7 @@ def _asked_for(arena: Arena, budget: Budget, context: Context, pool: FloatArray,
     limits: dict[str, Any] = {
         "max_queries": budget.hopskipjump_queries,
         "seed": context.seed,
-        "tick": context.check_deadline,
+        "tick": stages.ticks(_BATCHES_A_QUERY * budget.hopskipjump_queries),
     }
     told, spent = "", 0
     if name == "decision-tree":

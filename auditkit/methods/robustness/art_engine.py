@@ -201,9 +201,11 @@ def _walked(  # noqa: PLR0913 - one private seam of the attacks above
 def _walk(kind: Any, blackbox: Any, walk: _Walk, settings: dict[str, Any], *, from_start: bool) -> None:
     """Run ART on one row until it ends or its query budget does."""
     cells = int(walk.cells.sum())
-    estimator = blackbox.BlackBoxClassifier(
-        walk.predict, input_shape=(cells,), nb_classes=2, clip_values=walk.clip_values()
-    )
+    low, high = walk.clip_values()
+    if not from_start:
+        # ZOO holds some coordinates at a time to the bounds of all, in order; the walk holds each to its own.
+        low, high = low.min(), high.max()
+    estimator = blackbox.BlackBoxClassifier(walk.predict, input_shape=(cells,), nb_classes=2, clip_values=(low, high))
     origin = np.zeros((1, cells), dtype=np.float32)
     label = np.array([[1.0, 0.0]], dtype=np.float32)
     try:

@@ -23,6 +23,8 @@ LOSS_GAP, RESTART_GAP, ZERO_SHARE = 0.10, 0.03, 0.05
 # Steps under l1 move a hundredth of the features at a time and end in different places more often.
 COARSE_GAP = 0.05
 STEPS = (1, 10, 40, 100)
+# Attacks of one cross-examination: those, another loss, restarts, three rivals, and two at other radii.
+ATTACKS = len(STEPS) + 7
 # Fewer labelled rows than this teach a surrogate too little for its failure to mean anything.
 SURROGATE_ROWS = 30
 _UNAIDED = "an attack without the model's gradients fools rows that gradients do not"
