@@ -134,9 +134,7 @@ def _jump(arena: Arena, budget: Budget, context: Context, pool: FloatArray, stag
     )
 
 
-def _asked_for(  # noqa: PLR0913 - one private seam, as those of the attacks
-    arena: Arena, budget: Budget, context: Context, pool: FloatArray, model: Any, stages: Stages
-) -> _Jump:
+def _asked_for(arena: Arena, budget: Budget, context: Context, pool: FloatArray, model: Any, stages: Stages) -> _Jump:
     """The attack of ART that was asked for, on the rows that HopSkipJump looks at; judged by distance at every eps.
 
     Raises:
