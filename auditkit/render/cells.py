@@ -14,12 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from auditkit.core.evidence import Counts, Evidence, Measurement
-from auditkit.render.numerators import FEATURE, SIZES
+from auditkit.render.numerators import FEATURE, SIZES, is_margin
+from auditkit.render.rounded_cells import NO_CELLS, Cells, Group, RoundedCells, Sides, of_cells, parts_of, round_cells
 from auditkit.render.suppression import hidden_cells
 
-_MARGINS = frozenset({"base_rate", "selection_rate"})
-
-Group = tuple[tuple[str, str], ...]
 #: A group (its columns sorted), a label and a decision; ``None`` stands for all labels or all decisions.
 Cell = tuple[Group, int | None, int | None]
 
@@ -36,6 +34,7 @@ class SmallCells:
         counts: Every withheld count of each group, its cells included: what a table may not tell.
         sizes: Groups of the audited rows whose size is withheld.
         whole: How many of all audited rows have a label, or a decision, that is withheld because it is rare.
+        rounded: The rounded cells of groups with a withheld one whose rows by label and by decision are shown.
     """
 
     cells: Mapping[object, frozenset[Cell]] = field(default_factory=dict)
@@ -44,6 +43,7 @@ class SmallCells:
     counts: Mapping[Group, frozenset[int]] = field(default_factory=dict)
     sizes: frozenset[Group] = frozenset()
     whole: frozenset[int] = frozenset()
+    rounded: RoundedCells = NO_CELLS
 
     def hidden_in(self, counts: Counts) -> frozenset[int]:
         """Positions in the flattened cells of ``counts`` to withhold."""
@@ -61,8 +61,31 @@ class SmallCells:
         group = tuple(sorted(measurement.slice.items()))
         if measurement.name in SIZES:
             return group in self.sizes
+        if group in self.rounded.true:
+            return of_cells(measurement.name)
         rows = self.rows if FEATURE in measurement.params else self.groups
         return measurement.n in rows.get(group, frozenset())
+
+    def spares(self, measurement: Measurement) -> bool:
+        """Whether it rests on sums of cells alone, of a group of which the sums are shown."""
+        sums = is_margin(measurement.name) and not measurement.over and FEATURE not in measurement.params
+        return sums and tuple(sorted(measurement.slice.items())) in self.rounded.true
+
+    def of_cells(self, measurement: Measurement) -> bool:
+        """Whether it is a rate of the withheld cells of a group of which the sums are shown."""
+        return of_cells(measurement.name) and tuple(sorted(measurement.slice.items())) in self.rounded.true
+
+    def sides_of(self, gap: Measurement, measured: Sequence[Measurement]) -> list[Sides] | None:
+        """The rates that ``gap`` is between, exact and as shown, where some are of such groups; else ``None``."""
+        columns, names = set(gap.over), parts_of(gap)
+        parts = [[m for m in measured if m.name == name and m.slice.keys() == columns and m.params == gap.params]
+                 for name in names]  # fmt: skip
+        if not any(self.of_cells(m) for members in parts for m in members):
+            return None
+        return [
+            ([m.value for m in members], [self.rounded.value(m) if self.of_cells(m) else m.value for m in members])
+            for members in parts
+        ]
 
     def _tells_of_all(self, measurement: Measurement) -> bool:
         """A rate over all rows tells how many have a rare label: as its rows, or as the count behind it."""
@@ -70,7 +93,7 @@ class SmallCells:
         if not self.whole or rows in self.whole or value is None:
             return rows in self.whole
         hits = round(value * rows)
-        return measurement.name.rsplit(".", 1)[-1] in _MARGINS and not self.whole.isdisjoint({hits, rows - hits})
+        return is_margin(measurement.name) and not self.whole.isdisjoint({hits, rows - hits})
 
 
 def group_of(counts: Counts, index: int) -> Group:
@@ -107,6 +130,7 @@ def small_cells(evidence: Evidence, min_cell: int) -> SmallCells:
     groups: dict[Group, frozenset[int]] = {}
     rows: dict[Group, frozenset[int]] = {}
     counts_of: dict[Group, set[int]] = defaultdict(set)
+    rounded = NO_CELLS
     for kind, tables in kinds.items():
         nodes = _nodes(tables)
         if kind == audited:
@@ -115,6 +139,8 @@ def small_cells(evidence: Evidence, min_cell: int) -> SmallCells:
         hidden = found[kind] = _hidden(nodes, k, min_cell)
         if kind == audited:  # with two classes every cell is behind a rate; with more, sums and right decisions are
             groups = _rows(nodes, {group for group, y, p in hidden if k <= 2 or y is None or p is None or y == p})
+            if tables and k == 2 and tables[0].positive is not None:
+                rounded = _rounded(nodes, hidden, tables[0], min_cell)
             rows = _rows({cell: nodes[cell] for cell in hidden}, groups)
             for cell in hidden:
                 counts_of[cell[0]].add(nodes[cell])
@@ -126,7 +152,45 @@ def small_cells(evidence: Evidence, min_cell: int) -> SmallCells:
         counts={g: frozenset(n) for g, n in counts_of.items()},
         sizes=sizes_hidden,
         whole=_rare(kinds.get(audited), min_cell),
+        rounded=rounded,
     )
+
+
+def _rounded(nodes: Mapping[Cell, int], hidden: frozenset[Cell], table: Counts, min_cell: int) -> RoundedCells:
+    """The rounded cells of the groups with a withheld cell of which all sums are shown."""
+    positive = table.positive or 0
+    negative = 1 - positive
+    order = ((negative, negative), (negative, positive), (positive, negative), (positive, positive))
+    closed = {group for group, y, p in hidden if y is None or p is None}
+    touched = {group for group, _, _ in hidden}
+    true: dict[Group, Cells] = {}
+    others: dict[Group, tuple[int, int]] = {}
+    for group in {group for group, _, _ in nodes}:
+        counted = [nodes.get((group, y, p)) for y, p in order]
+        if group in touched - closed and None not in counted:
+            tn, fp, fn, tp = (count or 0 for count in counted)
+            true[group] = (tn, fp, fn, tp)
+        else:
+            fn = nodes.get((group, *order[2]), 0)
+            others[group] = (0, nodes.get((group, None, None), 0)) if group in touched else (fn, fn)
+    missed = cells_of_all(table)[positive * 2 + negative]
+    return round_cells(true, others, _sums(nodes), missed, min_cell)
+
+
+def _sums(nodes: Iterable[Cell]) -> list[list[Group]]:
+    """Each group that others add up to with those, in order; ``()`` stands for all rows."""
+    by_columns: dict[tuple[str, ...], list[Group]] = defaultdict(list)
+    for group, y, p in nodes:
+        if y is None and p is None:
+            by_columns[tuple(column for column, _ in group)].append(group)
+    found = []
+    for columns, groups in by_columns.items():
+        for kept in [(), *(known for known in by_columns if set(known) < set(columns))]:
+            parts: dict[Group, list[Group]] = defaultdict(list)
+            for group in groups:
+                parts[tuple(pair for pair in group if pair[0] in kept)].append(group)
+            found += [[whole, *members] for whole, members in parts.items()]
+    return found
 
 
 def _rare(tables: Sequence[Counts] | None, min_cell: int) -> frozenset[int]:
@@ -181,32 +245,22 @@ def _hidden(nodes: Mapping[Cell, int], k: int, min_cell: int) -> frozenset[Cell]
     place = {name: index for index, name in enumerate(names)}
     lines = [[place[name] for name in line if name in place] for line in _lines(nodes, k)]
     owners = [group for group, _, _ in names]
-    return frozenset(names[index] for index in hidden_cells(list(nodes.values()), lines, min_cell, owners))
+    ranks = [-len(group) for group in owners]  # of crossed columns before those of one, which people look at first
+    return frozenset(names[index] for index in hidden_cells(list(nodes.values()), lines, min_cell, owners, ranks))
 
 
 def _lines(nodes: Mapping[Cell, int], k: int) -> Iterator[list[Cell]]:
     """Cells bound by a sum: a whole with its parts, or the parts alone where their whole is over all rows."""
-    by_columns: dict[tuple[str, ...], list[Group]] = defaultdict(list)
-    for group, y, p in nodes:
-        if y is None and p is None:
-            by_columns[tuple(column for column, _ in group)].append(group)
     span: list[int | None] = [*range(k)]
-    for groups in by_columns.values():
-        for group in groups if k else ():
-            for y in span:
-                yield [(group, y, None), *((group, y, p) for p in span)]
-                yield [(group, None, y), *((group, p, y) for p in span)]
-            yield [(group, None, None), *((group, y, None) for y in span)]
-            yield [(group, None, None), *((group, None, p) for p in span)]
-    for columns, groups in by_columns.items():
-        coarser = [known for known in by_columns if set(known) < set(columns)]
-        for kept in [(), *coarser]:
-            parts: dict[Group, list[Group]] = defaultdict(list)
-            for group in groups:
-                parts[tuple(pair for pair in group if pair[0] in kept)].append(group)
-            for whole, members in parts.items():
-                for y, p in itertools.product([*span, None], repeat=2):
-                    yield [*([(whole, y, p)] if whole else []), *((group, y, p) for group in members)]
+    for group in [group for group, y, p in nodes if y is None and p is None] if k else ():
+        for y in span:
+            yield [(group, y, None), *((group, y, p) for p in span)]
+            yield [(group, None, y), *((group, p, y) for p in span)]
+        yield [(group, None, None), *((group, y, None) for y in span)]
+        yield [(group, None, None), *((group, None, p) for p in span)]
+    for whole, *members in _sums(nodes):
+        for y, p in itertools.product([*span, None], repeat=2):
+            yield [*([(whole, y, p)] if whole else []), *((group, y, p) for group in members)]
 
 
 def _rows(nodes: Mapping[Cell, int], groups: Iterable[Group]) -> dict[Group, frozenset[int]]:

@@ -103,3 +103,16 @@ def coarse(measurement: Measurement, min_cell: int) -> Measurement:
         return dataclasses.replace(measurement, value=None, n=None, interval=None, reason=BY_SUBTRACTION)
     interval = coarse_interval(interval, rows, min_cell)
     return dataclasses.replace(measurement, value=rounded, n=None, interval=interval, reason=_ROUNDED)
+
+
+def rounded_to(measurement: Measurement, value: float | None, min_cell: int) -> Measurement:
+    """A measurement without its rows and with the ``value`` of rounded cells; withheld where there is none.
+
+    Its interval is rounded outwards, and left out where it does not hold the value or rests on too few rows.
+    """
+    if value is None:
+        return dataclasses.replace(measurement, value=None, n=None, interval=None, reason=BY_SUBTRACTION)
+    interval = coarse_interval(measurement.interval, measurement.n or 0, min_cell)
+    if interval is not None and not interval.low <= value <= interval.high:
+        interval = None
+    return dataclasses.replace(measurement, value=value, n=None, interval=interval, reason=_ROUNDED)

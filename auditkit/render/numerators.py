@@ -13,6 +13,16 @@ from auditkit.render.suppression import hidden_cells
 SIZES = frozenset({"data.group_count", "data.group_share"})
 # The parameter that says which column a number is about: cells of different columns do not add up to each other.
 FEATURE = "feature"
+# What rests on the rows of a group by label or by decision, and on no cell of both: of a group, and over groups.
+_MARGINS = frozenset(
+    {"base_rate", "selection_rate", "rejection_rate", "positive_decision_share", "demographic_disparity"}
+)
+_OF_MARGINS = frozenset({"differential_fairness", "smoothed_differential_fairness", "decision_effect_size"})
+
+
+def is_margin(name: str) -> bool:
+    """Whether a rate counts the rows of a label, or of a decision, and no cell of both."""
+    return name.rsplit(".", 1)[-1] in _MARGINS
 
 
 def small_numerators(measurements: Sequence[Measurement], hidden: AbstractSet[int], min_cell: int) -> frozenset[int]:
@@ -96,8 +106,18 @@ def rounded_gaps(measurements: Sequence[Measurement], rounded: Iterable[int]) ->
     least: dict[tuple[object, ...], int] = {}
     for index in rounded:
         m = measurements[index]
-        key = (tuple(sorted(m.slice)), m.params.get(FEATURE))
-        least[key] = min(least.get(key, 1 << 62), m.n or 0)
-    keys = {index: (tuple(sorted(m.over)), m.params.get(FEATURE)) for index, m in enumerate(measurements)
-            if m.over and m.value is not None}  # fmt: skip
+        for name in {m.name, *(["sums"] if is_margin(m.name) else []), "any"}:
+            key = (tuple(sorted(m.slice)), m.params.get(FEATURE), name)
+            least[key] = min(least.get(key, 1 << 62), m.n or 0)
+    named = {m.name for m in measurements if m.slice}
+    keys = {index: (tuple(sorted(m.over)), m.params.get(FEATURE), _rests_on(m.name, named))
+            for index, m in enumerate(measurements) if m.over and m.value is not None}  # fmt: skip
     return {index: least[key] for index, key in keys.items() if key in least}
+
+
+def _rests_on(name: str, named: AbstractSet[str]) -> str:
+    """Which rates of the groups a disparity follows from: those of one name, those that are sums, or any."""
+    base, _, last = name.rpartition(".")
+    if base in named:
+        return base
+    return "sums" if last in _OF_MARGINS else "any"

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from auditkit.core.errors import AuditkitError
 from auditkit.core.evidence import AnyArtifact, DataFacts, Evidence, Measurement, Outcome, RunFacts
 from auditkit.core.schema import from_document, plain, seal, to_document
-from auditkit.render.cells import Group, SmallCells, small_cells
-from auditkit.render.coarse import BY_SUBTRACTION, coarse, digits
+from auditkit.render.cells import SmallCells, small_cells
+from auditkit.render.coarse import BY_SUBTRACTION, coarse, digits, rounded_to
 from auditkit.render.numerators import SIZES, lines_of, rounded_gaps, small_numerators
 from auditkit.render.ordered import in_order
 from auditkit.render.raw import asked_for, shows_rows, title_of
 from auditkit.render.redact_artifacts import redact_artifact
 from auditkit.render.redact_lines import hidden_lines, left_out, names_of
+from auditkit.render.rounded_cells import Group, gap_of
 from auditkit.render.suppression import hidden_cells
 
 MIN_CELL = 10
@@ -176,7 +177,8 @@ def _redact_measurements(
         if 0 < left_out(wholes.get(family[:2]), (measurements[index].n for index in members)) < min_cell:
             companions |= set(sorted(set(members) - hidden, key=lambda index: measurements[index].n or 0)[:1])
     hidden |= _gaps(measurements, small, hidden)
-    companions |= small_numerators(measurements, hidden | companions, min_cell)
+    spared = {index for index, measurement in enumerate(measurements) if cells.spares(measurement)}
+    companions |= small_numerators(measurements, hidden | companions | spared, min_cell)
     gaps = rounded_gaps(measurements, companions - hidden)
     out = []
     for index, measurement in enumerate(measurements):
@@ -184,12 +186,26 @@ def _redact_measurements(
             reason = withheld_reason(min_cell) if index in hidden else BY_SUBTRACTION
             out.append(dataclasses.replace(measurement, value=None, n=None, interval=None, reason=reason))
         elif index in companions:
-            out.append(coarse(measurement, min_cell))
+            out.append(_rounded_rate(measurement, cells, min_cell))
         elif index in gaps:
-            out.append(coarse(dataclasses.replace(measurement, n=gaps[index]), min_cell))
+            gap = dataclasses.replace(measurement, n=gaps[index])
+            out.append(_rounded_gap(gap, measurements, cells, min_cell))
         else:
             out.append(_six(measurement))
     return tuple(out)
+
+
+def _rounded_rate(measurement: Measurement, cells: SmallCells, min_cell: int) -> Measurement:
+    if not cells.of_cells(measurement):
+        return coarse(measurement, min_cell)
+    return rounded_to(measurement, cells.rounded.value(measurement), min_cell)
+
+
+def _rounded_gap(
+    gap: Measurement, measurements: Sequence[Measurement], cells: SmallCells, min_cell: int
+) -> Measurement:
+    sides = cells.sides_of(gap, measurements)
+    return coarse(gap, min_cell) if sides is None else rounded_to(gap, gap_of(gap, sides), min_cell)
 
 
 def _six(measurement: Measurement) -> Measurement:

@@ -11,14 +11,14 @@ from types import MappingProxyType
 from auditkit.core.evidence import Evidence, Interval
 from auditkit.core.rounding import keeps_side
 from auditkit.core.verdict import Comparison, RuleResult, Side, State, Verdict
-from auditkit.render.cells import Group
 from auditkit.render.coarse import HIDDEN, coarse_interval, coarse_value, digits
 from auditkit.render.redact import MIN_CELL, withheld_reason
+from auditkit.render.rounded_cells import Group
 from auditkit.render.suppression import hidden_cells
 
 WHOLE = "all rows"
-#: Quantity -> groups.
-Rounded = Mapping[str, frozenset[Group]]
+#: Quantity -> groups, with the value that is shown of each.
+Rounded = Mapping[str, Mapping[Group, float | None]]
 _SAYS = {
     "pass": "it is inside the limit",
     "fail": "it is outside the limit",
@@ -60,37 +60,45 @@ def withheld_disparities(shared: Evidence) -> frozenset[str]:
 
 
 def rounded_groups(shared: Evidence) -> Rounded:
-    """For each quantity, the groups whose rows a shared copy does not tell; under ``""`` those of any quantity."""
-    found: dict[str, set[Group]] = defaultdict(set)
+    """For each quantity, the groups whose rows a shared copy does not tell, with the value that it shows.
+
+    Under ``""`` stand those of any quantity, without a value.
+    """
+    found: dict[str, dict[Group, float | None]] = defaultdict(dict)
     for m in shared.measurements():
         if m.slice and not m.over:
             groups = found[m.name]
             if m.n is None and (m.reason or "").startswith(("withheld", "rounded")):
                 group = tuple(sorted(m.slice.items()))
-                groups.add(group)
-                found[""].add(group)
-    return {name: frozenset(groups) for name, groups in found.items()}
+                groups[group] = m.value
+                found[""][group] = None
+    return dict(found)
 
 
-def _labels(groups: Iterable[Group]) -> dict[str, list[tuple[str, ...]]]:
+def _labels(groups: Iterable[Group]) -> dict[str, list[tuple[tuple[str, ...], Group]]]:
     """What a side that is one of ``groups`` may be called, with the words that a rule's ``where`` has for the rest."""
-    found: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    found: dict[str, list[tuple[tuple[str, ...], Group]]] = defaultdict(list)
     for group in groups:
         for own in (own for size in range(1, len(group) + 1) for own in itertools.permutations(group, size)):
             rest = tuple(f"{column}={value}" for column, value in group if (column, value) not in own)
-            found[" x ".join(value for _, value in own)].append(rest)
+            found[" x ".join(value for _, value in own)].append((rest, group))
     return found
 
 
-def _known(result: RuleResult, groups: Iterable[Group]) -> set[str]:
-    """Sides of a rule that may be one of ``groups``."""
-    labels, found = _labels(groups), set()
+def _known(result: RuleResult, groups: Mapping[Group, float | None]) -> dict[str, float | None]:
+    """Sides of a rule that may be one of ``groups``, with the value shown of it; ``None`` where that is not sure."""
+    labels, found = _labels(groups), dict[str, float | None]()
     for comparison in result.comparisons if labels else ():
         for side in comparison.sides:
             if side.n is None:  # redacted already
                 continue
-            if any(all(words in comparison.label for words in rest) for rest in labels.get(side.group, ())):
-                found.add(side.group)
+            values = {
+                groups[group]
+                for rest, group in labels.get(side.group, ())
+                if all(words in comparison.label for words in rest)
+            }
+            if values:
+                found[side.group] = values.pop() if len(values) == 1 else None
     return found
 
 
@@ -109,14 +117,16 @@ def _result(result: RuleResult, min_cell: int, withheld: frozenset[str], rounded
     names = list(sizes)
     small = {name for name in names if 0 < sizes[name] < min_cell}
     counted = _small_shares(result, min_cell) - small
-    known = _known(result, rounded.get(result.metric, rounded.get("", frozenset())))
+    measured = result.metric in rounded
+    known = _known(result, rounded[result.metric] if measured else rounded.get("", {}))
     if not small and not counted and not known:
         return result
     shown = [min(sizes[name], min_cell - 1) if name in counted else sizes[name] for name in names]
     positions = hidden_cells(shown, [range(len(names))], min_cell)
-    coarse = ({names[position] for position in positions} | known) - small
+    coarse = ({names[position] for position in positions} | known.keys()) - small
+    values = known if measured else {}
     comparisons = tuple(
-        _comparison(comparison, small, coarse, min_cell, result.limits) for comparison in result.comparisons
+        _comparison(comparison, small, coarse, values, min_cell, result.limits) for comparison in result.comparisons
     )
     what = "are withheld" if small else "behind a rate are rounded"
     message = f"{_count_states(result)}; numbers of groups with fewer than {min_cell} rows {what}"
@@ -136,7 +146,12 @@ def _small_shares(result: RuleResult, min_cell: int) -> set[str]:
 
 
 def _comparison(
-    comparison: Comparison, small: set[str], coarse: set[str], min_cell: int, limits: tuple[float, ...]
+    comparison: Comparison,
+    small: set[str],
+    coarse: set[str],
+    values: Mapping[str, float | None],
+    min_cell: int,
+    limits: tuple[float, ...],
 ) -> Comparison:
     touched = {side.group for side in comparison.sides} or {comparison.label}
     if touched & small:
@@ -146,12 +161,12 @@ def _comparison(
             interval=None,
             n=None,
             n_needed=None,
-            sides=tuple(_side(side, small, coarse, min_cell) for side in comparison.sides),
+            sides=tuple(_side(side, small, coarse, values, min_cell) for side in comparison.sides),
             message=f"{_SAYS[comparison.state]}; {withheld_reason(min_cell)}",
         )
     if touched & coarse:
         rows = min((side.n or 0 for side in comparison.sides if side.group in coarse), default=comparison.n or 0)
-        sides = tuple(_side(side, small, coarse, min_cell) for side in comparison.sides)
+        sides = tuple(_side(side, small, coarse, values, min_cell) for side in comparison.sides)
         value, interval = _coarse(comparison, sides, rows, min_cell, limits)
         return dataclasses.replace(
             comparison,
@@ -176,6 +191,8 @@ def _coarse(
     value = None if exact is None else coarse_value(exact, rows, min_cell)
     if exact is not None and len(shown) == 2:
         value = _of_sides(exact, comparison.sides, shown, value)
+    elif len(shown) == 1 and comparison.sides[0].value == exact:
+        value = shown[0].value
     if exact is None or value is None or not keeps_side(value, exact, limits):
         return None, None
     found = coarse_interval(span, rows, min_cell)
@@ -209,12 +226,14 @@ def _bare(comparison: Comparison, min_cell: int) -> Comparison:
     )
 
 
-def _side(side: Side, small: set[str], coarse: set[str], min_cell: int) -> Side:
-    if side.group in small:
+def _side(side: Side, small: set[str], coarse: set[str], values: Mapping[str, float | None], min_cell: int) -> Side:
+    """The side as it may be shown: with the value that the shared numbers have, where it is among them."""
+    if side.group in small or (side.group in coarse and side.value is None):
         return Side(group=side.group, value=None, n=None)
+    if side.group in values:
+        return Side(group=side.group, value=values[side.group], n=None)
     if side.group in coarse:
-        value = None if side.value is None else coarse_value(side.value, side.n or 0, min_cell)
-        return Side(group=side.group, value=value, n=None)
+        return Side(group=side.group, value=coarse_value(side.value or 0.0, side.n or 0, min_cell), n=None)
     return side
 
 

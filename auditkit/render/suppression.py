@@ -12,7 +12,11 @@ from collections.abc import Hashable, Iterable, Sequence
 
 
 def hidden_cells(
-    values: Sequence[int], lines: Iterable[Sequence[int]], min_cell: int, owners: Sequence[Hashable] = ()
+    values: Sequence[int],
+    lines: Iterable[Sequence[int]],
+    min_cell: int,
+    owners: Sequence[Hashable] = (),
+    ranks: Sequence[int] = (),
 ) -> frozenset[int]:
     """Positions of ``values`` to withhold.
 
@@ -21,6 +25,7 @@ def hidden_cells(
         lines: Positions of cells whose sum is published, one sequence a sum.
         min_cell: Smallest count that may be shown; zero is shown.
         owners: What each cell is about; what has a hidden cell already is asked for another before others are.
+        ranks: Which cells are asked for first, before all else: those of the lowest.
 
     Returns:
         The small cells and, along each line, the smallest other cells that must go with them. The choice
@@ -49,7 +54,16 @@ def hidden_cells(
             if not rest:
                 break
             # Smallest non-zero cell first: a hidden zero protects nothing while zeros are shown elsewhere.
-            chosen = min(rest, key=lambda i: (values[i] == 0, bool(owners) and owners[i] not in touched, values[i], i))
+            chosen = min(
+                rest,
+                key=lambda i: (
+                    values[i] == 0,
+                    ranks[i] if ranks else 0,
+                    bool(owners) and owners[i] not in touched,
+                    values[i],
+                    i,
+                ),
+            )
             hidden.add(chosen)
             if owners:
                 touched.add(owners[chosen])

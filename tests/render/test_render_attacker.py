@@ -90,7 +90,7 @@ class Attacker:
         self.true = np.zeros(self.shape)
         for row in table.itertuples(index=False):
             self.true[self.names["g"].index(row.g), self.names["sex"].index(row.sex), row.y, row.p] += 1
-        self.equal, self.below = [], []
+        self.equal, self.below, self.offsets, self.rounded = [], [], [], {}
 
     def cells(self, group=(), y=None, p=None):
         """The 0/1 vector of the cells that a count adds up."""
@@ -115,14 +115,31 @@ class Attacker:
         if value is None:
             return
         size = rows @ self.true.ravel()
+        if n is None and tuple(sorted(dict(group).items())) in self.rounded:
+            return  # it follows from the rounded cells, which the attacker has
         if n is not None and abs(hits @ self.true.ravel() / max(size, 1) - value) < 1e-5:
             self.count(hits, value * n)
         else:  # rounded: the attacker even knows the step
             half = next(step for step in STEPS if step * size >= 10) / 2 + 1e-9
-            self.below += [hits - (value + half) * rows, (value - half) * rows - hits]
+            self.bound(hits - (value + half) * rows)
+            self.bound((value - half) * rows - hits)
 
-    def read(self, document, verdict):
-        """Everything shared that counts rows."""
+    def bound(self, cells, most=0.0):
+        """A sum of cells is at most ``most``."""
+        self.below.append(cells)
+        self.offsets.append(most)
+
+    def know(self, rounded):
+        """The rounded cells themselves, though what is shown are rates of them: missed positives to the nearest ten."""
+        self.rounded = dict(rounded.shown)
+        for group, (_, _, fn, _) in self.rounded.items():
+            missed = self.cells(dict(group), 1, 0)
+            self.bound(missed, fn + 5)
+            self.bound(-missed, 5 - fn)
+
+    def read(self, document, verdict, rounded):
+        """Everything shared that counts rows, and the rounded cells that rates were made of."""
+        self.know(rounded)
         facts = document["subject"]["test"]
         self.count(self.cells(), facts["n_rows"])
         for column, groups in {**facts["sensitive"], "y": facts["label_counts"]}.items():
@@ -168,7 +185,7 @@ class Attacker:
         """Small counts of groups that can have only one value."""
         sums, values = np.array([c for c, _ in self.equal]), np.array([v for _, v in self.equal])
         less = np.array(self.below) if self.below else None
-        zeros = None if less is None else np.zeros(len(less))
+        zeros = None if less is None else np.array(self.offsets)
         found = []
         for columns in (("g",), ("sex",), ("g", "sex")):
             for chosen in itertools.product(*(self.names[c] for c in columns)):
@@ -191,10 +208,10 @@ def shared(table, tmp_path):
         analyzers=["data.quality", "performance", "fairness.groups"], progress=False,
     )  # fmt: skip
     evidence, verdict = shared_copy(report.evidence, report.gate())
-    return to_document(evidence), verdict
+    return to_document(evidence), verdict, small_cells(report.evidence, 10).rounded
 
 
-@pytest.mark.parametrize("seed", [0, 9])
+@pytest.mark.parametrize("seed", [0, 9, 13, 19])
 def test_no_small_count_of_a_group_follows_from_all_that_is_shared(seed, tmp_path):
     attacker = Attacker(table := people(seed))
     attacker.read(*shared(table, tmp_path))
@@ -208,6 +225,16 @@ def test_the_attacker_solves_a_small_group_from_the_size_of_the_one_withheld_wit
     withheld = min(("A", "B"), key=lambda name: (table.g == name).sum())
     attacker.count(attacker.cells({"g": withheld}), (table.g == withheld).sum())
     assert ({"g": "X"}, None, None) in attacker.solved()
+
+
+def test_the_attacker_solves_what_a_rate_of_the_true_cells_would_tell(tmp_path):
+    attacker = Attacker(table := people(13))
+    document, verdict, rounded = shared(table, tmp_path)
+    attacker.read(document, verdict, rounded)
+    (group, (_, _, fn, _)) = min(rounded.true.items(), key=lambda item: item[1][2])
+    assert fn < 10
+    attacker.count(attacker.cells(dict(group), 1, 0), fn)
+    assert attacker.solved()
 
 
 def evidence_of(*tables, facts=None):

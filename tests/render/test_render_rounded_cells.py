@@ -1,0 +1,181 @@
+"""Rates of groups with a small cell are those of cells that are rounded and still add up."""
+
+import itertools
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+import auditkit
+from auditkit.core.evidence import Measurement
+from auditkit.methods.fairness.metric_table import METRICS
+from auditkit.render.cells import small_cells
+from auditkit.render.numerators import is_margin
+from auditkit.render.redact import redact
+from auditkit.render.rounded_cells import NO_CELLS, gap_of, of_cells, rate, round_cells
+from auditkit.render.shared import shared_copy
+
+A, B, C = ((("g", name),) for name in "ABC")
+RULE = (
+    '[[rule]]\nid = "hits"\nmetric = "fairness.true_positive_rate"\ncompare = "difference"\nover = ["g"]\nmax = 0.2\n'
+)
+
+
+def rows_of(**cells):
+    """Labels, decisions and groups of ``name=(tn, fp, fn, tp)``."""
+    y, p, g = [], [], []
+    for name, (tn, fp, fn, tp) in cells.items():
+        y += [0] * (tn + fp) + [1] * (fn + tp)
+        p += [0] * tn + [1] * fp + [0] * fn + [1] * tp
+        g += [name] * (tn + fp + fn + tp)
+    return np.array(y), np.array(p), {"g": np.array(g)}
+
+
+def audited(tmp_path=None, **cells):
+    y, p, g = rows_of(**cells)
+    policy = None
+    if tmp_path is not None:
+        policy = tmp_path / "audit.toml"
+        policy.write_text(RULE)
+    return auditkit.audit_predictions(
+        y, p, sensitive=g, policy=policy, analyzers=["performance", "fairness.groups"], progress=False
+    )
+
+
+def shown(evidence, name, **group):
+    (found,) = [m for m in evidence.by_name[name] if dict(m.slice) == group]
+    return found
+
+
+def test_each_rate_is_that_of_the_field():
+    rng = np.random.default_rng(0)
+    for tn, fp, fn, tp in rng.integers(1, 60, (50, 4)).tolist():
+        named = {"tn": tn, "fp": fp, "fn": fn, "tp": tp}
+        for name, metric in METRICS.items():
+            if is_margin(name):
+                assert not of_cells(name)
+                continue
+            parts = [
+                sum(times * named[cell] for cell, times in above.items())
+                / sum(times * named[cell] for cell, times in below.items())
+                for above, below in zip(metric.above, metric.below, strict=True)
+            ]
+            assert rate(f"fairness.{name}", (tn, fp, fn, tp)) == pytest.approx(np.mean(parts)), name
+        y, p, _ = rows_of(a=(tn, fp, fn, tp))
+        for name, theirs in {
+            "recall": sk.recall_score,
+            "precision": sk.precision_score,
+            "f1": sk.f1_score,
+            "threat_score": sk.jaccard_score,
+            "balanced_accuracy": sk.balanced_accuracy_score,
+        }.items():
+            assert rate(f"performance.{name}", (tn, fp, fn, tp)) == pytest.approx(theirs(y, p))
+        assert rate("fairness.treatment_ratio", (tn, fp, fn, tp)) == fn / fp
+    assert rate("fairness.true_positive_rate", (5, 5, 0, 0)) is None
+    assert rate("acme.other", (5, 5, 5, 5)) is None
+
+
+def test_rounded_cells_keep_every_sum_and_move_by_half_a_step_at_most():
+    rng = np.random.default_rng(1)
+    kept = 0
+    for _ in range(200):
+        cells = {group: tuple(rng.integers(1, 80, 4).tolist()) for group in (A, B, C)}
+        missed = sum(fn for _, _, fn, _ in cells.values())
+        found = round_cells(cells, {}, [[(), A, B, C]], missed, 10)
+        for group, (tn, fp, fn, tp) in found.shown.items():
+            true = cells[group]
+            assert (tn + fp, fn + tp, fp + tp) == (true[0] + true[1], true[2] + true[3], true[1] + true[3])
+            assert abs(fn - true[2]) <= 5
+            assert min(tn, fp, fn, tp) >= 0
+            assert fn % 10 == 0 or 0 in (tn, fp, fn, tp), "a multiple of ten, or as far as the sums allow"
+            kept += 1
+    assert kept > 300
+
+
+def possible(cells, found, missed):
+    """Every way in which the missed positives of the groups may be, given the sums and what is shown."""
+    spans = []
+    for group, (tn, fp, fn, tp) in cells.items():
+        values = range(max(0, fn - fp), min(fn + tp, fn + tn) + 1)
+        if group in found.shown:
+            values = [value for value in values if abs(value - found.shown[group][2]) <= 5]
+        spans.append(list(values))
+    return [ways for ways in itertools.product(*spans) if sum(ways) == missed]
+
+
+def test_no_group_is_left_with_few_values_by_the_sum_over_groups():
+    rng = np.random.default_rng(2)
+    refused = 0
+    for _ in range(300):
+        cells = {group: tuple(rng.integers(1, 40, 4).tolist()) for group in (A, B)}
+        missed = sum(fn for _, _, fn, _ in cells.values())
+        found = round_cells(cells, {}, [[(), A, B]], missed, 10)
+        if found == NO_CELLS:
+            refused += 1
+            continue
+        ways = possible(cells, found, missed)
+        for values in zip(*ways, strict=True):
+            assert max(values) - min(values) >= 5
+    assert 0 < refused < 200
+
+
+def test_two_rounded_numbers_that_would_give_each_other_away_are_not_both_shown():
+    cells = {A: (60, 60, 5, 60), B: (60, 60, 15, 60)}  # to 10 and 20, which with a sum of 20 leaves 5 and 15 alone
+    found = round_cells(cells, {}, [[(), A, B]], 20, 10)
+    assert found.true == cells
+    assert found.shown == {}
+    assert len(round_cells(cells, {}, [], 20, 10).shown) == 2
+
+
+def test_where_the_sums_alone_tell_a_group_none_is_taken():
+    cells = {A: (60, 20, 1, 60), B: (60, 60, 3, 60)}
+    assert round_cells(cells, {}, [[(), A, B]], 4, 10) == NO_CELLS
+
+
+def test_what_rests_on_sums_alone_is_exact_and_the_rest_agrees_with_itself():
+    report = audited(F=(21, 20, 8, 65), M=(45, 34, 19, 188))
+    shared = redact(report.evidence)
+    for name in ("selection_rate", "base_rate", "rejection_rate"):
+        for group in "FM":
+            exact, told = (shown(e, f"fairness.{name}", g=group) for e in (report.evidence, shared))
+            assert told.value == pytest.approx(exact.value, abs=1e-6)
+            assert told.n == exact.n
+    for kind in ("difference", "ratio"):
+        gap = [m for m in shared.by_name[f"fairness.selection_rate.{kind}"] if m.over == ("g",)]
+        assert gap[0].interval is not None
+    # 8 missed of 73 women are shown as 10
+    assert shown(shared, "fairness.true_positive_rate", g="F").value == 0.86
+    assert shown(shared, "performance.recall", g="F").value == 0.86
+    assert shown(shared, "fairness.false_negative_rate", g="F").value == 0.14
+    assert shown(shared, "fairness.true_positive_rate", g="F").n is None
+    assert "rounded" in shown(shared, "fairness.true_positive_rate", g="F").reason
+    (gap,) = shared.by_name["fairness.true_positive_rate.difference"]
+    sides = [shown(shared, "fairness.true_positive_rate", g=group).value for group in "FM"]
+    assert gap.value == pytest.approx(abs(sides[0] - sides[1]))
+    (odds,) = shared.by_name["fairness.equalized_odds.difference"]
+    false = [shown(shared, "fairness.false_positive_rate", g=group).value for group in "FM"]
+    assert odds.value == pytest.approx(max(gap.value, abs(false[0] - false[1])))
+
+
+def test_without_a_small_cell_nothing_is_rounded():
+    report = audited(F=(41, 40, 38, 65), M=(45, 34, 29, 188))
+    shared = redact(report.evidence)
+    assert small_cells(report.evidence, 10).rounded == NO_CELLS
+    assert not any((m.reason or "").startswith(("rounded", "withheld")) for m in shared.measurements())
+
+
+def test_a_rule_shows_the_rates_that_the_numbers_show(tmp_path):
+    report = audited(tmp_path, F=(21, 20, 8, 65), M=(45, 34, 19, 188))
+    shared, verdict = shared_copy(report.evidence, report.gate())
+    (comparison,) = verdict.results[0].comparisons
+    told = {side.group: side.value for side in comparison.sides}
+    assert told == {group: shown(shared, "fairness.true_positive_rate", g=group).value for group in "FM"}
+    assert comparison.value == pytest.approx(abs(told["F"] - told["M"]))
+
+
+def test_a_gap_that_is_not_of_the_rates_beside_it_is_not_made_up():
+    gap = Measurement(name="a.recall.difference", value=0.3, n=9, over=("g",))
+    assert gap_of(gap, [([0.5, 0.8], [0.5, 0.7])]) == 0.2
+    assert gap_of(gap, [([0.5, 0.7], [0.5, 0.7])]) is None, "another difference"
+    assert gap_of(gap, [([0.5, 0.8], [0.5, None])]) is None, "one is withheld"
+    assert gap_of(gap, [([0.5, 0.8, None], [0.5, 0.7, None])]) == 0.2, "one is not defined"
