@@ -112,7 +112,8 @@ def test_a_control_that_is_not_finite_changes_nothing(boosted):
     [
         (HistGradientBoostingClassifier(max_iter=20), "probability", "auto", True),
         (GradientBoostingClassifier(n_estimators=20), "probability", "auto", True),
-        (make_pipeline(StandardScaler(), LogisticRegression()), "probability", "auto", True),
+        (make_pipeline(StandardScaler(), GradientBoostingClassifier(n_estimators=20)), "probability", "auto", True),
+        (LogisticRegression(), "probability", "auto", False),  # exact
         (LogisticRegression(), "probability", "shapley", False),
         (GaussianNB(), "probability", "auto", False),
         (RandomForestClassifier(n_estimators=10, random_state=0), "probability", "auto", False),

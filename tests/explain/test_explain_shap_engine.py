@@ -207,7 +207,7 @@ def test_shap_alone_on_interventional_histogram_boosting_is_shown_as_failed(tabl
         (AdaBoostClassifier(n_estimators=5, random_state=0), "shapley.exact"),
         (BaggingClassifier(n_estimators=4, random_state=0), "shapley.trees"),
         (make_pipeline(StandardScaler(), RandomForestClassifier(5, random_state=0)), "shapley.trees"),
-        (LogisticRegression(), "shapley.exact"),
+        (LogisticRegression(), "shapley.logistic"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -257,8 +257,8 @@ def test_values_swapped_between_features_still_add_up_but_fail_the_spot_check(ta
     x, y = table
     model = RandomForestClassifier(15, max_depth=5, random_state=0).fit(x, y)
     honest = shap.TreeExplainer.shap_values
-    monkeypatch.setattr("auditkit.methods.explain.shap_engine.structure_of", lambda model: None)
-    monkeypatch.setattr("auditkit.methods.explain.structure_engine.structure_of", lambda model: None)
+    monkeypatch.setattr("auditkit.methods.explain.shap_engine.structures_of", lambda model: None)
+    monkeypatch.setattr("auditkit.methods.explain.structure_engine.structures_of", lambda model: None)
     monkeypatch.setattr(shap.TreeExplainer, "shap_values", lambda *a, **k: honest(*a, **k)[:, ::-1])
     result = explain_scores(game_of(proba(model), x), model=model, space="probability", column=1, budget=4000)
     assert result.params["engine"] == "shapley.exact"

@@ -420,7 +420,7 @@ def test_the_whole_background_counts_and_repeats_count_twice():
 REFUSED = [
     (GradientBoostingClassifier(n_estimators=5), lambda m: m.predict_proba, "not a sum over the trees"),
     (AdaBoostClassifier(n_estimators=5), lambda m: m.predict_proba, "not a sum over the trees"),
-    (LogisticRegression(), lambda m: m.predict_proba, "not a sum over the linear"),
+    (LogisticRegression(), lambda m: lambda x: m.predict_proba(x) ** 2, "not a sum over the linear"),
     (make_pipeline(PCA(3), RandomForestClassifier(4)), lambda m: m.predict_proba, "a step before the model mixes"),
     (make_pipeline(PCA(3), LinearRegression()), lambda m: m.predict, "a step before the model mixes"),
 ]

@@ -278,7 +278,7 @@ def _table(
 
 ANALYZER = Analyzer(
     name="explain.disparity",
-    version="3",
+    version="4",
     title="Reasons by group",
     summary="Whether the model leans on other features for other groups among rows of equal score.",
     reference=(

@@ -327,7 +327,7 @@ def _interaction(pair: PairEffects, rows: Rows, rng: np.random.Generator, names:
 
 ANALYZER = Analyzer(
     name="explain.global",
-    version="5",
+    version="6",
     title="What the model does with each feature",
     summary="Permutation importance, signed means, effects and interactions of features, each with its interval.",
     reference="Breiman (2001); Apley and Zhu (2020), Accumulated Local Effects; Friedman and Popescu (2008)",

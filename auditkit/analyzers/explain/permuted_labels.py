@@ -249,7 +249,7 @@ def _table(own: dict[str, FloatArray], twins: list[_Twin], rows: int) -> Table:
 
 ANALYZER = Analyzer(
     name="explain.permuted_labels",
-    version="2",
+    version="3",
     title="Explanations and permuted labels",
     summary="Do Shapley values and LIME change when the model is trained afresh on permuted labels, as they must?",
     reference="Adebayo et al. (2018), Sanity Checks for Saliency Maps, section 4 (data randomisation)",

@@ -1,4 +1,4 @@
-"""Exact Shapley values from what a model is made of: trees that add up, or a line.
+"""Exact Shapley values from what a model is made of: trees that add up, a line, or the probability of a line.
 
 The structure is read from the fitted model and believed only after it has given the model's own outputs, to rounding,
 on the rows, on the background and on mixtures of both. Pipelines are followed through steps that keep features apart
@@ -18,6 +18,7 @@ from auditkit.core.subject import FloatArray, IntArray
 from auditkit.methods.explain.additivity import checked
 from auditkit.methods.explain.column_owners import column_owners
 from auditkit.methods.explain.game import BoolArray, Game, background_hash
+from auditkit.methods.explain.logistic import Logistic
 from auditkit.methods.explain.tree_models import read_trees
 from auditkit.methods.explain.tree_shap import tree_shapley
 from auditkit.methods.explain.tree_table import Ensemble, UnreadError
@@ -90,11 +91,11 @@ class Line:
         return values, self.evaluate(background)
 
 
-def structure_of(model: Any) -> tuple[str, Structure, Callable[[Any], FloatArray]] | None:
-    """What a fitted model is made of: a name, the structure and the encoder of its inputs; ``None`` when unknown."""
+def structures_of(model: Any) -> tuple[dict[str, Structure], Callable[[Any], FloatArray]] | None:
+    """What a fitted model may be made of, by name, and the encoder of its inputs; ``None`` when unknown."""
     read = read_trees(model)
     if read is not None:
-        return "trees", Trees(ensemble=read[0]), read[1]
+        return {"trees": Trees(ensemble=read[0])}, read[1]
     encoders: list[Any] = []
     while hasattr(model, "steps"):
         encoders.extend(step for _, step in model.steps[:-1] if step not in (None, "passthrough"))
@@ -102,13 +103,17 @@ def structure_of(model: Any) -> tuple[str, Structure, Callable[[Any], FloatArray
     if getattr(model, "coef_", None) is None or np.ndim(model.coef_) > 2 or hasattr(model.coef_, "toarray"):
         return None
     line = Line(coefficients=np.atleast_2d(np.asarray(model.coef_, dtype=np.float64)))
+    found: dict[str, Structure] = {"linear": line}
+    if len(line.coefficients) == 1 and hasattr(model, "classes_"):
+        intercept = float(np.ravel(getattr(model, "intercept_", 0.0))[0])
+        found["logistic"] = Logistic(coefficients=line.coefficients, intercept=intercept)
 
     def encode(inputs: Any) -> FloatArray:
         for step in encoders:
             inputs = step.transform(inputs)
         return np.asarray(inputs.toarray() if hasattr(inputs, "toarray") else inputs, dtype=np.float64)
 
-    return "linear", line, encode
+    return found, encode
 
 
 def explain_structure(game: Game, model: Any, seed: int = 0) -> Attribution:
@@ -121,10 +126,10 @@ def explain_structure(game: Game, model: Any, seed: int = 0) -> Attribution:
     Raises:
         UnreadError: The structure is unknown, features are mixed before it, or it does not give the model's outputs.
     """
-    found = structure_of(model)
+    found = structures_of(model)
     if found is None:
         raise UnreadError("the model is neither made of trees that can be read nor linear")
-    name, structure, encode = found
+    structures, encode = found
     rows, background = encode(game.to_model(game.rows)), encode(game.to_model(game.background))
     if len(rows) != len(game.rows) or rows.ndim != 2 or rows.shape[1] != background.shape[1]:
         raise UnreadError("the steps before the model change the rows")
@@ -132,9 +137,8 @@ def explain_structure(game: Game, model: Any, seed: int = 0) -> Attribution:
     base, prediction = game.outputs(game.background), game.outputs(game.rows)
     masks, ours, theirs = _drawn(game, seed)
     mixed = np.where(masks[:, player_of], rows[ours], background[theirs])
-    raw = structure.evaluate(np.concatenate([rows, mixed]))
     asked = np.concatenate([prediction, game.mixtures(masks, ours, theirs)])
-    _link(raw, asked, name, structure.single)  # refuses before anything is spent
+    name, structure, raw = _fitting(structures, np.concatenate([rows, mixed]), asked)
     values, raw_base = structure.shapley(rows, background, player_of, len(game.groups))
     link, gap = _link(np.concatenate([raw, raw_base]), np.concatenate([asked, base]), name, structure.single)
     return checked(
@@ -159,6 +163,26 @@ def explain_structure(game: Game, model: Any, seed: int = 0) -> Attribution:
         ),
         base.mean(axis=0),
     )
+
+
+def _fitting(
+    structures: dict[str, Structure], matrix: FloatArray, asked: FloatArray
+) -> tuple[str, Structure, FloatArray]:
+    """The first structure that gives what was asked, before anything is spent on it, and what it gives.
+
+    Raises:
+        UnreadError: None does; the sentence is on the first.
+    """
+    refusals = []
+    for name, structure in structures.items():
+        raw = structure.evaluate(matrix)
+        try:
+            _link(raw, asked, name, structure.single)
+        except UnreadError as error:
+            refusals.append(error)
+        else:
+            return name, structure, raw
+    raise refusals[0]
 
 
 def _drawn(game: Game, seed: int) -> tuple[BoolArray, IntArray, IntArray]:
