@@ -14,6 +14,7 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import LinearSVC
 from torch import nn
 
+from auditkit.analyzers.explain import differentiated
 from auditkit.core.plan import make_plan
 from auditkit.execution.runner import run_step
 from auditkit.subjects.build import make_subject
@@ -359,7 +360,27 @@ def test_sizes_that_follow_the_input_do_not_pass_for_surviving_random_weights():
         for method in methods[:2]
     )
     assert lift.value == pytest.approx(path.value, abs=1e-3)
-    assert not any("DeepLift explanations survive" in note for note in outcome.notes)
+    assert not any("survive" in note for note in outcome.notes if "saliency" not in note)
+
+
+def test_what_occlusion_takes_away_does_not_pass_for_surviving_random_weights(monkeypatch):
+    """Bright squares move any weights more than dark ones: by absolute value occlusion would survive, by sign not."""
+    rng = np.random.default_rng(0)
+    x = np.repeat(np.repeat(rng.lognormal(0.0, 5.0, (60, 1, 4, 4)), 2, axis=2), 2, axis=3).astype(np.float32)
+    torch.manual_seed(0)
+    subject = make_subject(
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), x, np.arange(60) % 2, task="binary", positive=1
+    )
+    values = {}
+    for followed in ((), ("occlusion",)):
+        monkeypatch.setattr("auditkit.analyzers.explain.differentiated._FOLLOW_THE_INPUT", followed)
+        outcome = outcome_of("explain.saliency", subject, methods=["occlusion"], draws=3)
+        asked = found(outcome, "explain.randomisation_similarity", method="occlusion", scope="all_layers")[0]
+        values[followed] = asked.value
+    assert values[()] > 0.5
+    assert abs(values[("occlusion",)]) < 0.3
+    monkeypatch.undo()
+    assert "occlusion" in differentiated._FOLLOW_THE_INPUT
 
 
 def test_an_incomplete_path_is_unreliable(mlp_subject):

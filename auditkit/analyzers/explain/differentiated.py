@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _MIN_ROWS_A_MAP = 10
 _LARGEST_MAP = 64
 _FEWEST_RANKED = 4
-_FOLLOW_THE_INPUT = ("integrated_gradients", "input_x_gradient", "deep_lift", "expected_gradients")
+_FOLLOW_THE_INPUT = ("integrated_gradients", "input_x_gradient", "deep_lift", "expected_gradients", "occlusion")
 
 
 class SanitySettings(Protocol):
@@ -220,8 +220,8 @@ def randomisation_similarities(
 ) -> dict[tuple[str, str], FloatArray]:
     """Mean rank correlation, one a randomised copy, for each method and scope.
 
-    Methods that multiply slopes by the input, or by what it differs from, are compared with their signs, since their
-    size follows the input whatever the weights; the others by absolute value.
+    Methods that multiply slopes by the input, or by what it differs from, and occlusion, which takes the input away,
+    are compared with their signs, as their size follows the input whatever the weights; the others by absolute value.
     """
     from auditkit.methods.explain.agreement import rank_correlations
     from auditkit.methods.explain.differentiable import all_outputs, untouched
