@@ -98,6 +98,31 @@ def test_wrong_values_of_the_control_are_caught_by_the_sum(boosted):
     assert (planted.status, clean.status) == ("failed", "estimated")
 
 
+def test_a_probability_in_single_precision_is_steadied_and_sums_to_the_model():
+    model = GradientBoostingClassifier(n_estimators=20, random_state=0).fit(X, Y)
+
+    def single(m):
+        return model.predict_proba(m)[:, [1]].astype(np.float32)
+
+    game = make_game(single, X[:8], X[300:330])
+    found = explain_scores(game, model=model, space="probability", column=1, budget=300)
+    plain = explain_scores(game, model=model, space="probability", column=1, budget=300, engine="shapley")
+    assert found.params["control"] == "log-odds, shapley.trees"
+    assert "structure: refused" in found.params["tried"]
+    exact = enumerated(game)
+    assert np.abs(found.values - exact).mean() < 0.8 * np.abs(plain.values - exact).mean()
+    assert found.diagnostics["additivity_residual"] < 1e-12
+    assert found.status == "estimated"
+
+
+def test_a_probability_that_is_another_function_of_the_trees_has_no_control():
+    """Its log-odds bend by far more than rounding."""
+    model = GradientBoostingClassifier(n_estimators=20, random_state=0).fit(X, Y)
+    game = make_game(lambda m: model.predict_proba(m)[:, [1]] ** 1.1, X[:3], X[300:330])
+    found = explain_scores(game, model=model, space="probability", column=1, budget=300)
+    assert "control" not in found.params
+
+
 def test_a_control_that_is_not_finite_changes_nothing(boosted):
     game, _, control = boosted
     endless = Control(of=lambda p: np.full_like(p, np.inf), values=control.values)

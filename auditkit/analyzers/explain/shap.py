@@ -87,7 +87,7 @@ def _checks(attribution: Attribution, space: str) -> Iterator[Measurement]:
         unit=space,
         direction="lower",
         bounds=(0.0, None),
-        reason="exact: the largest gap over the rows explained, nothing is sampled"
+        reason="the largest gap over the rows explained, each of which the model was asked for: no interval"
         if residual is not None
         else attribution.reason,
         unreliable=_unreliable(attribution),

@@ -32,6 +32,7 @@ _STRUCTURE = "structure"
 _SPOT_ROWS = 2
 _SPOT_PAIRS = 64
 _SPOT_SIGMA = 6.0
+_ODDS_SLACK = 1e-4  # of the spread of log-odds: those of a single-precision probability are known no better
 _SPOT_SLACK = 0.01  # of the largest value: a sampled standard error can be zero for a rare effect
 
 
@@ -111,19 +112,28 @@ def _log_odds_of(game: Game, model: Any) -> Attribution | None:
     with the probability on every mixture, and knowing their values tells what the sampled walks miss. Where
     probabilities are 0 or 1 to rounding, log-odds are lost. The model's decision function still has them, but is not
     asked: such a probability is nearly a step, which no sum follows (errors 2 to 5 % smaller, for twice the passes).
+    A control may be known less sharply than values that are shown: it only has to cost less than sampling leaves.
     """
     if model is None or not _known(model):
         return None
     try:
         with quiet():
-            return explain_structure(dataclasses.replace(game, predict=lambda x: _log_odds(game.predict(x))), model)
+            inside = dataclasses.replace(game, predict=lambda x: _log_odds(game.predict(x)))
+            found = explain_structure(inside, model, slack=_ODDS_SLACK)
     except Exception:  # as with every engine that is tried: without it the values are still right
         return None
+    # What rounding leaves is shared out, so that sums stay those of the model.
+    assert found.base_values is not None
+    left = found.prediction - found.base_values - found.values.sum(axis=1)
+    size = np.abs(found.values)
+    part = size / np.maximum(size.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    return dataclasses.replace(found, values=found.values + left[:, None] * part)
 
 
 def _log_odds(probability: Any) -> FloatArray:
+    p = np.asarray(probability, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.log(probability) - np.log1p(-np.asarray(probability)), dtype=np.float64)
+        return np.asarray(np.log(p) - np.log1p(-p))
 
 
 def _signed(attribution: Attribution, engine: str, tried: list[str], space: Space, seed: int) -> Attribution:

@@ -116,8 +116,14 @@ def structures_of(model: Any) -> tuple[dict[str, Structure], Callable[[Any], Flo
     return found, encode
 
 
-def explain_structure(game: Game, model: Any, seed: int = 0) -> Attribution:
+def explain_structure(game: Game, model: Any, seed: int = 0, slack: float = 0.0) -> Attribution:
     """Exact Shapley values of ``game`` from the structure of ``model``.
+
+    Args:
+        game: What is explained.
+        model: The user's own estimator.
+        seed: Of the mixtures on which the structure is compared with the model.
+        slack: Share of how far outputs lie apart that may be missed: for outputs that are known to few digits.
 
     Returns:
         Status ``exact``; ``params["precision"]`` is ``double`` (checked to 1e-9 of the largest output) or ``single``
@@ -138,9 +144,9 @@ def explain_structure(game: Game, model: Any, seed: int = 0) -> Attribution:
     masks, ours, theirs = _drawn(game, seed)
     mixed = np.where(masks[:, player_of], rows[ours], background[theirs])
     asked = np.concatenate([prediction, game.mixtures(masks, ours, theirs)])
-    name, structure, raw = _fitting(structures, np.concatenate([rows, mixed]), asked)
+    name, structure, raw = _fitting(structures, np.concatenate([rows, mixed]), asked, slack)
     values, raw_base = structure.shapley(rows, background, player_of, len(game.groups))
-    link, gap = _link(np.concatenate([raw, raw_base]), np.concatenate([asked, base]), name, structure.single)
+    link, gap = _link(np.concatenate([raw, raw_base]), np.concatenate([asked, base]), (name, structure), slack)
     return checked(
         Attribution(
             values=values @ link,
@@ -166,7 +172,7 @@ def explain_structure(game: Game, model: Any, seed: int = 0) -> Attribution:
 
 
 def _fitting(
-    structures: dict[str, Structure], matrix: FloatArray, asked: FloatArray
+    structures: dict[str, Structure], matrix: FloatArray, asked: FloatArray, slack: float
 ) -> tuple[str, Structure, FloatArray]:
     """The first structure that gives what was asked, before anything is spent on it, and what it gives.
 
@@ -177,7 +183,7 @@ def _fitting(
     for name, structure in structures.items():
         raw = structure.evaluate(matrix)
         try:
-            _link(raw, asked, name, structure.single)
+            _link(raw, asked, (name, structure), slack)
         except UnreadError as error:
             refusals.append(error)
         else:
@@ -193,15 +199,14 @@ def _drawn(game: Game, seed: int) -> tuple[BoolArray, IntArray, IntArray]:
     return np.asarray(masks), ours.astype(np.int64), theirs.astype(np.int64)
 
 
-def _limits(asked: FloatArray, single: bool) -> FloatArray:
+def _limits(asked: FloatArray, single: bool, slack: float) -> FloatArray:
     """``(k,)`` what may be rounding: of the largest output, or, where it carries more, of how far outputs lie apart."""
-    size = np.abs(asked).max(axis=0)
-    if single:
-        return np.asarray(SINGLE * size)
-    return np.asarray(np.minimum(DOUBLE * size, DOUBLE * np.ptp(asked, axis=0) + _SUMS * size))
+    size, spread = np.abs(asked).max(axis=0), np.ptp(asked, axis=0)
+    limits = SINGLE * size if single else np.minimum(DOUBLE * size, DOUBLE * spread + _SUMS * size)
+    return np.asarray(np.maximum(limits, slack * spread))
 
 
-def _link(raw: FloatArray, asked: FloatArray, name: str, single: bool) -> tuple[FloatArray, float]:
+def _link(raw: FloatArray, asked: FloatArray, named: tuple[str, Structure], slack: float) -> tuple[FloatArray, float]:
     """Matrix ``(k of the structure, k asked)`` of the affine map between outputs, and its largest gap.
 
     Raises:
@@ -215,9 +220,9 @@ def _link(raw: FloatArray, asked: FloatArray, name: str, single: bool) -> tuple[
     wanted = asked - asked.mean(axis=0)
     link = linalg.lstsq((raw - centre) / scale, wanted, cond=1e-10)[0] / scale[:, None]
     gaps = np.abs((raw - centre) @ link - wanted).max(axis=0)
-    limits = _limits(asked, single)
+    limits = _limits(asked, named[1].single, slack)
     if not (gaps <= limits).all():
         worst = int(np.argmax(gaps / np.maximum(limits, np.finfo(np.float64).tiny)))
         gap, limit = gaps[worst], limits[worst]
-        raise UnreadError(f"the output is not a sum over the {name}: it is off by {gap:.3g} (limit {limit:.3g})")
+        raise UnreadError(f"the output is not a sum over the {named[0]}: it is off by {gap:.3g} (limit {limit:.3g})")
     return np.asarray(link), float(gaps.max())
