@@ -263,6 +263,23 @@ def test_sentences_of_other_libraries_never_reach_a_note():
     assert "structure: refused (ValueError)" in found.params["tried"]
 
 
+@pytest.mark.parametrize("background", [1, 30, 64])
+def test_trees_without_a_split_add_a_constant(background):
+    """Alone a model that is worth the same everywhere, among others no more than a shift."""
+    x, y = data(2)
+    ends = x[:5], x[200 : 200 + background]
+    alone = DecisionTreeClassifier(max_depth=2, min_impurity_decrease=1.0).fit(x, y)
+    assert alone.tree_.node_count == 1
+    found = explain_structure(make_game(alone.predict_proba, *ends), alone)
+    assert found.status == "exact"
+    assert not found.values.any()
+    forest = RandomForestClassifier(20, max_depth=3, min_impurity_decrease=0.06, random_state=0).fit(x, y)
+    assert 0 < sum(tree.tree_.node_count == 1 for tree in forest.estimators_) < 20
+    found = explain_structure(make_game(forest.predict_proba, *ends), forest)
+    truth = shapley_values(forest.predict_proba, *ends, estimator="exact", budget=1)
+    np.testing.assert_allclose(found.values, truth.values, atol=1e-12)
+
+
 def test_grouped_columns_move_together():
     x, y = data(2)
     model = RandomForestClassifier(8, random_state=0).fit(x, y)

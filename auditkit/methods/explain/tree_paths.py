@@ -109,8 +109,8 @@ def met_bits(tree: Tree, columns: Columns, again: tuple[tuple[IntArray, IntArray
     """
     total, m = len(tree.feature), columns.double.shape[1]
     used = -(-m // 8)
-    bits = np.zeros((2, total, 8 * -(-m // 64)), dtype=np.uint8)
-    rows = np.packbits(np.ones(m, dtype=np.uint8))
+    bits = np.zeros((2, total, len(_every(m))), dtype=np.uint8)
+    rows = _every(m)[:used]
     for some in tree.by_feature(max(1, _CELLS // m)):
         left = np.packbits(tree.answers(columns, some), axis=1)
         bits[0, some, :used] = left
@@ -120,6 +120,13 @@ def met_bits(tree: Tree, columns: Columns, again: tuple[tuple[IntArray, IntArray
         flat[nodes] &= flat[before]
         flat[nodes + total] &= flat[before]
     return flat
+
+
+def _every(m: int) -> Bits:
+    """The bits of ``m`` rows, all set; bytes are a multiple of 8."""
+    bits = np.zeros(8 * -(-m // 64), dtype=np.uint8)
+    bits[: -(-m // 8)] = np.packbits(np.ones(m, dtype=np.uint8))
+    return bits
 
 
 def patterns(met: Bits, m: int) -> Any:
@@ -139,7 +146,7 @@ def outputs_of(paths: Paths, bits: Bits, m: int) -> FloatArray:
     block = max(1, _CELLS // m)
     for start in range(0, len(paths.value), block):
         some = slice(start, start + block)
-        reached = np.full((len(paths.value[some]), bits.shape[1]), 255, dtype=np.uint8)
+        reached = np.repeat(_every(m)[None], len(paths.value[some]), axis=0)
         for steps in paths.steps[some].T:
             reached &= bits[steps]
         some_row = np.flatnonzero(reached.ravel() != 0)  # bytes
