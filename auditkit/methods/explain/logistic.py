@@ -12,6 +12,7 @@ Source: Owen, "Multilinear extensions of games", Management Science 18 (1972), s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from auditkit.core.subject import FloatArray, IntArray
 from auditkit.methods.explain.tree_table import UnreadError
 
 _ROUNDING = 25.0  # exp(-25), about 1e-11, is what is left out
-_MOST_CELLS = 1_000_000_000  # waves x points x players x pairs of rows: some ten seconds
+_MOST_CELLS = 2_000_000_000  # waves x points x players x pairs of rows: some 20 seconds
 _CELLS = 20_000  # at once: what stays in the cache
 
 
@@ -52,8 +53,8 @@ class Logistic:
         ours, theirs = rows @ owner, background @ owner  # parts of the log-odds, by player
         start = self.log_odds(background)
         reach = [_reach(part - theirs, start) for part in ours]
-        cells = sum(len(_waves(far)[0]) for far in reach) * len(_points(players)[0]) * players * len(background)
-        if cells > _MOST_CELLS:
+        size = players * len(_points(players)[0])
+        if sum(size * (1.0 + _waves_of(far)).sum() for far in reach) > _MOST_CELLS:
             raise UnreadError("exact values of so many probabilities would take too long")
         values = [_of_row(part - theirs, start, far) for part, far in zip(ours, reach, strict=True)]
         return np.stack(values)[:, :, None], self.evaluate(background)
@@ -65,10 +66,15 @@ def sigmoid(log_odds: FloatArray) -> FloatArray:
     return np.asarray(np.where(log_odds >= 0.0, 1.0, small) / (1.0 + small))
 
 
-def _reach(added: FloatArray, start: FloatArray) -> float:
-    """The largest distance from 0 of the log-odds of any mixture."""
+def _reach(added: FloatArray, start: FloatArray) -> FloatArray:
+    """``(b,)`` the largest distance from 0 of the log-odds of a row's mixtures with each background row."""
     high, low = start + np.maximum(added, 0.0).sum(axis=1), start + np.minimum(added, 0.0).sum(axis=1)
-    return float(max(high.max(), -low.min(), 0.0))
+    return np.asarray(np.maximum(np.abs(high), np.abs(low)))
+
+
+def _waves_of(reach: Any) -> Any:
+    """How many waves it takes: amplitudes fall as ``exp(-pi w)``."""
+    return np.ceil(_ROUNDING * (reach + _ROUNDING) / (2.0 * np.pi**2))
 
 
 def _waves(reach: float) -> tuple[FloatArray, FloatArray]:
@@ -77,8 +83,7 @@ def _waves(reach: float) -> tuple[FloatArray, FloatArray]:
     The characteristic function of the logistic density is ``pi w / sinh(pi w)``.
     """
     period = reach + _ROUNDING  # half of it: from edge to edge
-    odd = np.arange(1.0, 2.0 + _ROUNDING * period / np.pi**2, 2.0)
-    frequency = np.pi * odd / period
+    frequency = np.pi / period * np.arange(1.0, 2.0 + 2.0 * _waves_of(reach), 2.0)
     return frequency, 2.0 * np.pi / period / np.sinh(np.pi * frequency)
 
 
@@ -92,24 +97,27 @@ def _points(players: int) -> tuple[FloatArray, FloatArray]:
     return (points[:half] + 1.0) / 2.0, weights[:half] / 2.0
 
 
-def _of_row(added: FloatArray, start: FloatArray, reach: float) -> FloatArray:
+def _of_row(added: FloatArray, start: FloatArray, reach: FloatArray) -> FloatArray:
     """Values ``(players,)`` of one row: ``added (b, players)`` to the log-odds ``start (b,)`` of the background.
 
     With ``g = exp(i w d) - 1``, a player that enters with probability ``t`` makes a factor ``1 + t g``, and gains ``g``
     over it. At ``1 - t`` each factor is ``exp(i w d)`` times its conjugate at ``t``, so points below 1/2 tell all.
     """
-    frequency, amplitude = _waves(reach)
-    points, weights = _points(added.shape[1])
-    end = start + added.sum(axis=1)
-    total = np.zeros(added.shape[1])
-    block = max(1, _CELLS // (added.shape[1] * len(frequency) * len(points)))
-    for at in range(0, len(start), block):
-        some = slice(at, at + block)
+    b, players = added.shape
+    points, weights = _points(players)
+    total = np.zeros(players)
+    order = np.argsort(-reach, kind="stable")  # background rows that take equally many waves together
+    done = 0
+    while done < b:
+        frequency, amplitude = _waves(float(reach[order[done]]))
+        some = order[done : done + max(1, _CELLS // (players * len(frequency) * len(points)))]
+        done += len(some)
         wave = np.exp(1j * added[some, :, None] * frequency) - 1.0  # (b, players, waves)
-        ends = np.exp(1j * start[some, None] * frequency) + np.exp(-1j * end[some, None] * frequency)
+        end = start[some] + added[some].sum(axis=1)
+        ends = np.exp(1j * start[some, None] * frequency) + np.exp(-1j * end[:, None] * frequency)
         factor = wave[..., None] * points
         factor += 1.0
         mean = np.multiply.reduce(factor, axis=1) * (amplitude * ends)[..., None] * weights  # (b, waves, points)
-        gain = np.divide(wave[..., None], factor, out=factor).reshape(len(wave), added.shape[1], -1)
-        total += (gain @ mean.reshape(len(wave), -1, 1)).imag.sum(axis=(0, 2))
-    return total / len(start)
+        gain = np.divide(wave[..., None], factor, out=factor).reshape(len(some), players, -1)
+        total += (gain @ mean.reshape(len(some), -1, 1)).imag.sum(axis=(0, 2))
+    return np.asarray(total / b)

@@ -140,13 +140,14 @@ def explain_structure(game: Game, model: Any, seed: int = 0, slack: float = 0.0)
     if len(rows) != len(game.rows) or rows.ndim != 2 or rows.shape[1] != background.shape[1]:
         raise UnreadError("the steps before the model change the rows")
     player_of = column_owners(game, encode, rows, background, seed)
-    base, prediction = game.outputs(game.background), game.outputs(game.rows)
     masks, ours, theirs = _drawn(game, seed)
-    mixed = np.where(masks[:, player_of], rows[ours], background[theirs])
-    asked = np.concatenate([prediction, game.mixtures(masks, ours, theirs)])
-    name, structure, raw = _fitting(structures, np.concatenate([rows, mixed]), asked, slack)
+    # One pass of the model: the background, the rows, mixtures of both.
+    asked = game.mixtures(masks, ours, theirs)
+    base, prediction = asked[: len(background)], asked[len(background) :][: len(rows)]
+    mixed = np.where(masks[:, player_of], rows[ours], background[theirs])[len(background) :]
+    name, structure, raw = _fitting(structures, mixed, asked[len(background) :], slack)
     values, raw_base = structure.shapley(rows, background, player_of, len(game.groups))
-    link, gap = _link(np.concatenate([raw, raw_base]), np.concatenate([asked, base]), (name, structure), slack)
+    link, gap = _link(np.concatenate([raw_base, raw]), asked, (name, structure), slack)
     return checked(
         Attribution(
             values=values @ link,
@@ -162,7 +163,7 @@ def explain_structure(game: Game, model: Any, seed: int = 0, slack: float = 0.0)
                 "background_use": f"all {len(base)} background rows for every row",
                 "precision": "single" if structure.single else "double",
             },
-            n_evals=len(asked) + len(base),
+            n_evals=len(asked),
             masker="background rows (interventional)",
             background_hash=background_hash(game.background),
             diagnostics={"structure_gap": gap},
@@ -192,11 +193,14 @@ def _fitting(
 
 
 def _drawn(game: Game, seed: int) -> tuple[BoolArray, IntArray, IntArray]:
-    """Random mixtures, of as many different rows and background rows as they have room for."""
+    """The background rows, the rows, and random mixtures of as many different ones as they have room for."""
     rng = np.random.default_rng(seed)
-    masks = rng.random((_MIXTURES, len(game.groups))) < rng.random((_MIXTURES, 1))
-    ours, theirs = (np.resize(rng.permutation(len(rows)), _MIXTURES) for rows in (game.rows, game.background))
-    return np.asarray(masks), ours.astype(np.int64), theirs.astype(np.int64)
+    n, b, players = len(game.rows), len(game.background), len(game.groups)
+    mixed = rng.random((_MIXTURES, players)) < rng.random((_MIXTURES, 1))
+    ours, theirs = (np.resize(rng.permutation(size), _MIXTURES) for size in (n, b))
+    masks = np.concatenate([np.zeros((b, players), dtype=np.bool_), np.ones((n, players), dtype=np.bool_), mixed])
+    ours = np.concatenate([np.zeros(b), np.arange(n), ours]).astype(np.int64)
+    return masks, ours, np.concatenate([np.arange(b), np.zeros(n), theirs]).astype(np.int64)
 
 
 def _limits(asked: FloatArray, single: bool, slack: float) -> FloatArray:
