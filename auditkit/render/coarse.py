@@ -14,6 +14,11 @@ _ROUNDED = f"rounded, and its rows withheld, {HIDDEN}"
 _GRAINS = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 
+def is_rounded(measurement: Measurement) -> bool:
+    """Whether a shared copy shows a number that is rounded for the sake of a small group."""
+    return measurement.value is not None and measurement.reason == _ROUNDED
+
+
 def digits(value: float, count: int) -> float:
     """``value`` to ``count`` significant digits.
 

@@ -179,3 +179,13 @@ def test_a_gap_that_is_not_of_the_rates_beside_it_is_not_made_up():
     assert gap_of(gap, [([0.5, 0.7], [0.5, 0.7])]) is None, "another difference"
     assert gap_of(gap, [([0.5, 0.8], [0.5, None])]) is None, "one is withheld"
     assert gap_of(gap, [([0.5, 0.8, None], [0.5, 0.7, None])]) == 0.2, "one is not defined"
+
+
+def test_a_card_says_which_of_its_numbers_are_rounded():
+    page = audited(F=(21, 20, 8, 65), M=(45, 34, 19, 188)).to_html()
+    tiles = page.partition("Do groups of people")[2]
+    assert "0 to 0.200, rounded, over g" in tiles
+    assert "Values without n are rounded" in tiles
+    clean = audited(F=(41, 40, 38, 65), M=(45, 34, 29, 188)).to_html()
+    assert ", rounded," not in clean
+    assert "Values without n are rounded" not in clean

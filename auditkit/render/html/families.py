@@ -13,6 +13,7 @@ from dataclasses import replace
 from auditkit.core.evidence import Evidence, Measurement, Outcome
 from auditkit.render.charts import Chart
 from auditkit.render.charts.tables import CELLS
+from auditkit.render.coarse import is_rounded
 from auditkit.render.html.artifacts import artifact_figures
 from auditkit.render.html.figures import Figure, figures
 from auditkit.render.html.names import FAMILIES, HEADLINES, about, family_title, quantity, title
@@ -202,6 +203,8 @@ def _tile(measurement: Measurement, anchor: str) -> Tile:
         detail.append(clean(measurement.reason or ""))
     elif measurement.interval is not None:
         detail.append(span(measurement.interval))
+    if is_rounded(measurement):
+        detail.append("rounded")
     if measurement.n is not None:
         detail.append(f"n {count(measurement.n)}" + ("" if measurement.n_of == "rows" else f" {measurement.n_of}"))
     if measurement.unit and measurement.value is not None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from auditkit.core.evidence import Measurement, Scalar
 from auditkit.render.charts import Chart, Line, Row, bar_chart, heat_map, interval_chart, line_chart
+from auditkit.render.coarse import is_rounded
 from auditkit.render.html.names import label, title
 from auditkit.render.numerals import group_label, number, parameters, setting
 from auditkit.render.text import capitalised, clean, words
@@ -48,7 +49,8 @@ Drawn = tuple[list[Figure], list[Measurement]]
 def row_of(measurement: Measurement, name: str) -> Row:
     """A chart's row for a measurement."""
     interval = measurement.interval
-    note = measurement.unreliable or (measurement.reason if measurement.value is None or interval is None else "") or ""
+    told = measurement.value is None or interval is None or is_rounded(measurement)
+    note = measurement.unreliable or (measurement.reason if told else "") or ""
     return Row(label=name, value=measurement.value, low=interval.low if interval else None,
                high=interval.high if interval else None, n=measurement.n, note=note)  # fmt: skip
 
@@ -229,6 +231,8 @@ def _groups(measurements: list[Measurement]) -> Drawn:
             bounds=first.bounds,
             reference=whole.value if whole else None,
         )
+        if any(map(is_rounded, members)):
+            chart = replace(chart, note="Values without n are rounded, so that no small count follows from them.")
         out.append(Figure(chart, first.name, "groups"))
     return out, chosen
 
