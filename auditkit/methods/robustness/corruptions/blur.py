@@ -142,15 +142,14 @@ def _summed(image: torch.Tensor, down: IntArray, right: IntArray, weights: Float
     top, bottom, left, far = (max(int(end), 0) for end in (-down.min(), down.max(), -right.min(), right.max()))
     padded = torch.nn.functional.pad(image[None], (left, far, top, bottom), mode="replicate")[0]
     # In rows of one length laid end to end, every step is one distance: what wraps round falls into the margin.
-    line = padded.shape[2]
-    count = (height - 1) * line + width
-    total = image.new_empty((channels, height * line))
-    for plane, out in zip(padded.flatten(1), total[:, :count], strict=True):
-        starts = (top + down) * line + left + right
-        torch.mul(plane[starts[0] : starts[0] + count], float(weights[0]), out=out)
-        for start, weight in zip(starts[1:].tolist(), weights[1:].tolist(), strict=False):
-            out.add_(plane[start : start + count], alpha=weight)
-    return total.view(channels, height, line)[:, :, :width]
+    tall, line = padded.shape[1:]
+    flat, total = padded.flatten(), image.new_empty(padded.numel())
+    count = ((channels - 1) * tall + height - 1) * line + width
+    starts, shares, out = ((top + down) * line + left + right).tolist(), weights.tolist(), total[:count]
+    torch.mul(flat[starts[0] : starts[0] + count], shares[0], out=out)
+    for start, share in zip(starts[1:], shares[1:], strict=False):
+        out.add_(flat[start : start + count], alpha=share)
+    return total.view(channels, tall, line)[:, :height, :width]
 
 
 @functools.lru_cache(maxsize=16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch  # noqa: TID253 - this module exists to drive torch
 
 from auditkit.methods.robustness.corruptions.draws import Draws
-from auditkit.methods.robustness.corruptions.linear import along, box_matrix, nearest_matrix, smoothed
+from auditkit.methods.robustness.corruptions.linear import along, box_matrix, smoothed
 from auditkit.methods.robustness.corruptions.severities import Strength
 
 
@@ -81,7 +81,8 @@ def pixelate(x: torch.Tensor, strength: Strength, draws: Draws) -> torch.Tensor:
     small = _rounded(along(x, None, box_matrix(width, narrow)))
     small = _rounded(along(small, box_matrix(height, low), None))
     rows = ((torch.arange(height, device=x.device) + 0.5) * low / height).long()
-    return along(small, None, nearest_matrix(narrow, width)).index_select(-2, rows)
+    columns = ((torch.arange(width, device=x.device) + 0.5) * narrow / width).long()
+    return small.index_select(-1, columns).index_select(-2, rows)
 
 
 def _rounded(x: torch.Tensor) -> torch.Tensor:

@@ -104,14 +104,6 @@ def box_matrix(size: int, to: int) -> Banded:
     return Banded(matrix)
 
 
-@functools.lru_cache(maxsize=64)
-def nearest_matrix(size: int, to: int) -> Banded:
-    """The ``(to, size)`` matrix that takes the pixel under the middle of each new, smaller one."""
-    matrix = np.zeros((to, size))
-    matrix[np.arange(to), ((np.arange(to) + 0.5) * size / to).astype(int)] = 1.0
-    return Banded(matrix)
-
-
 @functools.lru_cache(maxsize=256)
 def enlarging_matrix(size: int, factor: float) -> Banded:
     """The ``(size, size)`` matrix that enlarges the middle of a line ``factor`` times, ends on ends, and trims it."""
