@@ -1,7 +1,7 @@
 """Types that fitted scikit-learn models hold and skops does not trust by itself, reviewed one by one.
 
-Each is a plain container of arrays and numbers (or a pure function of arrays) of scikit-learn, numpy or
-scipy: building one runs no code of the file. Callables that reach files, processes or imports are
+Each is a plain container of arrays, numbers and words (or a type, or a pure function of arrays) of scikit-learn, numpy,
+pandas or scipy: building one runs no code of the file. Callables that reach files, processes or imports are
 never on this list. Reviewed for scikit-learn 1.5 to 1.9.
 """
 
@@ -34,6 +34,14 @@ REVIEWED_TYPES = frozenset(
         "sklearn.gaussian_process.kernels.RationalQuadratic",
         "sklearn.gaussian_process.kernels.Sum",
         "sklearn.gaussian_process.kernels.WhiteKernel",
+        # columns chosen by their type, and the types that they are chosen by
+        "builtins.object",
+        "numpy.floating",
+        "numpy.generic",
+        "numpy.integer",
+        "numpy.number",
+        "pandas.CategoricalDtype",
+        "sklearn.compose._column_transformer.make_column_selector",
         # preprocessing and selection
         "numpy.dtype",
         "numpy.mean",
