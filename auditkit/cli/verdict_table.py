@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from auditkit.core.verdict import Comparison, RuleResult, State, Verdict
+from auditkit.render.unmeasured import with_one_reason
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -135,7 +136,7 @@ def _sentences(verdict: Verdict) -> Iterator[tuple[str, str]]:
             yield f"{place}{result.id}: {result.message}", _STYLES["error"]
         elif result.decide == "point":
             yield f"{result.id}: decided on the point estimate; its uncertainty was not looked at.", "yellow"
-    for sentence in verdict.unmeasured:
+    for sentence in with_one_reason(verdict.unmeasured):
         yield f"not measured: {sentence}", _STYLES["error"]
 
 

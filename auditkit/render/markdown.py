@@ -14,6 +14,7 @@ from auditkit.render.html.view import STATES, STATUSES, Section
 from auditkit.render.numerals import MISSING, count, number, sentence, span
 from auditkit.render.shared import shared_copy
 from auditkit.render.text import clean
+from auditkit.render.unmeasured import with_one_reason
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]|~>$^])|^(\s*)([-+=#!]|\d+[.)](?=\s|$))")
 _SIGNS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "error": "!", "waived": "⚑"}
@@ -84,7 +85,8 @@ def verdict_lines(verdict: Verdict | None) -> list[str]:
     if verdict.as_of:
         lines += [f"As of {md(verdict.as_of)}.", ""]
     if verdict.unmeasured:
-        lines += ["Asked for and not measured: " + ", ".join(md(name) for name in verdict.unmeasured) + ".", ""]
+        told = "; ".join(md(name) for name in with_one_reason(verdict.unmeasured))
+        lines += [f"Asked for and not measured: {told}.", ""]
     ordered = sorted(verdict.results, key=lambda result: ORDER.index(result.state))
     rows = [
         (f"{_SIGNS[r.state]} {STATES[r.state][0]}", md(r.id), md(r.metric), md(r.limit), md(r.message)) for r in ordered

@@ -1,10 +1,11 @@
 """fairness.ranking: exposure and divergence against loops over places, a planted order, a random twin."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import beta
+from scipy.stats import beta, norm, t
 
 from auditkit.analyzers.fairness.ranking import ANALYZER
 from auditkit.core.plan import Step
@@ -227,12 +228,15 @@ def test_intervals_of_exposure_are_no_narrower_than_those_of_groups_by_chance(cl
     logs = np.log(found.draws)
     for g in range(3):
         interval = group_estimate(found, g, 40).interval(0.95)
-        error = max(math.sqrt(least[g] - whole), logs[:, g].std(ddof=1))
-        assert math.log(interval.high / interval.low) / 2 == pytest.approx(1.959964 * error, rel=1e-6)
+        units = len(set(clusters[group == g]))
+        error = max(math.sqrt(least[g] - whole), logs[:, g].std(ddof=1) * math.sqrt(units / (units - 1)))
+        assert math.log(interval.high / interval.low) / 2 == pytest.approx(t.ppf(0.975, units - 1) * error, rel=1e-6)
     center, ends = np.log(found.value), []
     for i, j in ((0, 1), (0, 2), (1, 2)):
-        error = max(math.sqrt(least[i] + least[j]), (logs[:, i] - logs[:, j]).std(ddof=1))
-        ends.append(abs(center[i] - center[j]) + 1.959964 * error)
+        units = min(len(set(clusters[group == g])) for g in (i, j))
+        seen = (logs[:, i] - logs[:, j]).std(ddof=1) * math.sqrt(units / (units - 1))
+        error = max(math.sqrt(least[i] + least[j]), seen)
+        ends.append(abs(center[i] - center[j]) + t.ppf(0.975, units - 1) * error)
     assert math.log(worst_pair(found, "ratio").interval.low) == pytest.approx(-max(ends), rel=1e-6)
 
 
@@ -248,7 +252,7 @@ def exposure_misses(draws, rows, shift, floor=True):
     missed = np.zeros(2)
     for _ in range(draws):
         found = next(bootstrap_exposure(ranking(rows), rng, resamples=40))
-        found = found if floor else Resampled(found.value, found.draws, np.zeros(2))
+        found = found if floor else replace(found, least=np.zeros(2), whole=0.0)
         interval = group_estimate(found, 1, rows).interval(0.95)
         missed += [interval.low > truth, interval.high < truth]
     return missed / draws
@@ -310,8 +314,63 @@ def test_top_shares_of_clustered_rows_and_of_ties_count_what_they_are_worth():
 
 def test_worst_pair_by_hand():
     draws = np.random.default_rng(7).lognormal(0, 0.1, (500, 2)) * [0.5, 1.0]
-    found = Resampled(np.array([0.5, 1.0]), draws, np.zeros(2))
+    found = Resampled(np.array([0.5, 1.0]), draws, np.zeros(2), 0.0, np.array([40, 13]))
     gap = worst_pair(found, "ratio")
     assert gap.value == pytest.approx(0.5)
-    spread = np.log(found.draws[:, 0] / found.draws[:, 1]).std(ddof=1)
-    assert gap.interval.low == pytest.approx(math.exp(-(math.log(2) + 1.959964 * spread)), rel=1e-6)
+    spread = np.log(found.draws[:, 0] / found.draws[:, 1]).std(ddof=1) * math.sqrt(13 / 12)
+    assert gap.interval.low == pytest.approx(math.exp(-(math.log(2) + t.ppf(0.975, 12) * spread)), rel=1e-6)
+    # Far from parity the near limit has all of the error on its side, as every gap's has.
+    assert gap.interval.high == pytest.approx(math.exp(-(math.log(2) - t.ppf(0.975, 12) * spread)), rel=1e-6)
+
+
+def merit_misses(draws, rows, base, kind="label", clustered=False, resamples=40):
+    """How often each limit of exposure for merit, of two groups and of their ratio, misses its truth.
+
+    The truth is the mean exposure of many rankings of as many rows, over the merit of each group in the population.
+    """
+    rng = np.random.default_rng(11)
+
+    def ranking():
+        size = 4 if clustered else 1
+        group = np.repeat(rng.random(rows // size) < 1 / 3, size).astype(np.int64)
+        shared = np.repeat(rng.normal(size=rows // size), size) if clustered else np.zeros(rows)
+        mean = np.where(group == 1, base[1], base[0])
+        if kind == "label":
+            latent = 0.7 * shared + math.sqrt(0.51 if clustered else 1.0) * rng.normal(size=rows)
+            merit = (latent > norm.isf(mean)).astype(float)
+        else:
+            merit = rng.gamma(1.0, mean * np.exp(0.7 * shared - 0.245 * clustered))
+        clusters = np.repeat(np.arange(rows // 4), 4) if clustered else None
+        return places((merit > 0.5) + rng.normal(size=rows), group, 2), merit, clusters
+
+    many = [ranking() for _ in range(2500)]
+    exposure = np.mean([relative_exposure(ranked) for ranked, *_ in many], axis=0)
+    whole = np.mean([merit.mean() for _, merit, _ in many])
+    truth = exposure / (np.array(base) / whole)
+    goals = [*truth, truth.min() / truth.max()]
+    missed, known = np.zeros((3, 2)), np.zeros(3)
+    for _ in range(draws):
+        ranked, merit, clusters = ranking()
+        found = list(bootstrap_exposure(ranked, rng, merit=merit, clusters=clusters, resamples=resamples))[1]
+        each = [group_estimate(found, g, rows).interval(0.95) for g in (0, 1)]
+        for at, interval in enumerate([*each, worst_pair(found, "ratio").interval]):
+            if interval is not None:
+                known[at] += 1
+                missed[at] += [interval.low > goals[at], interval.high < goals[at]]
+    return missed / known[:, None], known
+
+
+def test_limits_of_exposure_for_merit_hold():
+    missed, known = merit_misses(200, 80, (0.5, 0.3))
+    assert known.min() > 150
+    assert missed.max() <= 0.025 + 3 * math.sqrt(0.025 * 0.975 / known.min()), missed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("clustered", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "rows", "base"), [("label", 80, (0.5, 0.25)), ("label", 200, (0.3, 0.3)), ("gamma", 80, (1.0, 0.5))]
+)
+def test_limits_of_exposure_for_merit_hold_in_many_settings(kind, rows, base, clustered):
+    missed, known = merit_misses(1200, rows, base, kind, clustered, resamples=60)
+    assert (missed <= (0.025 + 3 * np.sqrt(0.025 * 0.975 / known))[:, None]).all(), missed

@@ -17,7 +17,8 @@ from auditkit.core.evidence import Interval
 from auditkit.methods.fairness.gaps import Kind, disparities
 from auditkit.methods.fairness.worst import Gap
 from auditkit.stats.estimate import Estimate, undefined
-from auditkit.stats.intervals import z_value
+from auditkit.stats.folded import both_ways, undirected
+from auditkit.stats.linearised import t_value
 from auditkit.stats.resampling import resample_weights
 
 FloatArray = npt.NDArray[np.float64]
@@ -130,20 +131,27 @@ class Resampled:
             from all rows with replacement. By chance the few top places may hold no row of a group: its exposure and
             the spread of its replicates are then too small together, and its limits with them.
         whole: The same of all rows, which the places are shared among.
+        units: ``(G,)`` rows (clusters) of each group: the spread of its replicates is an estimate from so many.
     """
 
     value: FloatArray
     draws: FloatArray
     least: FloatArray
-    whole: float = 0.0
+    whole: float
+    units: IntArray
 
-    def spread(self, group: int, seen: float) -> float:
-        """Standard error of a group's quantity (or its log) on top of the one ``seen``."""
-        return max(seen, math.sqrt(max(float(self.least[group]) - self.whole, 0.0)))
+    def half(self, group: int, seen: float, level: float) -> float:
+        """Half the interval of a group's log at ``level``, from the ``seen`` standard deviation of its replicates."""
+        units = int(self.units[group])
+        least = math.sqrt(max(float(self.least[group]) - self.whole, 0.0))
+        return t_value(level, units - 1) * max(seen * math.sqrt(units / (units - 1)), least)
 
-    def pair_spread(self, left: IntArray, right: IntArray, seen: FloatArray) -> FloatArray:
+    def pair_half(self, left: IntArray, right: IntArray, seen: FloatArray, level: float) -> FloatArray:
         """The same of the difference (of the logs) of two groups."""
-        return np.maximum(seen, np.sqrt(self.least[left] + self.least[right]))
+        units = np.minimum(self.units[left], self.units[right])
+        quantile = np.array([t_value(level, int(each) - 1) for each in units])
+        spread = np.maximum(seen * np.sqrt(units / (units - 1)), np.sqrt(self.least[left] + self.least[right]))
+        return np.asarray(quantile * spread)
 
 
 def bootstrap_exposure(
@@ -172,11 +180,19 @@ def bootstrap_exposure(
                 kept[1].append(exposure / _relative(merit, ranked, counts))
     exposure, attention = relative_exposure(ranked), _exposures(ranked, None)[1][ranked.level]
     attention = attention / attention.mean()
-    yield Resampled(exposure, np.array(kept[0]), *_least(attention, ranked, clusters))
+    units = _units(ranked, clusters)
+    yield Resampled(exposure, np.array(kept[0]), *_least(attention, ranked, clusters), units)
     if merit is not None:
         deserved = merit / merit.mean() if merit.any() else merit
         value = exposure / _relative(merit, ranked, np.ones(n))
-        yield Resampled(value, np.array(kept[1]), *_least(attention - deserved, ranked, clusters))
+        yield Resampled(value, np.array(kept[1]), *_least(attention - deserved, ranked, clusters), units)
+
+
+def _units(ranked: Places, clusters: IntArray | None) -> IntArray:
+    """Rows, or clusters, of each group ``(G,)``."""
+    if clusters is None:
+        return np.bincount(ranked.group, minlength=ranked.groups).astype(np.int64)
+    return np.array([len(np.unique(clusters[ranked.group == code])) for code in range(ranked.groups)], dtype=np.int64)
 
 
 def _least(each: FloatArray, ranked: Places, clusters: IntArray | None) -> tuple[FloatArray, float]:
@@ -199,19 +215,19 @@ def _least(each: FloatArray, ranked: Places, clusters: IntArray | None) -> tuple
     return (single + shared * together / own) / own, (single + shared * pairs / len(each)) / len(each)
 
 
-def group_estimate(found: Resampled, group: int, n: int, level_rows: int = 2) -> Estimate:
-    """One group's value with a normal interval on the log scale, its spread from the replicates."""
+def group_estimate(found: Resampled, group: int, n: int) -> Estimate:
+    """One group's value with a Student interval on the log scale, its spread from the replicates."""
     value, draws = float(found.value[group]), found.draws[:, group]
     if not math.isfinite(value):
         return undefined("the group has no merit to divide by", n)
     known = np.log(draws[np.isfinite(draws) & (draws > 0)])
-    if n < level_rows or value <= 0.0 or len(known) < 0.95 * len(draws) or float(known.std()) <= 1e-12:
+    if found.units[group] < 2 or value <= 0.0 or len(known) < 0.95 * len(draws) or float(known.std()) <= 1e-12:
         return Estimate(value, n, None, "too few rows of the group for an interval")
-    spread = found.spread(group, float(known.std(ddof=1)))
+    seen = float(known.std(ddof=1))
 
     def bounds(level: float) -> Interval:
-        factor = math.exp(z_value(level) * spread)
-        return Interval(low=value / factor, high=value * factor, level=level, method="bootstrap-log-normal")
+        factor = math.exp(found.half(group, seen, level))
+        return Interval(low=value / factor, high=value * factor, level=level, method="bootstrap-log-t")
 
     return Estimate(value, n, bounds)
 
@@ -219,7 +235,7 @@ def group_estimate(found: Resampled, group: int, n: int, level_rows: int = 2) ->
 def worst_pair(found: Resampled, kind: Kind, level: float = 0.95) -> Gap:
     """Worst difference or ratio over pairs of groups, whose values hang together because places are shared.
 
-    Each pair's difference (or log ratio) has a normal interval with the spread of its own replicates, so the groups'
+    Each pair's difference (or log ratio) has a Student interval with the spread of its own replicates, so the groups'
     dependence is in it. The far limit is the worst of the pairs', the near one is corrected for their number.
 
     Source: Berger (1982), Technometrics 24 (intersection-union); Efron and Tibshirani (1993), chapter 13.
@@ -241,12 +257,18 @@ def worst_pair(found: Resampled, kind: Kind, level: float = 0.95) -> Gap:
     if (known.mean(axis=0) < 0.95).any():
         return Gap(point, None, pair, "a group has too few rows for an interval")
     spread = np.array([float(column[good].std(ddof=1)) for column, good in zip(moved.T, known.T, strict=True)])
+    if (found.units < 2).any():
+        return Gap(point, None, pair, "a group has too few rows for an interval")
     if (spread <= 1e-12).any():
         return Gap(point, None, pair, "a group never moves when resampled, so there is no interval")
-    spread = found.pair_spread(left.astype(np.int64), right.astype(np.int64), spread)
-    wide, strict = z_value(level) * spread, z_value(1 - (1 - level) / (2 * len(left))) * spread
-    far = float((np.abs(center) + wide).max())
-    near = float(np.maximum(np.abs(center) - strict, 0.0).max())
+    left, right = left.astype(np.int64), right.astype(np.int64)
+    shared = 1.0 - (1.0 - level) / len(left)
+    wide, closer, strict = (
+        (center - half, center + half)
+        for half in (found.pair_half(left, right, spread, at) for at in (level, shared, both_ways(shared)))
+    )
+    far = float(undirected(center, wide, strict, "difference", level)[1].max())
+    near = float(undirected(center, closer, strict, "difference", shared)[0].max())
     low, high = (near, far) if kind == "difference" else (math.exp(-far), math.exp(-near))
     interval = Interval(low=min(low, point), high=max(high, point), level=level, method="bootstrap-simultaneous")
     return Gap(point, interval, pair)

@@ -218,10 +218,7 @@ def _groups(measurements: list[Measurement]) -> Drawn:
         if all(m.value is None for m in members):  # the table of all numbers says why
             continue
         column = next(iter(first.slice))
-        # Of very many groups the ends are drawn; the table of all numbers has every one.
-        ordered = sorted(members, key=lambda m: (m.value is None, m.value or 0.0, m.key))
-        ends = {id(m) for m in (*ordered[: _GROUPS // 2], *ordered[-_GROUPS // 2 :])}
-        rows = [row_of(m, clean(m.slice[column])) for m in members if len(members) <= _GROUPS or id(m) in ends]
+        rows = [row_of(m, clean(m.slice[column])) for m in _drawn_of(members)]
         whole = overall.get((first.name, _params(first)))
         chart = interval_chart(
             rows,
@@ -237,24 +234,39 @@ def _groups(measurements: list[Measurement]) -> Drawn:
     return out, chosen
 
 
+def _drawn_of(members: list[Measurement]) -> list[Measurement]:
+    """All groups; of very many the ends of those with a value. The table of all numbers has every one."""
+    if len(members) <= _GROUPS:
+        return members
+    ordered = sorted((m for m in members if m.value is not None), key=lambda m: (m.value or 0.0, m.key))
+    ends = {id(m) for m in (*ordered[: _GROUPS // 2], *ordered[-_GROUPS // 2 :])}
+    return [m for m in members if id(m) in ends]
+
+
 def _group_finding(first: Measurement, column: str, members: list[Measurement]) -> str:
     present = [m for m in members if m.value is not None]
-    shown = f" ({_GROUPS} of {len(members)} groups are drawn)" if len(members) > _GROUPS else ""
+    drawn, absent = len(_drawn_of(members)), len(members) - len(present)
+    shown = f" ({drawn} of {len(members)} groups are drawn)" if drawn < len(members) else ""
     subject = f"{title(first.name)} by {words(column)}{_with(_params(first))}{shown}"
+    if len(members) == 1:
+        return f"{subject} is {number(first.value)} for {clean(first.slice[column])}, the only group."
     if len(present) < 2:
         return f"{subject}: fewer than two groups have a value."
+    # What is not shown may be anything: a finding is never told of groups without a value.
+    rest = f" {absent} other {'group has' if absent == 1 else 'groups have'} no value here." if absent else ""
     low = min(present, key=lambda m: (m.value or 0.0, m.key))
     high = max(present, key=lambda m: (m.value or 0.0, m.key))
     if low.value == high.value:
-        return f"{subject} is the same for every group: {number(low.value)}."
+        same = f"each of {len(present)} groups" if absent else "every group"
+        return f"{subject} is the same for {same}: {number(low.value)}.{rest}"
     ends = (
         f"{subject} runs from {number(low.value)} for {clean(low.slice[column])}"
         f" to {number(high.value)} for {clean(high.slice[column])}"
     )
     if low.interval is None or high.interval is None:
-        return ends + "."
+        return f"{ends}.{rest}"
     apart = low.interval.high < high.interval.low
-    return f"{ends}; their intervals {'do not overlap' if apart else 'overlap'}."
+    return f"{ends}; their intervals {'do not overlap' if apart else 'overlap'}.{rest}"
 
 
 def _intersections(measurements: list[Measurement]) -> Drawn:

@@ -19,6 +19,8 @@ from auditkit.render.html.view import CardView, FamilyView
 
 SIZE = 799_000
 SLACK = 1_500
+# For charts and anchors of a page whose tables alone take about that size or more: no page is without a drawing.
+LEAST = 60_000
 NODES = 3_990
 OPEN = 6
 MOST = 12
@@ -35,7 +37,8 @@ def cells_of(evidence: Evidence) -> int:
 
 
 def fitted(view: CardView, page: Callable[[CardView], str]) -> str:
-    """The page with as many charts and anchors as :data:`NODES` elements and :data:`SIZE` bytes allow.
+    """The page with as many charts and anchors as :data:`NODES` elements and :data:`SIZE` bytes (or :data:`LEAST` more
+    than its tables take) allow.
 
     Args:
         view: Everything that could be shown.
@@ -46,7 +49,7 @@ def fitted(view: CardView, page: Callable[[CardView], str]) -> str:
     bare = page(_shown(view, [0] * len(view.families), frozenset(linked)))
     nodes, size = elements(bare), len(bare.encode())
     want = min(len(order), OWN)
-    left = [NODES - nodes - want - 5 * len(view.families), SIZE - SLACK - size - want * _ANCHOR_BYTES]
+    left = [NODES - nodes - want - 5 * len(view.families), max(SIZE - size, LEAST) - SLACK - want * _ANCHOR_BYTES]
     drawn = _drawn(view.families, left)
     own = len(linked) + max(0, want + min(left[0], left[1] // _ANCHOR_BYTES))
     return page(_shown(view, drawn, frozenset(order[:own])))

@@ -20,9 +20,11 @@ from auditkit.render.html.plain import (
 from auditkit.render.html.view import STATES, Reason, RuleView, Tally, VerdictView
 from auditkit.render.numerals import MISSING, count, number, span
 from auditkit.render.text import clean
+from auditkit.render.unmeasured import with_one_reason
 
 ORDER = ("fail", "error", "inconclusive", "waived", "pass")
 _SHOWN = 6
+_NAMED = 20
 _CHART_ROWS = 8
 _TALLY = {"pass": "passed", "fail": "failed", "inconclusive": "not enough evidence", "error": "not judged",
           "waived": "waived"}  # fmt: skip
@@ -36,7 +38,8 @@ def verdict_view(verdict: Verdict | None, anchors: Mapping[int, str]) -> Verdict
     word, fallback, _ = STATES[verdict.state]
     order = sorted(range(len(verdict.results)), key=lambda i: (_rank(verdict.results[i]), i))
     bad = [i for i in order if verdict.results[i].state != "pass"]
-    listed = len(bad) if len(bad) == _SHOWN + 1 else _SHOWN  # one more takes no more room than saying so
+    held = [i for i in order if verdict.results[i].state == "pass"]
+    listed, named = _fitting(len(bad), _SHOWN), _fitting(len(held), _NAMED)
     reasons = tuple(
         Reason(
             anchor=anchors[i],
@@ -58,10 +61,16 @@ def verdict_view(verdict: Verdict | None, anchors: Mapping[int, str]) -> Verdict
         reasons=reasons,
         more=max(0, len(bad) - listed),
         tallies=tallies,
-        passed=tuple((anchors[i], clean(verdict.results[i].id)) for i in order if verdict.results[i].state == "pass"),
+        passed=tuple((anchors[i], clean(verdict.results[i].id)) for i in held[:named]),
+        more_passed=max(0, len(held) - named),
         policy=_policy(verdict),
-        unmeasured=tuple(clean(name) for name in verdict.unmeasured),
+        unmeasured=with_one_reason([clean(name) for name in verdict.unmeasured]),
     )
+
+
+def _fitting(count: int, most: int) -> int:
+    """How many of ``count`` are listed: one more takes no more room than saying so."""
+    return count if count == most + 1 else most
 
 
 def _rank(result: RuleResult) -> int:

@@ -53,7 +53,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictView:
-    """The first screen; ``passed`` are anchor and id of the rules that hold."""
+    """The first screen; ``passed`` are anchor and id of the rules that hold, beside ``more_passed`` others."""
 
     state: str
     word: str
@@ -62,6 +62,7 @@ class VerdictView:
     more: int = 0
     tallies: tuple[Tally, ...] = ()
     passed: tuple[tuple[str, str], ...] = ()
+    more_passed: int = 0
     policy: str = ""
     unmeasured: tuple[str, ...] = ()
 
