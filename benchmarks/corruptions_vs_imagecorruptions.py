@@ -109,8 +109,8 @@ HEAD = """
 # Image corruptions against imagecorruptions 1.1.2
 
 CPU milliseconds per 224 x 224 RGB image at severity 3, one thread of one core, both sides in turn, the quickest of
-{turns} turns each ({glass} for glass_blur); x86-64, 2 cores, Python {python}, torch {torch}.
-Left, each corruption in processes of its own; right, one process a side for all.
+{turns} turns each ({right} on the right, {glass} for glass_blur); x86-64, 2 cores, Python {python},
+torch {torch}. Left, each corruption in processes of its own; right, one process a side for all.
 
 | corruption | auditkit | imagecorruptions | ratio | auditkit | imagecorruptions | ratio |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -200,7 +200,7 @@ def main(python):
         own_process = apart(python, images, NAMES)
     memory = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True).stdout
     version = sys.version.split()[0]
-    print(HEAD.strip().format(turns=ALONE, glass=GLASS, python=version, torch=torch.__version__))
+    print(HEAD.strip().format(turns=ALONE, right=TOGETHER, glass=GLASS, python=version, torch=torch.__version__))
     rest = [name for name in NAMES if name != "glass_blur"]
     rows = [(name, [name]) for name in NAMES] + [("all fifteen", NAMES), ("all but glass_blur", rest)]
     for title, kept in rows:
