@@ -41,6 +41,12 @@ def pipeline():
     x = train()
     forest = RandomForestClassifier(10, max_depth=4, random_state=0)
     return make_pipeline(coder, forest).fit(x.drop(columns="label"), x["label"])
+def boosted():
+    from sklearn.ensemble import GradientBoostingClassifier
+    forest = pipeline()
+    x = train()
+    forest.steps[-1] = ("boosting", GradientBoostingClassifier(n_estimators=10, random_state=0))
+    return forest.fit(x.drop(columns="label"), x["label"])
 def images():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 40)
@@ -118,6 +124,13 @@ def test_a_pipeline_that_names_its_columns_is_read_and_exact(project):
     assert "Proof: exact" in done.stderr
     assert "Engine: shapley.trees; all 100 background rows" in done.stderr
     assert "Dropped" not in done.stderr
+
+
+def test_a_sampled_probability_says_what_steadies_it(project):
+    done = project("--row", 3, "--budget", 100, factory="boosted")
+    assert done.exit_code == 0, done.output
+    assert "Proof: estimated" in done.stderr
+    assert "the exact values of those steady what is sampled" in " ".join(done.stderr.split())
 
 
 def test_no_value_of_the_row_is_shown_unless_its_column_is_shared(project, tmp_path):

@@ -123,6 +123,13 @@ def test_a_probability_that_is_another_function_of_the_trees_has_no_control():
     assert "control" not in found.params
 
 
+def test_nothing_steadies_what_is_enumerated():
+    model = GradientBoostingClassifier(n_estimators=20, random_state=0).fit(X, Y)
+    found = explain_scores(game_of(model, rows=2), model=model, space="probability", column=1, budget=100_000)
+    assert found.status == "exact"
+    assert "control" not in found.params
+
+
 def test_a_control_that_is_not_finite_changes_nothing(boosted):
     game, _, control = boosted
     endless = Control(of=lambda p: np.full_like(p, np.inf), values=control.values)

@@ -15,6 +15,11 @@ from auditkit.core.attribution import Attribution
 from auditkit.core.seeds import analyzer_seed
 from auditkit.core.subject import Dataset, FloatArray, IntArray, ScoreSpace, Subject, take_rows
 
+STEADIED = (
+    "Probabilities are no sum over the parts of this model, but their log-odds are: the exact values of those "
+    "steady what is sampled."
+)
+
 
 class AttributionParams(Params):
     """Settings that decide which Shapley values are computed; analyzers with the same ones share them."""

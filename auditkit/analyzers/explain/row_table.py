@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from auditkit.analyzers.explain.attributed import WORDS, attribute_all
+from auditkit.analyzers.explain.attributions import STEADIED
 from auditkit.analyzers.explain.explained import Explained, encoded_background, explained_outputs, whole_columns
 from auditkit.analyzers.explain.row_asked import (
     GRADIENT_METHODS,
@@ -56,6 +57,7 @@ def table_parts(subject: Subject, alone: Subject, context: Context, methods: tup
         params = found["shap"][0].params
         notes.append(f"Engine: {params['engine']}; {params['background_use']}.")
         notes += [f"Dropped: {params['tried']}."] if params["tried"] else []
+        notes += [STEADIED] if "control" in params else []
     values = tuple(_cell(alone.test.inputs, j) if name in asked.shared else None for j, name in enumerate(names))
     return RowParts(
         names=names,

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 from pydantic import Field
 
-from auditkit.analyzers.explain.attributions import AttributedRows, AttributionParams, attributed_rows, least_budget
+from auditkit.analyzers.explain.attributions import (
+    STEADIED,
+    AttributedRows,
+    AttributionParams,
+    attributed_rows,
+    least_budget,
+)
 from auditkit.analyzers.explain.explained import TOO_FEW
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.attribution import Attribution
@@ -58,10 +64,7 @@ def _notes(subject: Subject, found: AttributedRows, budget: int) -> Iterator[Not
     text = f"Engine: {engine}; {attribution.params['background_use']}; {attribution.n_evals:,} model evaluations."
     yield Note(text + (f" Dropped: {tried}." if tried else ""))
     if "control" in attribution.params:
-        yield Note(
-            "Probabilities are no sum over the parts of this model, but their log-odds are: the exact values of those "
-            'steady what is sampled. With space = "logit" the log-odds themselves are explained, exactly.'
-        )
+        yield Note(f'{STEADIED} With space = "logit" the log-odds themselves are explained, exactly.')
     if least_budget(len(names)) > budget and attribution.n_evals:
         yield Note(
             f"{len(names)} features need more than {budget} evaluations a row; {least_budget(len(names))} were used."

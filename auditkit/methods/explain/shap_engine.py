@@ -99,7 +99,7 @@ def explain_scores(
     odds = _log_odds_of(game, model) if space == "probability" and column is not None and engine == "auto" else None
     control = None if odds is None else Control(of=_log_odds, values=odds.values)
     own = explain_game(game, budget=budget, seed=seed, control=control)
-    if odds is not None:
+    if odds is not None and own.std_error is not None:
         told = {**own.params, "control": f"log-odds, {odds.method}"}
         own = dataclasses.replace(own, params=told, n_evals=(own.n_evals or 0) + (odds.n_evals or 0))
     return _signed(own, own.method, tried, space, seed)
