@@ -23,11 +23,17 @@ Scale = tuple[Callable[[float], float], Callable[[float], float], float, float]
 ROUNDED = 2e-5
 _STEPS = 40
 
+
+def _exp(x: float) -> float:
+    """``exp``, held where it would be beyond all numbers: two rows have such limits at high levels."""
+    return math.exp(min(x, 700.0))
+
+
 # Interval method -> its scale there and back, and the smallest and largest limit that it can be read from.
 SCALES: Mapping[str, Scale] = {
     "student-t": (float, float, -math.inf, math.inf),
-    "delong-logit": (lambda p: math.log(p / (1.0 - p)), lambda x: 1.0 / (1.0 + math.exp(-x)), 0.0, 1.0),
-    "linearised-log": (math.log, math.exp, 0.0, math.inf),
+    "delong-logit": (lambda p: math.log(p / (1.0 - p)), lambda x: 1.0 / (1.0 + _exp(-x)), 0.0, 1.0),
+    "linearised-log": (math.log, _exp, 0.0, math.inf),
 }
 # How many times the odds of a share with exact limits the value's odds are.
 _ODDS: Mapping[str, float] = {"clopper-pearson": 1.0, "clopper-pearson-mapped": 2.0, "korn-graubard": 1.0}
@@ -85,12 +91,14 @@ def _around(m: Measurement) -> Estimate | None:
     if n < 2:
         return None
     center, floor = there(m.value), -math.inf if m.bounds[0] is None else m.bounds[0]
+    ceiling = math.inf if m.bounds[1] is None else max(m.bounds[1], m.value)
     # Of the two halves the upper one: the lower may have been cut off at the smallest value possible.
     error = (there(held.high) - center) / quantile(held.level)
 
     def bounds(level: float) -> Interval:
         half = quantile(level) * error
-        return Interval(low=max(back(center - half), floor), high=back(center + half), level=level, method=held.method)
+        low, high = max(back(center - half), floor), min(back(center + half), ceiling)
+        return Interval(low=low, high=high, level=level, method=held.method)
 
     return Estimate(m.value, n, bounds)
 

@@ -374,3 +374,16 @@ def test_limits_of_exposure_for_merit_hold():
 def test_limits_of_exposure_for_merit_hold_in_many_settings(kind, rows, base, clustered):
     missed, known = merit_misses(1200, rows, base, kind, clustered, resamples=60)
     assert (missed <= (0.025 + 3 * np.sqrt(0.025 * 0.975 / known))[:, None]).all(), missed
+
+
+def test_exposure_of_two_clusters_has_limits_at_every_level():
+    """Of two clusters they lie beyond all numbers at high levels, and the whole analysis failed for that."""
+    rng = np.random.default_rng(0)
+    clusters, group = np.repeat([0, 1, 1], 20), np.arange(60) % 2
+    found = next(bootstrap_exposure(places(0.3 * clusters + rng.random(60), group, 2), rng, clusters=clusters))
+    widths = []
+    for level in (0.95, 0.99, 0.999999):
+        interval = group_estimate(found, 0, 30).interval(level)
+        assert 0.0 < interval.low < found.value[0] < interval.high < math.inf
+        widths.append(math.log(interval.high / found.value[0]))
+    assert widths == sorted(widths)

@@ -271,3 +271,29 @@ def test_a_change_of_a_value_has_one_interval_in_the_gate_and_in_the_comparison_
         assert change.direction == "higher"
         assert (move.interval.low, move.interval.high) == pytest.approx((-high[index], -low[index]), abs=1e-9)
         assert move.interval.method == change.method() == ("mover" if metric.endswith("auc") else "melded")
+
+
+def test_a_group_of_two_rows_stops_no_rule_on_a_quantity_with_limits_of_logs():
+    """Holm over 300 pairs asks for a level at which the upper limit of two rows is beyond all numbers."""
+    rng = np.random.default_rng(0)
+    group = np.array([*np.repeat([f"g{code:02d}" for code in range(24)], 60), "two", "two"])
+    true = rng.normal(size=len(group))
+    error = rng.normal(size=len(group)) * np.where(group == "g00", 5.0, 1.0)
+    error[-2:] = 0.001, 1.0
+    evidence = auditkit.audit_predictions(
+        true, true + error, sensitive={"group": group}, task="regression", progress=False,
+        analyzers={"performance": {}},
+    ).evidence  # fmt: skip
+    policy = rule_on("performance.root_mean_squared_error", "difference", over=["group"], max=0.05)
+    result = evaluate(evidence, policy, as_of=TODAY).results[0]
+    assert result.state == "fail"
+    assert result.message.startswith("group: g00 vs ")
+
+
+def test_a_mean_is_no_higher_than_it_can_be_at_any_level():
+    held = Interval(low=0.1, high=0.9, level=0.95, method="student-t")
+    most = Measurement(name="robustness.error_rise", value=0.5, n=5, interval=held, slice={"g": "a"}, bounds=(0.0, 1.0))
+    policy = rule_on("robustness.error_rise", "value", max=1.0, confidence=0.99)
+    result = evaluate(evidence_of(most), policy, as_of=TODAY).results[0]
+    assert result.state == "pass", result.message
+    assert result.comparisons[0].interval.high == 1.0

@@ -226,7 +226,7 @@ def group_estimate(found: Resampled, group: int, n: int) -> Estimate:
     seen = float(known.std(ddof=1))
 
     def bounds(level: float) -> Interval:
-        factor = math.exp(found.half(group, seen, level))
+        factor = math.exp(min(found.half(group, seen, level), 700.0))
         return Interval(low=value / factor, high=value * factor, level=level, method="bootstrap-log-t")
 
     return Estimate(value, n, bounds)
