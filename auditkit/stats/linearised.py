@@ -222,7 +222,7 @@ def _share(
         variances = np.maximum(variances, turned.least_variance(below))
         spread = turned.spread(value, below, spread)
     rows, freedom = effective_rows(value, variances, spread, few)
-    method = "korn-graubard" if clusters is None else "korn-graubard-clustered"
+    method = "korn-graubard-clustered" if clusters is not None else "korn-graubard-t" if few else "korn-graubard"
 
     def rows_at(level: float) -> float:
         return float(corrected_rows(rows, freedom, level)[0])

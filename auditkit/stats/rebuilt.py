@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from auditkit.core.evidence import Interval, Measurement
+from auditkit.stats.effective import corrected_rows
 from auditkit.stats.estimate import Bounds, Estimate, Share
 from auditkit.stats.intervals import exact_share, z_value
 from auditkit.stats.linearised import t_value
@@ -36,7 +37,12 @@ SCALES: Mapping[str, Scale] = {
     "linearised-log": (math.log, _exp, 0.0, math.inf),
 }
 # How many times the odds of a share with exact limits the value's odds are.
-_ODDS: Mapping[str, float] = {"clopper-pearson": 1.0, "clopper-pearson-mapped": 2.0, "korn-graubard": 1.0}
+_ODDS: Mapping[str, float] = {
+    "clopper-pearson": 1.0,
+    "clopper-pearson-mapped": 2.0,
+    "korn-graubard": 1.0,
+    "korn-graubard-t": 1.0,
+}
 
 
 def rebuilt(m: Measurement) -> Estimate | None:
@@ -111,9 +117,10 @@ def _share(m: Measurement) -> Estimate | None:
     odds = _ODDS[held.method]
     if not 0.0 <= value <= 1.0:
         return None
-    part = value / (odds - (odds - 1.0) * value)
-    if held.method == "korn-graubard":
+    part, freedom = value / (odds - (odds - 1.0) * value), math.inf
+    if held.method.startswith("korn-graubard"):
         rows = _effective(part, held)
+        freedom = n - 1.0 if held.method == "korn-graubard-t" else math.inf
     else:
         rows = float(n)
         if abs(part * n - round(part * n)) > 1e-5 * max(1.0, part * n):
@@ -121,14 +128,22 @@ def _share(m: Measurement) -> Estimate | None:
         part = round(part * n) / n
     if rows is None:
         return None
-    return Estimate(
-        _lifted(part, odds), n, _exact(part, rows, odds, held.method), share=Share(part, lambda _: rows, odds)
-    )
+    known = float(corrected_rows(np.array(1.0), np.array(freedom), held.level))
+    if known <= 0.0:
+        return None
+
+    def rows_at(level: float, whole: float = rows / known) -> float:
+        return whole * float(corrected_rows(np.array(1.0), np.array(freedom), level))
+
+    share = Share(part, rows_at, odds)
+    return Estimate(_lifted(part, odds), n, _exact(share, held.method), share=share)
 
 
-def _exact(part: float, rows: float, odds: float, method: str) -> Bounds:
+def _exact(share: Share, method: str) -> Bounds:
+    odds = share.odds
+
     def bounds(level: float) -> Interval | None:
-        found = exact_share(part, rows, level, method)
+        found = exact_share(share.value, share.rows(level), level, method)
         if found is None or odds == 1.0:
             return found
         return Interval(low=_lifted(found.low, odds), high=_lifted(found.high, odds), level=level, method=method)

@@ -297,3 +297,23 @@ def test_a_mean_is_no_higher_than_it_can_be_at_any_level():
     result = evaluate(evidence_of(most), policy, as_of=TODAY).results[0]
     assert result.state == "pass", result.message
     assert result.comparisons[0].interval.high == 1.0
+
+
+def test_tied_rows_keep_their_degrees_of_freedom_at_a_stricter_level():
+    """The gate at 99 % tells of an audit at 95 % what the card of an audit at 99 % does."""
+    rng = np.random.default_rng(1)
+    label, group = rng.integers(0, 2, 40), np.repeat(["a", "b", "b", "b"], 10)
+    score = np.round(0.4 * label + 0.4 * rng.random(40), 1)
+    shown = {}
+    for level in (0.95, 0.99):
+        evidence = auditkit.audit_predictions(
+            label, (score > 0.5).astype(int), scores=score, sensitive={"g": group}, positive=1, progress=False,
+            analyzers={"fairness.ranking": {"resamples": 20, "permutations": 0, "top": [0.3], "level": level}},
+        ).evidence  # fmt: skip
+        card = [m for m in evidence.by_name["fairness.top_selection_rate"] if "g" in m.slice]
+        policy = rule_on("fairness.top_selection_rate", "value", min=0.5, confidence=0.99)
+        told = evaluate(evidence, policy, as_of=TODAY).results[0].comparisons
+        shown[level] = {c.sides[0].group: (c.interval.low, c.interval.high) for c in told}
+    assert {m.slice["g"]: m.interval.method for m in card} == {"a": "korn-graubard-t", "b": "korn-graubard-t"}
+    for m in card:
+        assert shown[0.95][m.slice["g"]] == pytest.approx((m.interval.low, m.interval.high), abs=1e-7)
