@@ -89,7 +89,8 @@ def rows_needed(
     def settled(n: int) -> bool:
         # Only what more rows would shrink varies from one repetition to the next; a baseline's own noise stays.
         low, high = (
-            end + share * math.copysign(math.sqrt(max((end - point) ** 2 - (last - point) ** 2, 0.0)), end - point)
+            # A product, which unlike a power may be infinite: limits of two rows are.
+            end + share * math.copysign(math.sqrt(max((end - last) * (end + last - 2.0 * point), 0.0)), end - point)
             for end, last in zip(ends(n), fixed, strict=True)
         )
         return math.isfinite(low) and math.isfinite(high) and (inside if passing else outside)(low, high)

@@ -317,3 +317,15 @@ def test_tied_rows_keep_their_degrees_of_freedom_at_a_stricter_level():
     assert {m.slice["g"]: m.interval.method for m in card} == {"a": "korn-graubard-t", "b": "korn-graubard-t"}
     for m in card:
         assert shown[0.95][m.slice["g"]] == pytest.approx((m.interval.low, m.interval.high), abs=1e-7)
+
+
+def test_limits_beyond_all_numbers_leave_a_rule_inconclusive():
+    def loss(name, n, reach):
+        held = Interval(low=1.0 / reach, high=reach, level=0.95, method="linearised-log")
+        return Measurement(name="robustness.error_rise", value=1.0, n=n, interval=held, slice={"g": name},
+                           bounds=(0.0, None), direction="lower")  # fmt: skip
+
+    policy = rule_on("robustness.error_rise", "difference", max=0.5, confidence=0.9999)
+    for reach in (2.0, 500.0, 1e30):
+        result = evaluate(evidence_of(loss("a", 2, reach), loss("b", 50, 1.1)), policy, as_of=TODAY).results[0]
+        assert result.state == "inconclusive", result.message
