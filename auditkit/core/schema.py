@@ -173,8 +173,8 @@ def _as_written(text: str | bytes, where: str) -> Evidence | None:
 
     Measurements stay unread until they are asked for: to build 100,000 would be half of what it takes to judge them.
     """
-    raw = text.encode() if isinstance(text, str) else text
     try:
+        raw = text.encode() if isinstance(text, str) else text
         with _collector_paused():
             document: dict[str, Any] = from_json(raw, allow_inf_nan=False)
             unread = [_unread(outcome, where) for outcome in document["outcomes"]]
@@ -195,8 +195,12 @@ def _unread(outcome: dict[str, Any], where: str) -> Unread:
     written, shared = outcome.pop("measurements", []), outcome.pop("quantities", {})
     head: dict[str, Any] = {key: outcome[key] for key in ("analyzer", "version", "status", "reason") if key in outcome}
 
+    if not isinstance(written, list) or not (shared is None or isinstance(shared, dict)):
+        raise TypeError("not as this release writes it")
+
     def build(parts: list[dict[str, Any]]) -> Sequence[Measurement]:
-        quantities = {name: shared[name] for name in {part["name"] for part in parts} if name in shared}
+        names = {part["name"] for part in parts}
+        quantities = {name: shared[name] for name in names if name in shared} if shared else {}
         try:
             with _collector_paused():
                 return outcome_from({**head, "measurements": parts, "quantities": quantities}).measurements

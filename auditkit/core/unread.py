@@ -27,6 +27,8 @@ class Unread(Sequence["Measurement"]):
 
     def __init__(self, written: list[dict[str, Any]], build: Build) -> None:
         self.names = [part["name"] for part in written]
+        if not all(isinstance(name, str) for name in self.names):
+            raise TypeError("a name is text")
         self._written = written
         self._build = build
         self._built: dict[int, Measurement] = {}
