@@ -14,6 +14,7 @@ from auditkit.methods.explain.game import make_game
 from auditkit.methods.explain.logistic import Logistic, _waves
 from auditkit.methods.explain.shap_engine import explain_scores
 from auditkit.methods.explain.structure_engine import explain_structure
+from auditkit.methods.explain.tree_table import UnreadError
 
 
 def table(features=7, scale=1.0):
@@ -131,3 +132,10 @@ def test_what_would_take_too_long_is_sampled_and_says_so(monkeypatch):
     assert "exact values of so many probabilities would take too long" in sampled.params["tried"]
     assert sampled.params["control"] == "log-odds, shapley.linear"
     assert np.abs(sampled.values - exact.values).max() < 5 * sampled.std_error.max()
+
+
+def test_log_odds_beyond_all_numbers_are_not_read():
+    structure = Logistic(coefficients=np.array([[1e308, 2.0]]), intercept=0.0)
+    rows, background = np.array([[10.0, 1.0]]), np.array([[0.0, 1.0], [2.0, 0.0]])
+    with np.errstate(all="ignore"), pytest.raises(UnreadError, match="too long"):
+        structure.shapley(rows, background, np.array([0, 1]), 2)

@@ -278,3 +278,11 @@ def test_a_single_wrong_pixel_is_refused():
         bad[2, 1, 3, 4] = value
         with pytest.raises(UsageError, match="AK579 corruptions take grey or RGB images"):
             corrupt(bad, "contrast", 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(0, 3, 8, 8), (2, 3, 0, 8)])
+def test_no_images_stay_none(name, shape):
+    found = corrupt(torch.empty(shape, dtype=torch.float16), name, 3)
+    assert found.shape == shape
+    assert found.dtype == torch.float16

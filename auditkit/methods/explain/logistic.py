@@ -54,7 +54,7 @@ class Logistic:
         start = self.log_odds(background)
         reach = [_reach(part - theirs, start) for part in ours]
         size = players * len(_points(players)[0])
-        if sum(size * (1.0 + _waves_of(far)).sum() for far in reach) > _MOST_CELLS:
+        if not sum(size * (1.0 + _waves_of(far)).sum() for far in reach) <= _MOST_CELLS:  # one beyond all numbers too
             raise UnreadError("exact values of so many probabilities would take too long")
         values = [_of_row(part - theirs, start, far) for part, far in zip(ours, reach, strict=True)]
         return np.stack(values)[:, :, None], self.evaluate(background)

@@ -63,6 +63,8 @@ def corrupt(
     if severity not in (1, 2, 3, 4, 5):
         raise UsageError("AK578", f"a severity is 1, 2, 3, 4 or 5, got {severity!r}")
     _check(images)
+    if not images.numel():
+        return torch.empty_like(images)
     size = size or ("large" if min(images.shape[-2:]) >= LARGE_FROM else "small")
     source = draws or SeededDraws(seed, images.device)
     strength = STRENGTHS[size][name][severity - 1]
