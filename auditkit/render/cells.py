@@ -15,7 +15,18 @@ from dataclasses import dataclass, field
 
 from auditkit.core.evidence import Counts, Evidence, Measurement
 from auditkit.render.numerators import FEATURE, SIZES, is_margin
-from auditkit.render.rounded_cells import NO_CELLS, Cells, Group, RoundedCells, Sides, of_cells, parts_of, round_cells
+from auditkit.render.rounded_cells import (
+    NO_CELLS,
+    Cells,
+    Group,
+    RoundedCells,
+    Sides,
+    of_cells,
+    of_cells_between,
+    parts_of,
+    rate,
+    round_cells,
+)
 from auditkit.render.suppression import hidden_cells
 
 #: A group (its columns sorted), a label and a decision; ``None`` stands for all labels or all decisions.
@@ -74,6 +85,11 @@ class SmallCells:
     def of_cells(self, measurement: Measurement) -> bool:
         """Whether it is a rate of the withheld cells of a group of which the sums are shown."""
         return of_cells(measurement.name) and tuple(sorted(measurement.slice.items())) in self.rounded.true
+
+    def gap_tells(self, measurement: Measurement) -> bool:
+        """Whether it is a disparity of rates of withheld cells, between groups of such columns."""
+        columns = {tuple(column for column, _ in group) for group in self.rounded.true}
+        return of_cells_between(measurement.name) and tuple(sorted(measurement.over)) in columns
 
     def sides_of(self, gap: Measurement, measured: Sequence[Measurement]) -> list[Sides] | None:
         """The rates that ``gap`` is between, exact and as shown, where some are of such groups; else ``None``."""
@@ -144,6 +160,8 @@ def small_cells(evidence: Evidence, min_cell: int) -> SmallCells:
             rows = _rows({cell: nodes[cell] for cell in hidden}, groups)
             for cell in hidden:
                 counts_of[cell[0]].add(nodes[cell])
+    if _scores_are_decisions(evidence, rounded):
+        rounded = NO_CELLS
     sizes_hidden = frozenset(group for group, y, p in found.get(audited, frozenset()) if y is None and p is None)
     return SmallCells(
         cells=found,
@@ -154,6 +172,18 @@ def small_cells(evidence: Evidence, min_cell: int) -> SmallCells:
         whole=_rare(kinds.get(audited), min_cell),
         rounded=rounded,
     )
+
+
+def _scores_are_decisions(evidence: Evidence, rounded: RoundedCells) -> bool:
+    """Whether scores tell no more than decisions do of a group with rounded cells: they would then tell the cells."""
+    alike = {"roc_auc": "balanced_accuracy", "brier_score": "error_rate"}
+    for m in evidence.measurements() if rounded.true else ():
+        group, of = tuple(sorted(m.slice.items())), alike.get(m.name.rsplit(".", 1)[-1])
+        if of and m.value is not None and group in rounded.true:
+            found = rate(of, rounded.true[group])
+            if found is not None and abs(found - m.value) < 1e-9:
+                return True
+    return False
 
 
 def _rounded(nodes: Mapping[Cell, int], hidden: frozenset[Cell], table: Counts, min_cell: int) -> RoundedCells:
@@ -264,9 +294,15 @@ def _lines(nodes: Mapping[Cell, int], k: int) -> Iterator[list[Cell]]:
 
 
 def _rows(nodes: Mapping[Cell, int], groups: Iterable[Group]) -> dict[Group, frozenset[int]]:
-    """The numbers of rows that rates of ``groups`` can have: their sizes, and their rows by label or decision."""
+    """The numbers of rows that rates of ``groups`` can have: their sizes, and their rows by label or decision; of each
+    class also those by label or decision, with and without the right ones."""
     rows: dict[Group, set[int]] = {group: set() for group in groups}
     for (group, y, p), value in nodes.items():
         if group in rows and (y is None or p is None):
             rows[group].add(value)
+    for (group, y, p), right in nodes.items():
+        sides = nodes.get((group, y, None)), nodes.get((group, None, y))
+        if group in rows and y is not None and y == p and None not in sides:
+            both = sum(side or 0 for side in sides)
+            rows[group] |= {both - right, both - 2 * right}
     return {group: frozenset(found) for group, found in rows.items()}

@@ -11,12 +11,13 @@ from auditkit.core.evidence import Interval, Measurement
 BY_SUBTRACTION = "withheld in shared copies: it would reveal a smaller group by subtraction"
 HIDDEN = "so that a smaller group cannot be found by subtraction"
 _ROUNDED = f"rounded, and its rows withheld, {HIDDEN}"
+_ROUNDED_CELLS = f"rounded, and its rows and interval withheld, {HIDDEN}"
 _GRAINS = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 
 def is_rounded(measurement: Measurement) -> bool:
     """Whether a shared copy shows a number that is rounded for the sake of a small group."""
-    return measurement.value is not None and measurement.reason == _ROUNDED
+    return measurement.value is not None and measurement.reason in (_ROUNDED, _ROUNDED_CELLS)
 
 
 def digits(value: float, count: int) -> float:
@@ -110,14 +111,10 @@ def coarse(measurement: Measurement, min_cell: int) -> Measurement:
     return dataclasses.replace(measurement, value=rounded, n=None, interval=interval, reason=_ROUNDED)
 
 
-def rounded_to(measurement: Measurement, value: float | None, min_cell: int) -> Measurement:
+def rounded_to(measurement: Measurement, value: float | None) -> Measurement:
     """A measurement without its rows and with the ``value`` of rounded cells; withheld where there is none.
 
-    Its interval is rounded outwards, and left out where it does not hold the value or rests on too few rows.
+    It has no interval: the sums of the cells are shown, and intervals of several rates would together tell the cells.
     """
-    if value is None:
-        return dataclasses.replace(measurement, value=None, n=None, interval=None, reason=BY_SUBTRACTION)
-    interval = coarse_interval(measurement.interval, measurement.n or 0, min_cell)
-    if interval is not None and not interval.low <= value <= interval.high:
-        interval = None
-    return dataclasses.replace(measurement, value=value, n=None, interval=interval, reason=_ROUNDED)
+    reason = BY_SUBTRACTION if value is None else _ROUNDED_CELLS
+    return dataclasses.replace(measurement, value=value, n=None, interval=None, reason=reason)

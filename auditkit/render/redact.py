@@ -14,7 +14,7 @@ from auditkit.render.coarse import BY_SUBTRACTION, coarse, digits, rounded_to
 from auditkit.render.numerators import SIZES, lines_of, rounded_gaps, small_numerators
 from auditkit.render.ordered import in_order
 from auditkit.render.raw import asked_for, shows_rows, title_of
-from auditkit.render.redact_artifacts import redact_artifact
+from auditkit.render.redact_artifacts import ranked, redact_artifact
 from auditkit.render.redact_lines import hidden_lines, left_out, names_of
 from auditkit.render.rounded_cells import Group, gap_of
 from auditkit.render.suppression import hidden_cells
@@ -179,7 +179,9 @@ def _redact_measurements(
     hidden |= _gaps(measurements, small, hidden)
     spared = {index for index, measurement in enumerate(measurements) if cells.spares(measurement)}
     companions |= small_numerators(measurements, hidden | companions | spared, min_cell)
-    gaps = rounded_gaps(measurements, companions - hidden)
+    # Of no rows, and so withheld, is a gap of such rates that stands apart from them.
+    gaps = {index: 0 for index, measurement in enumerate(measurements) if cells.gap_tells(measurement)}
+    gaps |= rounded_gaps(measurements, companions - hidden)
     out = []
     for index, measurement in enumerate(measurements):
         if index in hidden or (index in companions and measurement.name in SIZES):
@@ -198,14 +200,14 @@ def _redact_measurements(
 def _rounded_rate(measurement: Measurement, cells: SmallCells, min_cell: int) -> Measurement:
     if not cells.of_cells(measurement):
         return coarse(measurement, min_cell)
-    return rounded_to(measurement, cells.rounded.value(measurement), min_cell)
+    return rounded_to(measurement, cells.rounded.value(measurement))
 
 
 def _rounded_gap(
     gap: Measurement, measurements: Sequence[Measurement], cells: SmallCells, min_cell: int
 ) -> Measurement:
     sides = cells.sides_of(gap, measurements)
-    return coarse(gap, min_cell) if sides is None else rounded_to(gap, gap_of(gap, sides), min_cell)
+    return coarse(gap, min_cell) if sides is None else rounded_to(gap, gap_of(gap, sides))
 
 
 def _six(measurement: Measurement) -> Measurement:
@@ -272,5 +274,5 @@ def _redact_outcome(
         if shows_rows(artifact) and artifact.name not in shared_raw:
             notes.append(f"“{title_of(artifact)}” is left out of shared copies: it shows rows of the data.")
         else:
-            artifacts += redact_artifact(artifact, cells, lines, names, min_cell)
+            artifacts += redact_artifact(ranked(artifact, measurements), cells, lines, names, min_cell)
     return dataclasses.replace(outcome, measurements=measurements, artifacts=tuple(artifacts), notes=tuple(notes))

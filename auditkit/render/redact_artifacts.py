@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
-from auditkit.core.evidence import AnyArtifact, Counts, Curve, Density, Scalar, Table
+from auditkit.core.evidence import AnyArtifact, Counts, Curve, Density, Measurement, Scalar, Table
 from auditkit.render.cells import SmallCells
 from auditkit.render.coarse import digits
 from auditkit.render.suppression import hidden_cells
@@ -38,6 +38,25 @@ def redact_artifact(
     if isinstance(artifact, Density):
         return [_redact_density(artifact, names, min_cell)]
     return [_redact_curve(artifact, lines)] if isinstance(artifact, Curve) else [artifact]
+
+
+def ranked(artifact: AnyArtifact, shown: Sequence[Measurement]) -> AnyArtifact:
+    """A table of the groups between which a quantity differs most, by the rates that are shown where some are rounded.
+
+    No group is named where a rate is withheld or none differ: the order of the exact ones would tell more than they do.
+    """
+    if not isinstance(artifact, Table) or artifact.columns[:3] != ("quantity", "largest in", "smallest in"):
+        return artifact
+    column, rows = artifact.name.partition("_gaps_")[2], []
+    for row in artifact.rows:
+        members = [m for m in shown if m.name.rsplit(".", 1)[-1] == row[0] and m.slice.keys() == {column}]
+        if any((m.reason or "").startswith(("withheld", "rounded")) for m in members):
+            told = sorted((m.value, m.slice[column]) for m in members if m.value is not None)
+            known = not any((m.reason or "").startswith("withheld") for m in members)
+            known = known and bool(told) and told[0][0] < told[-1][0]
+            row = (row[0], *((told[-1][1], told[0][1]) if known else ("", "")), *row[3:])
+        rows.append(row)
+    return dataclasses.replace(artifact, rows=tuple(rows))
 
 
 def _redact_curve(curve: Curve, lines: AbstractSet[str]) -> Curve:

@@ -19,6 +19,8 @@ from auditkit.render.suppression import hidden_cells
 WHOLE = "all rows"
 #: Quantity -> groups, with the value that is shown of each.
 Rounded = Mapping[str, Mapping[Group, float | None]]
+#: Disparity -> columns, with what is shown of it and whether that is rounded.
+Gaps = Mapping[str, Mapping[frozenset[str], tuple[float | None, bool]]]
 _SAYS = {
     "pass": "it is inside the limit",
     "fail": "it is outside the limit",
@@ -33,6 +35,7 @@ def redact_verdict(
     min_cell: int = MIN_CELL,
     withheld: frozenset[str] = frozenset(),
     rounded: Rounded = MappingProxyType({}),
+    gaps: Gaps = MappingProxyType({}),
 ) -> Verdict:
     """The verdict with the same states, but no number of a group under ``min_cell`` rows, nor one that gives it.
 
@@ -41,8 +44,14 @@ def redact_verdict(
         min_cell: Smallest number of rows that may be shown.
         withheld: Names of disparities that the shared evidence withholds, see :func:`withheld_disparities`.
         rounded: Groups whose rows the shared evidence does not tell, see :func:`rounded_groups`.
+        gaps: Disparities that the shared evidence rounds, see :func:`rounded_disparities`.
     """
-    results = tuple(_result(result, min_cell, withheld, rounded) for result in verdict.results)
+    results = tuple(
+        _gap_result(result, min_cell, gaps[result.metric])
+        if result.metric in gaps and result.metric not in withheld
+        else _result(result, min_cell, withheld, rounded)
+        for result in verdict.results
+    )
     summary = verdict.summary  # it quotes the message of the rule that decided
     for complete, shared in zip(verdict.results, results, strict=True):
         if complete.message and complete.message != shared.message:
@@ -73,6 +82,47 @@ def rounded_groups(shared: Evidence) -> Rounded:
                 groups[group] = m.value
                 found[""][group] = None
     return dict(found)
+
+
+def rounded_disparities(shared: Evidence) -> Gaps:
+    """The disparities that a shared copy rounds over some columns, over each of theirs."""
+    found: dict[str, dict[frozenset[str], tuple[float | None, bool]]] = defaultdict(dict)
+    for m in shared.measurements():
+        if m.over:
+            rounded, columns = m.n is None and (m.reason or "").startswith(("withheld", "rounded")), frozenset(m.over)
+            once = columns not in found[m.name]
+            found[m.name][columns] = (m.value, rounded) if once else (None, rounded or found[m.name][columns][1])
+    return {name: told for name, told in found.items() if any(rounded for _, rounded in told.values())}
+
+
+def _gap_result(
+    result: RuleResult, min_cell: int, told: Mapping[frozenset[str], tuple[float | None, bool]]
+) -> RuleResult:
+    """A rule on a measured disparity: over columns where that is rounded, with what the shared numbers have of it."""
+    comparisons = []
+    for comparison in result.comparisons:
+        value, rounded = told.get(frozenset(comparison.label.split(" x ")), (None, True))
+        comparisons.append(_gap_shown(comparison, value, min_cell, result.limits) if rounded else comparison)
+    if tuple(comparisons) == result.comparisons:
+        return result
+    message = f"{_count_states(result)}; numbers of groups with fewer than {min_cell} rows behind a rate are rounded"
+    return dataclasses.replace(result, comparisons=tuple(comparisons), message=message)
+
+
+def _gap_shown(comparison: Comparison, value: float | None, min_cell: int, limits: tuple[float, ...]) -> Comparison:
+    exact = comparison.value
+    its_own = len(comparison.sides) == 1 and comparison.sides[0].value == exact
+    if exact is None or value is None or not its_own or not keeps_side(value, exact, limits):
+        return _bare(comparison, min_cell)
+    return dataclasses.replace(
+        comparison,
+        value=value,
+        interval=None,
+        n=None,
+        n_needed=None,
+        sides=(Side(group=comparison.sides[0].group, value=value, n=None),),
+        message=f"{_SAYS[comparison.state]}; rounded, {HIDDEN}",
+    )
 
 
 def _labels(groups: Iterable[Group]) -> dict[str, list[tuple[tuple[str, ...], Group]]]:
@@ -124,13 +174,30 @@ def _result(result: RuleResult, min_cell: int, withheld: frozenset[str], rounded
     shown = [min(sizes[name], min_cell - 1) if name in counted else sizes[name] for name in names]
     positions = hidden_cells(shown, [range(len(names))], min_cell)
     coarse = ({names[position] for position in positions} | known.keys()) - small
-    values = known if measured else {}
     comparisons = tuple(
-        _comparison(comparison, small, coarse, values, min_cell, result.limits) for comparison in result.comparisons
+        _comparison(
+            comparison,
+            small,
+            coarse,
+            known if measured else {**known, **_of_part(result, comparison, rounded)},
+            min_cell,
+            result.limits,
+        )
+        for comparison in result.comparisons
     )
+    # The worst stand first: those of one state go by name here, as their order would tell more than the numbers do.
+    states = list(dict.fromkeys(comparison.state for comparison in comparisons))
+    comparisons = tuple(sorted(comparisons, key=lambda each: (states.index(each.state), each.label)))
     what = "are withheld" if small else "behind a rate are rounded"
     message = f"{_count_states(result)}; numbers of groups with fewer than {min_cell} rows {what}"
     return dataclasses.replace(result, comparisons=comparisons, message=message)
+
+
+def _of_part(result: RuleResult, comparison: Comparison, rounded: Rounded) -> dict[str, float | None]:
+    """Sides of one comparison of a rule on several rates, the first word of whose label is the rate's name."""
+    part = comparison.label.partition(",")[0].replace(" ", "_")
+    groups = rounded.get(f"{result.metric.rpartition('.')[0]}.{part}", {})
+    return _known(dataclasses.replace(result, comparisons=(comparison,)), groups)
 
 
 def _small_shares(result: RuleResult, min_cell: int) -> set[str]:
@@ -167,7 +234,8 @@ def _comparison(
     if touched & coarse:
         rows = min((side.n or 0 for side in comparison.sides if side.group in coarse), default=comparison.n or 0)
         sides = tuple(_side(side, small, coarse, values, min_cell) for side in comparison.sides)
-        value, interval = _coarse(comparison, sides, rows, min_cell, limits)
+        bare = any(side.group in values for side in comparison.sides)
+        value, interval = _coarse(comparison, sides, rows, min_cell, limits, bare=bare)
         return dataclasses.replace(
             comparison,
             value=value,
@@ -181,9 +249,15 @@ def _comparison(
 
 
 def _coarse(
-    comparison: Comparison, shown: tuple[Side, ...], rows: int, min_cell: int, limits: tuple[float, ...]
+    comparison: Comparison,
+    shown: tuple[Side, ...],
+    rows: int,
+    min_cell: int,
+    limits: tuple[float, ...],
+    *,
+    bare: bool,
 ) -> tuple[float | None, Interval | None]:
-    """Value and interval rounded; neither where rounding carries it across a limit, or onto one.
+    """Value and interval rounded; neither where rounding carries it across a limit, or onto one; no interval if bare.
 
     A difference or ratio of two rates that are shown is theirs, so that the page agrees with itself.
     """
@@ -196,7 +270,7 @@ def _coarse(
     if exact is None or value is None or not keeps_side(value, exact, limits):
         return None, None
     found = coarse_interval(span, rows, min_cell)
-    if span is None or found is None:
+    if span is None or found is None or bare:
         return value, None
     kept = keeps_side(found.low, span.low, limits) and keeps_side(found.high, span.high, limits)
     return value, found if kept and found.low <= value <= found.high else None

@@ -25,6 +25,8 @@ Sides = tuple[Sequence[float | None], Sequence[float | None]]
 _MANY = 1000
 # A disparity that is the worse of those of two rates.
 _WORST: Mapping[str, tuple[str, ...]] = {"equalized_odds": ("true_positive_rate", "false_positive_rate")}
+# Disparities that are of several rates of cells.
+_OF_SEVERAL = frozenset({*_WORST, "average_odds", "conditional_use_accuracy", "average_predictive_value"})
 # How often sums of sums are gone through: columns, crossed columns, and back.
 _ROUNDS = 4
 _Parts = tuple[float, float]
@@ -53,6 +55,12 @@ _SAME = {"recall": "true_positive_rate", "precision": "positive_predictive_value
 def of_cells(name: str) -> bool:
     """Whether a measurement of this name is a rate of the cells of its group."""
     return _quantity(name) in _RATES
+
+
+def of_cells_between(name: str) -> bool:
+    """Whether a disparity of this name is between rates of the cells of groups, or a mean or the worst of such."""
+    base, _, kind = name.rpartition(".")
+    return kind in _GAPS and (of_cells(base) or _quantity(base) in _OF_SEVERAL)
 
 
 def rate(name: str, cells: Cells) -> float | None:

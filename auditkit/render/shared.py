@@ -9,7 +9,7 @@ from auditkit.core.evidence import Evidence, Measurement
 from auditkit.core.verdict import Verdict
 from auditkit.render.numerals import parameters, scalar
 from auditkit.render.redact import redact, smallest_cell
-from auditkit.render.redact_verdict import redact_verdict, rounded_groups, withheld_disparities
+from auditkit.render.redact_verdict import redact_verdict, rounded_disparities, rounded_groups, withheld_disparities
 from auditkit.render.text import clean
 
 
@@ -30,7 +30,13 @@ def shared_verdict(evidence: Evidence, verdict: Verdict) -> Verdict:
 
 
 def _withheld(verdict: Verdict, shared: Evidence) -> Verdict:
-    return redact_verdict(verdict, smallest_cell(shared), withheld_disparities(shared), rounded_groups(shared))
+    return redact_verdict(
+        verdict,
+        smallest_cell(shared),
+        withheld_disparities(shared),
+        rounded_groups(shared),
+        rounded_disparities(shared),
+    )
 
 
 def hides(measurement: Measurement) -> bool:
