@@ -139,3 +139,13 @@ def test_log_odds_beyond_all_numbers_are_not_read():
     rows, background = np.array([[10.0, 1.0]]), np.array([[0.0, 1.0], [2.0, 0.0]])
     with np.errstate(all="ignore"), pytest.raises(UnreadError, match="too long"):
         structure.shapley(rows, background, np.array([0, 1]), 2)
+
+
+def test_thousands_of_columns_are_left_to_sampling_before_they_fill_the_memory():
+    model = Logistic(coefficients=np.full((1, 2000), 0.01), intercept=0.0)
+    one = np.ones((1, 2000))
+    with pytest.raises(UnreadError, match="too long"):
+        model.shapley(one, np.zeros((1, 2000)), np.arange(2000), 2000)
+    few = Logistic(coefficients=np.full((1, 40), 0.01), intercept=0.0)
+    values, _ = few.shapley(one[:, :40], np.zeros((1, 40)), np.arange(40), 40)
+    np.testing.assert_allclose(values[0, :, 0], (few.evaluate(one[:, :40])[0, 0] - 0.5) / 40)

@@ -22,6 +22,7 @@ from auditkit.methods.explain.tree_table import UnreadError
 _ROUNDING = 25.0  # exp(-25), about 1e-11, is what is left out
 _MOST_CELLS = 2_000_000_000  # waves x points x players x pairs of rows: some 20 seconds
 _CELLS = 20_000  # at once: what stays in the cache
+_MOST_OF_A_PAIR = 5_000_000  # of one row and background row, which are not divided: 80 MB a copy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,9 @@ class Logistic:
         start = self.log_odds(background)
         reach = [_reach(part - theirs, start) for part in ours]
         size = players * len(_points(players)[0])
-        if not sum(size * (1.0 + _waves_of(far)).sum() for far in reach) <= _MOST_CELLS:  # one beyond all numbers too
+        cells = [size * (1.0 + _waves_of(far)) for far in reach]
+        fits = sum(each.sum() for each in cells) <= _MOST_CELLS and max(each.max() for each in cells) <= _MOST_OF_A_PAIR
+        if not fits:  # as is one beyond all numbers
             raise UnreadError("exact values of so many probabilities would take too long")
         values = [_of_row(part - theirs, start, far) for part, far in zip(ours, reach, strict=True)]
         return np.stack(values)[:, :, None], self.evaluate(background)
