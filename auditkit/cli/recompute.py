@@ -10,7 +10,7 @@ import numpy as np
 
 from auditkit.core.errors import AuditkitError
 from auditkit.core.evidence import Counts, Evidence, Interval, Measurement, Outcome
-from auditkit.render.shared import hides
+from auditkit.render.coarse import hides
 from auditkit.stats.estimate import Estimate
 from auditkit.stats.intervals import clopper_pearson, wilson
 from auditkit.stats.rebuilt import middle_of, rebuilt

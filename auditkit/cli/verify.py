@@ -267,7 +267,7 @@ def _rules(shown: Verdict, again: Verdict, evidence: Evidence) -> Iterator[Check
 
 def _is_hidden(result: RuleResult, rule: Rule | None, evidence: Evidence) -> bool:
     """Whether something that the rule looks at was withheld or rounded in this copy."""
-    from auditkit.render.shared import hides
+    from auditkit.render.coarse import hides
 
     if rule is not None and rule.baseline is not None and _withheld_pairs(rule.baseline, evidence):
         return True

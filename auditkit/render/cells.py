@@ -88,8 +88,9 @@ class SmallCells:
 
     def gap_tells(self, measurement: Measurement) -> bool:
         """Whether it is a disparity of rates of withheld cells, between groups of such columns."""
-        columns = {tuple(column for column, _ in group) for group in self.rounded.true}
-        return of_cells_between(measurement.name) and tuple(sorted(measurement.over)) in columns
+        if not of_cells_between(measurement.name):
+            return False
+        return tuple(sorted(measurement.over)) in {tuple(column for column, _ in group) for group in self.rounded.true}
 
     def sides_of(self, gap: Measurement, measured: Sequence[Measurement]) -> list[Sides] | None:
         """The rates that ``gap`` is between, exact and as shown, where some are of such groups; else ``None``."""

@@ -15,6 +15,16 @@ _ROUNDED_CELLS = f"rounded, and its rows and interval withheld, {HIDDEN}"
 _GRAINS = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 
+def withholds(measurement: Measurement) -> bool:
+    """Whether a shared copy withholds a number."""
+    return (measurement.reason or "").startswith("withheld")
+
+
+def hides(measurement: Measurement) -> bool:
+    """Whether a number of a shared copy was withheld or rounded."""
+    return withholds(measurement) or (measurement.reason or "").startswith("rounded")
+
+
 def is_rounded(measurement: Measurement) -> bool:
     """Whether a shared copy shows a number that is rounded for the sake of a small group."""
     return measurement.value is not None and measurement.reason in (_ROUNDED, _ROUNDED_CELLS)

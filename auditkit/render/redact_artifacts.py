@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 
 from auditkit.core.evidence import AnyArtifact, Counts, Curve, Density, Measurement, Scalar, Table
 from auditkit.render.cells import SmallCells
-from auditkit.render.coarse import digits
+from auditkit.render.coarse import digits, hides, withholds
 from auditkit.render.suppression import hidden_cells
 
 _N_COLUMNS = frozenset({"n", "rows", "count", "n_rows", "support", "size"})
@@ -50,9 +50,9 @@ def ranked(artifact: AnyArtifact, shown: Sequence[Measurement]) -> AnyArtifact:
     column, rows = artifact.name.partition("_gaps_")[2], []
     for row in artifact.rows:
         members = [m for m in shown if m.name.rsplit(".", 1)[-1] == row[0] and m.slice.keys() == {column}]
-        if any((m.reason or "").startswith(("withheld", "rounded")) for m in members):
+        if any(map(hides, members)):
             told = sorted((m.value, m.slice[column]) for m in members if m.value is not None)
-            known = not any((m.reason or "").startswith("withheld") for m in members)
+            known = not any(map(withholds, members))
             known = known and bool(told) and told[0][0] < told[-1][0]
             row = (row[0], *((told[-1][1], told[0][1]) if known else ("", "")), *row[3:])
         rows.append(row)

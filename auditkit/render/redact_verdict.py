@@ -11,7 +11,7 @@ from types import MappingProxyType
 from auditkit.core.evidence import Evidence, Interval
 from auditkit.core.rounding import keeps_side
 from auditkit.core.verdict import Comparison, RuleResult, Side, State, Verdict
-from auditkit.render.coarse import HIDDEN, coarse_interval, coarse_value, digits
+from auditkit.render.coarse import HIDDEN, coarse_interval, coarse_value, digits, hides, withholds
 from auditkit.render.redact import MIN_CELL, withheld_reason
 from auditkit.render.rounded_cells import Group
 from auditkit.render.suppression import hidden_cells
@@ -64,7 +64,7 @@ def withheld_disparities(shared: Evidence) -> frozenset[str]:
     return frozenset(
         measurement.name
         for measurement in shared.measurements()
-        if measurement.over and measurement.value is None and (measurement.reason or "").startswith("withheld")
+        if measurement.over and measurement.value is None and withholds(measurement)
     )
 
 
@@ -77,7 +77,7 @@ def rounded_groups(shared: Evidence) -> Rounded:
     for m in shared.measurements():
         if m.slice and not m.over:
             groups = found[m.name]
-            if m.n is None and (m.reason or "").startswith(("withheld", "rounded")):
+            if m.n is None and hides(m):
                 group = tuple(sorted(m.slice.items()))
                 groups[group] = m.value
                 found[""][group] = None
@@ -89,7 +89,7 @@ def rounded_disparities(shared: Evidence) -> Gaps:
     found: dict[str, dict[frozenset[str], tuple[float | None, bool]]] = defaultdict(dict)
     for m in shared.measurements():
         if m.over:
-            rounded, columns = m.n is None and (m.reason or "").startswith(("withheld", "rounded")), frozenset(m.over)
+            rounded, columns = m.n is None and hides(m), frozenset(m.over)
             once = columns not in found[m.name]
             found[m.name][columns] = (m.value, rounded) if once else (None, rounded or found[m.name][columns][1])
     return {name: told for name, told in found.items() if any(rounded for _, rounded in told.values())}

@@ -89,10 +89,7 @@ class RoundedCells:
 
     def value(self, measurement: Measurement) -> float | None:
         """A rate of the group from its rounded cells; ``None`` where it is not the rate of the cells counted."""
-        return self.value_of(measurement.name, tuple(sorted(measurement.slice.items())), measurement.value)
-
-    def value_of(self, name: str, group: Group, exact: float | None) -> float | None:
-        """The same for a number ``exact`` that is called ``name``."""
+        name, group, exact = measurement.name, tuple(sorted(measurement.slice.items())), measurement.value
         if exact is None or group not in self.shown:
             return None
         counted = rate(name, self.true[group])

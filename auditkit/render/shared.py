@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from auditkit.core.evidence import Evidence, Measurement
 from auditkit.core.verdict import Verdict
+from auditkit.render.coarse import hides
 from auditkit.render.numerals import parameters, scalar
 from auditkit.render.redact import redact, smallest_cell
 from auditkit.render.redact_verdict import redact_verdict, rounded_disparities, rounded_groups, withheld_disparities
@@ -37,11 +38,6 @@ def _withheld(verdict: Verdict, shared: Evidence) -> Verdict:
         rounded_groups(shared),
         rounded_disparities(shared),
     )
-
-
-def hides(measurement: Measurement) -> bool:
-    """Whether a number of a shared copy was withheld or rounded."""
-    return (measurement.reason or "").startswith(("withheld", "rounded"))
 
 
 def is_partial(shared: Evidence) -> bool:

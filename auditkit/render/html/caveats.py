@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from auditkit.core.evidence import Evidence
 from auditkit.core.verdict import Verdict
+from auditkit.render.coarse import withholds
 from auditkit.render.html.names import family_title
 from auditkit.render.numerals import count
 from auditkit.render.text import clean
@@ -48,7 +49,7 @@ def caveats_measured(evidence: Evidence) -> Said:
     bare = sum(m.value is not None and m.interval is None for m in evidence.measurements())
     if bare:
         found.append(("", f"{count(bare)} numbers have no interval; where there is a reason, it stands beside them."))
-    hidden = sum((m.reason or "").startswith("withheld") for m in evidence.measurements())
+    hidden = sum(map(withholds, evidence.measurements()))
     if hidden:
         found.append(
             (
