@@ -14,23 +14,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from auditkit.core.evidence import Counts, Evidence, Measurement
+from auditkit.render.few_scores import tell_cells
+from auditkit.render.groups import Group, counted_group, group_of
 from auditkit.render.numerators import FEATURE, SIZES, is_margin
 from auditkit.render.rounded_cells import (
     NO_CELLS,
     Cells,
-    Group,
     RoundedCells,
     Sides,
     of_cells,
     of_cells_between,
     parts_of,
-    rate,
     round_cells,
 )
 from auditkit.render.suppression import hidden_cells
 
 #: A group (its columns sorted), a label and a decision; ``None`` stands for all labels or all decisions.
 Cell = tuple[Group, int | None, int | None]
+
+
+# A mean over labels of how far apart the decisions of two groups are: every cell has a part in it.
+_DISTANCE = ".error_distance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class SmallCells:
         sizes: Groups of the audited rows whose size is withheld.
         whole: How many of all audited rows have a label, or a decision, that is withheld because it is rare.
         rounded: The rounded cells of groups with a withheld one whose rows by label and by decision are shown.
+        labelled: Columns with a withheld cell of a label and a decision -> the rows of the rarest label in a group.
     """
 
     cells: Mapping[object, frozenset[Cell]] = field(default_factory=dict)
@@ -55,13 +60,14 @@ class SmallCells:
     sizes: frozenset[Group] = frozenset()
     whole: frozenset[int] = frozenset()
     rounded: RoundedCells = NO_CELLS
+    labelled: Mapping[tuple[str, ...], int] = field(default_factory=dict)
 
     def hidden_in(self, counts: Counts) -> frozenset[int]:
         """Positions in the flattened cells of ``counts`` to withhold."""
         hidden = self.cells.get(rows_of(counts), frozenset())
         k = len(counts.classes)
         places = itertools.product(range(len(counts.groups)), range(k), range(k))
-        return frozenset(index for index, (g, y, p) in enumerate(places) if (group_of(counts, g), y, p) in hidden)
+        return frozenset(index for index, (g, y, p) in enumerate(places) if (counted_group(counts, g), y, p) in hidden)
 
     def tells(self, measurement: Measurement) -> bool:
         """Whether a number, with its rows, would tell a withheld count."""
@@ -69,7 +75,7 @@ class SmallCells:
             return False
         if not measurement.slice:
             return self._tells_of_all(measurement)
-        group = tuple(sorted(measurement.slice.items()))
+        group = group_of(measurement)
         if measurement.name in SIZES:
             return group in self.sizes
         if group in self.rounded.true:
@@ -80,17 +86,22 @@ class SmallCells:
     def spares(self, measurement: Measurement) -> bool:
         """Whether it rests on sums of cells alone, of a group of which the sums are shown."""
         sums = is_margin(measurement.name) and not measurement.over and FEATURE not in measurement.params
-        return sums and tuple(sorted(measurement.slice.items())) in self.rounded.true
+        return sums and group_of(measurement) in self.rounded.true
 
     def of_cells(self, measurement: Measurement) -> bool:
         """Whether it is a rate of the withheld cells of a group of which the sums are shown."""
-        return of_cells(measurement.name) and tuple(sorted(measurement.slice.items())) in self.rounded.true
+        return of_cells(measurement.name) and group_of(measurement) in self.rounded.true
 
-    def gap_tells(self, measurement: Measurement) -> bool:
-        """Whether it is a disparity of rates of withheld cells, between groups of such columns."""
-        if not of_cells_between(measurement.name):
-            return False
-        return tuple(sorted(measurement.over)) in {tuple(column for column, _ in group) for group in self.rounded.true}
+    def gap_rows(self, measurement: Measurement) -> int | None:
+        """The rows that a disparity must be rounded to, as it rests on withheld cells; ``None`` where it rests on none.
+
+        Of no rows, and so withheld, is a gap of rates of withheld cells that stands apart from them.
+        """
+        columns = tuple(sorted(measurement.over))
+        if measurement.name.endswith(_DISTANCE):
+            return self.labelled.get(columns)
+        told = set(map(_columns, self.rounded.true))
+        return 0 if of_cells_between(measurement.name) and columns in told else None
 
     def sides_of(self, gap: Measurement, measured: Sequence[Measurement]) -> list[Sides] | None:
         """The rates that ``gap`` is between, exact and as shown, where some are of such groups; else ``None``."""
@@ -111,11 +122,6 @@ class SmallCells:
             return rows in self.whole
         hits = round(value * rows)
         return is_margin(measurement.name) and not self.whole.isdisjoint({hits, rows - hits})
-
-
-def group_of(counts: Counts, index: int) -> Group:
-    """The columns and values of one group of ``counts``, sorted by column."""
-    return tuple(sorted(zip(counts.over, counts.groups[index], strict=True)))
 
 
 def rows_of(counts: Counts) -> object:
@@ -148,20 +154,24 @@ def small_cells(evidence: Evidence, min_cell: int) -> SmallCells:
     rows: dict[Group, frozenset[int]] = {}
     counts_of: dict[Group, set[int]] = defaultdict(set)
     rounded = NO_CELLS
+    labelled: dict[tuple[str, ...], int] = {}
     for kind, tables in kinds.items():
         nodes = _nodes(tables)
         if kind == audited:
             nodes |= {(group, None, None): size for group, size in sizes.items() if (group, None, None) not in nodes}
         k = len(tables[0].classes) if tables else 0
-        hidden = found[kind] = _hidden(nodes, k, min_cell)
+        small = any(0 < value < min_cell for value in nodes.values())
+        sums = _sums(nodes) if small else []
+        hidden = found[kind] = _hidden(nodes, sums, k, min_cell) if small else frozenset()
         if kind == audited:  # with two classes every cell is behind a rate; with more, sums and right decisions are
             groups = _rows(nodes, {group for group, y, p in hidden if k <= 2 or y is None or p is None or y == p})
             if tables and k == 2 and tables[0].positive is not None:
-                rounded = _rounded(nodes, hidden, tables[0], min_cell)
+                rounded = _rounded(nodes, sums, hidden, tables[0], min_cell)
             rows = _rows({cell: nodes[cell] for cell in hidden}, groups)
+            labelled = _labelled(nodes, hidden)
             for cell in hidden:
                 counts_of[cell[0]].add(nodes[cell])
-    if _scores_are_decisions(evidence, rounded):
+    if tell_cells(evidence, rounded.true):
         rounded = NO_CELLS
     sizes_hidden = frozenset(group for group, y, p in found.get(audited, frozenset()) if y is None and p is None)
     return SmallCells(
@@ -172,22 +182,13 @@ def small_cells(evidence: Evidence, min_cell: int) -> SmallCells:
         sizes=sizes_hidden,
         whole=_rare(kinds.get(audited), min_cell),
         rounded=rounded,
+        labelled=labelled,
     )
 
 
-def _scores_are_decisions(evidence: Evidence, rounded: RoundedCells) -> bool:
-    """Whether scores tell no more than decisions do of a group with rounded cells: they would then tell the cells."""
-    alike = {"roc_auc": "balanced_accuracy", "brier_score": "error_rate"}
-    for m in evidence.measurements() if rounded.true else ():
-        group, of = tuple(sorted(m.slice.items())), alike.get(m.name.rsplit(".", 1)[-1])
-        if of and m.value is not None and group in rounded.true:
-            found = rate(of, rounded.true[group])
-            if found is not None and abs(found - m.value) < 1e-9:
-                return True
-    return False
-
-
-def _rounded(nodes: Mapping[Cell, int], hidden: frozenset[Cell], table: Counts, min_cell: int) -> RoundedCells:
+def _rounded(
+    nodes: Mapping[Cell, int], sums: Sequence[Sequence[Group]], hidden: frozenset[Cell], table: Counts, min_cell: int
+) -> RoundedCells:
     """The rounded cells of the groups with a withheld cell of which all sums are shown."""
     positive = table.positive or 0
     negative = 1 - positive
@@ -205,7 +206,7 @@ def _rounded(nodes: Mapping[Cell, int], hidden: frozenset[Cell], table: Counts, 
             fn = nodes.get((group, *order[2]), 0)
             others[group] = (0, nodes.get((group, None, None), 0)) if group in touched else (fn, fn)
     missed = cells_of_all(table)[positive * 2 + negative]
-    return round_cells(true, others, _sums(nodes), missed, min_cell)
+    return round_cells(true, others, sums, missed, min_cell)
 
 
 def _sums(nodes: Iterable[Cell]) -> list[list[Group]]:
@@ -213,7 +214,7 @@ def _sums(nodes: Iterable[Cell]) -> list[list[Group]]:
     by_columns: dict[tuple[str, ...], list[Group]] = defaultdict(list)
     for group, y, p in nodes:
         if y is None and p is None:
-            by_columns[tuple(column for column, _ in group)].append(group)
+            by_columns[_columns(group)].append(group)
     found = []
     for columns, groups in by_columns.items():
         for kept in [(), *(known for known in by_columns if set(known) < set(columns))]:
@@ -249,7 +250,7 @@ def _sizes(evidence: Evidence) -> dict[Group, int]:
         found |= {((column, name),): size for name, size in groups.items()}
     for m in evidence.measurements():
         if m.name == "data.group_count" and m.slice and m.value is not None:
-            found[tuple(sorted(m.slice.items()))] = round(m.value)
+            found[group_of(m)] = round(m.value)
     return found
 
 
@@ -261,7 +262,7 @@ def _nodes(tables: Iterable[Counts]) -> dict[Cell, int]:
             continue
         span = range(len(counts.classes))
         for index, block in enumerate(counts.n):
-            group = group_of(counts, index)
+            group = counted_group(counts, index)
             found |= {(group, y, p): block[y][p] for y in span for p in span}
             found |= {(group, y, None): sum(block[y]) for y in span}
             found |= {(group, None, p): sum(row[p] for row in block) for p in span}
@@ -269,18 +270,16 @@ def _nodes(tables: Iterable[Counts]) -> dict[Cell, int]:
     return found
 
 
-def _hidden(nodes: Mapping[Cell, int], k: int, min_cell: int) -> frozenset[Cell]:
-    if not any(0 < value < min_cell for value in nodes.values()):
-        return frozenset()
+def _hidden(nodes: Mapping[Cell, int], sums: Sequence[Sequence[Group]], k: int, min_cell: int) -> frozenset[Cell]:
     names = list(nodes)
     place = {name: index for index, name in enumerate(names)}
-    lines = [[place[name] for name in line if name in place] for line in _lines(nodes, k)]
+    lines = [[place[name] for name in line if name in place] for line in _lines(nodes, sums, k)]
     owners = [group for group, _, _ in names]
     ranks = [-len(group) for group in owners]  # of crossed columns before those of one, which people look at first
     return frozenset(names[index] for index in hidden_cells(list(nodes.values()), lines, min_cell, owners, ranks))
 
 
-def _lines(nodes: Mapping[Cell, int], k: int) -> Iterator[list[Cell]]:
+def _lines(nodes: Mapping[Cell, int], sums: Sequence[Sequence[Group]], k: int) -> Iterator[list[Cell]]:
     """Cells bound by a sum: a whole with its parts, or the parts alone where their whole is over all rows."""
     span: list[int | None] = [*range(k)]
     for group in [group for group, y, p in nodes if y is None and p is None] if k else ():
@@ -289,9 +288,24 @@ def _lines(nodes: Mapping[Cell, int], k: int) -> Iterator[list[Cell]]:
             yield [(group, None, y), *((group, p, y) for p in span)]
         yield [(group, None, None), *((group, y, None) for y in span)]
         yield [(group, None, None), *((group, None, p) for p in span)]
-    for whole, *members in _sums(nodes):
+    for whole, *members in sums:
         for y, p in itertools.product([*span, None], repeat=2):
             yield [*([(whole, y, p)] if whole else []), *((group, y, p) for group in members)]
+
+
+def _labelled(nodes: Mapping[Cell, int], hidden: Iterable[Cell]) -> dict[tuple[str, ...], int]:
+    """The rows of the rarest label in a group, of all columns with a hidden cell of a label and a decision."""
+    columns = {_columns(group) for group, y, p in hidden if y is not None and p is not None}
+    least: dict[tuple[str, ...], int] = {}
+    for (group, y, p), rows in nodes.items():
+        over = _columns(group)
+        if over in columns and y is not None and p is None and rows:
+            least[over] = min(least.get(over, rows), rows)
+    return least
+
+
+def _columns(group: Group) -> tuple[str, ...]:
+    return tuple(column for column, _ in group)
 
 
 def _rows(nodes: Mapping[Cell, int], groups: Iterable[Group]) -> dict[Group, frozenset[int]]:

@@ -55,16 +55,30 @@ def grain(rows: int, min_cell: int) -> float | None:
     return next((step for step in _GRAINS if step * rows >= min_cell), None)
 
 
-def coarse_value(value: float, rows: int, min_cell: int) -> float | None:
-    """A share rounded to the :func:`grain` of its rows, or ``None``; what is above 1 is no share and keeps two digits.
+def coarse_value(value: float, rows: int, min_cell: int, *, share: bool = False) -> float | None:
+    """A number rounded to the :func:`grain` of its rows, or ``None``; what is above 1 keeps two digits.
+
+    Args:
+        value: What to round.
+        rows: The rows behind it.
+        min_cell: Smallest count that may be shown.
+        share: Whether it is a share of the rows. What would be 0 or 1, and what is, is then half a step from it: nobody
+            shall read that none were, or all.
 
     >>> coarse_value(0.38217, 812, 10), coarse_value(0.38217, 40, 10), coarse_value(1234.5, 812, 10)
     (0.38, None, 1200.0)
+    >>> [coarse_value(each, 289, 10, share=True) for each in (0.004, 0.998, 0.0, 0.5)]
+    [0.025, 0.975, 0.025, 0.5]
     """
     step = grain(rows, min_cell)
     if step is not None and abs(value) > 1.0:
         return two_digits(value)
-    return None if step is None else round(step * round(value / step), 2)
+    if step is None:
+        return None
+    near = round(step * round(value / step), 2)
+    if share and near in (0.0, 1.0):
+        near = round(abs(near - step / 2), 3)
+    return near
 
 
 def coarse_interval(interval: Interval | None, rows: int, min_cell: int) -> Interval | None:
@@ -114,7 +128,7 @@ def coarse(measurement: Measurement, min_cell: int) -> Measurement:
         value = two_digits(value)
         interval = None if interval is None else _outwards(interval, None)
         return dataclasses.replace(measurement, value=value, n=None, interval=interval, reason=_ROUNDED)
-    rounded = coarse_value(value, rows, min_cell)
+    rounded = coarse_value(value, rows, min_cell, share=measurement.bounds == (0.0, 1.0))
     if rounded is None:
         return dataclasses.replace(measurement, value=None, n=None, interval=None, reason=BY_SUBTRACTION)
     interval = coarse_interval(interval, rows, min_cell)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
 from auditkit.core.evidence import Measurement
+from auditkit.render.groups import group_of
 from auditkit.render.suppression import hidden_cells
 
 # How large a group is, over all rows: hidden with a small group itself, and no share of that group's rows.
@@ -47,7 +48,7 @@ def small_numerators(measurements: Sequence[Measurement], hidden: AbstractSet[in
     families: dict[object, list[int]] = defaultdict(list)
     for index in shares:
         m = measurements[index]
-        groups[tuple(sorted(m.slice.items())), m.params.get(FEATURE)].append(index)
+        groups[group_of(m), m.params.get(FEATURE)].append(index)
         families[m.name, tuple(sorted(m.params.items(), key=str)), tuple(sorted(m.slice))].append(index)
     while True:
         before = len(found)

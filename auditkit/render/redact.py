@@ -11,12 +11,13 @@ from auditkit.core.evidence import AnyArtifact, DataFacts, Evidence, Measurement
 from auditkit.core.schema import from_document, plain, seal, to_document
 from auditkit.render.cells import SmallCells, small_cells
 from auditkit.render.coarse import BY_SUBTRACTION, coarse, digits, rounded_to
+from auditkit.render.groups import Group, counted_group, group_of
 from auditkit.render.numerators import SIZES, lines_of, rounded_gaps, small_numerators
 from auditkit.render.ordered import in_order
 from auditkit.render.raw import asked_for, shows_rows, title_of
 from auditkit.render.redact_artifacts import ranked, redact_artifact
 from auditkit.render.redact_lines import hidden_lines, left_out, names_of
-from auditkit.render.rounded_cells import Group, gap_of
+from auditkit.render.rounded_cells import gap_of
 from auditkit.render.suppression import hidden_cells
 
 MIN_CELL = 10
@@ -144,12 +145,12 @@ def _small_groups(evidence: Evidence, min_cell: int) -> frozenset[Group]:
     for column, groups in evidence.subject.test.sensitive.items():
         small |= {((column, name),) for name, size in groups.items() if 0 < size < min_cell}
     for counts in evidence.counts():
-        for group, block in zip(counts.groups, counts.n, strict=True):
+        for index, block in enumerate(counts.n):
             if counts.over and 0 < sum(map(sum, block)) < min_cell:
-                small.add(tuple(sorted(zip(counts.over, group, strict=True))))
+                small.add(counted_group(counts, index))
     for measurement in evidence.measurements():
         if measurement.name == "data.group_count" and measurement.slice and 0 < (measurement.value or 0) < min_cell:
-            small.add(tuple(sorted(measurement.slice.items())))
+            small.add(group_of(measurement))
     return frozenset(small)
 
 
@@ -179,8 +180,7 @@ def _redact_measurements(
     hidden |= _gaps(measurements, small, hidden)
     spared = {index for index, measurement in enumerate(measurements) if cells.spares(measurement)}
     companions |= small_numerators(measurements, hidden | companions | spared, min_cell)
-    # Of no rows, and so withheld, is a gap of such rates that stands apart from them.
-    gaps = {index: 0 for index, measurement in enumerate(measurements) if cells.gap_tells(measurement)}
+    gaps = {index: rows for index, m in enumerate(measurements) if (rows := cells.gap_rows(m)) is not None}
     gaps |= rounded_gaps(measurements, companions - hidden)
     out = []
     for index, measurement in enumerate(measurements):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from auditkit.core.evidence import Measurement
-
-Group = tuple[tuple[str, str], ...]
+from auditkit.render.groups import Group, group_of
 
 
 def hidden_lines(
@@ -31,8 +30,8 @@ def hidden_lines(
     for one, other in zip(before, after, strict=True):
         gone = (one.value is not None and other.value is None) or (one.n is not None and other.n is None)
         if one.slice and gone:
-            groups.add(tuple(sorted(one.slice.items())))
-    measured = {tuple(sorted(one.slice.items())) for one in before}
+            groups.add(group_of(one))
+    measured = {group_of(one) for one in before}
     groups |= {((column, name),) for column, names in sensitive.items() for name in names} - measured
     return frozenset(name for group in groups for name in names_of(group))
 

@@ -12,8 +12,8 @@ from auditkit.core.evidence import Evidence, Interval
 from auditkit.core.rounding import keeps_side
 from auditkit.core.verdict import Comparison, RuleResult, Side, State, Verdict
 from auditkit.render.coarse import HIDDEN, coarse_interval, coarse_value, digits, hides, withholds
+from auditkit.render.groups import Group, group_of
 from auditkit.render.redact import MIN_CELL, withheld_reason
-from auditkit.render.rounded_cells import Group
 from auditkit.render.suppression import hidden_cells
 
 WHOLE = "all rows"
@@ -78,7 +78,7 @@ def rounded_groups(shared: Evidence) -> Rounded:
         if m.slice and not m.over:
             groups = found[m.name]
             if m.n is None and hides(m):
-                group = tuple(sorted(m.slice.items()))
+                group = group_of(m)
                 groups[group] = m.value
                 found[""][group] = None
     return dict(found)
@@ -307,7 +307,8 @@ def _side(side: Side, small: set[str], coarse: set[str], values: Mapping[str, fl
     if side.group in values:
         return Side(group=side.group, value=values[side.group], n=None)
     if side.group in coarse:
-        return Side(group=side.group, value=coarse_value(side.value or 0.0, side.n or 0, min_cell), n=None)
+        value = coarse_value(side.value or 0.0, side.n or 0, min_cell, share=True)
+        return Side(group=side.group, value=value, n=None)
     return side
 
 

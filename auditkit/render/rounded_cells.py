@@ -3,6 +3,8 @@
 Where the rows of a group by label and by decision may be shown, its four cells have one unknown left: of how many
 positives were missed, all follow. That number is rounded to a multiple of the smallest count that may be shown, and
 every rate of the group is that of the rounded cells: they agree with one another, and tell no more than the rounding.
+What would be rounded to none is a quarter of a step instead, and no cell is rounded to an empty one: nobody shall read
+that none were missed where some may have been.
 
 Source: Cox (1987), A constructive procedure for unbiased controlled rounding, JASA 82; Hundepool et al. (2012),
 Statistical Disclosure Control, section 4.4.
@@ -15,8 +17,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from auditkit.core.evidence import Measurement
+from auditkit.render.groups import Group, group_of
 
-Group = tuple[tuple[str, str], ...]
 #: Wrong and right decisions: true negatives, false positives, false negatives, true positives.
 Cells = tuple[int, int, int, int]
 #: Rates of the groups that a disparity is between: as measured, and as shown.
@@ -89,14 +91,24 @@ class RoundedCells:
 
     def value(self, measurement: Measurement) -> float | None:
         """A rate of the group from its rounded cells; ``None`` where it is not the rate of the cells counted."""
-        name, group, exact = measurement.name, tuple(sorted(measurement.slice.items())), measurement.value
+        name, group, exact = measurement.name, group_of(measurement), measurement.value
         if exact is None or group not in self.shown:
             return None
         counted = rate(name, self.true[group])
         if counted is None or abs(counted - exact) > 1e-5 * max(1.0, abs(exact)):
             return None
         found = rate(name, self.shown[group])
-        return None if found is None else round(found, 2 if sum(self.shown[group]) < _MANY else 3)
+        return None if found is None else _told(found, 2 if sum(self.shown[group]) < _MANY else 3)
+
+
+def _told(found: float, places: int) -> float:
+    """A rate to so many decimals; to more where it would become 0 or 1, and is neither.
+
+    >>> _told(0.86301, 2), _told(0.99889, 2), _told(1.0, 2)
+    (0.86, 0.999, 1.0)
+    """
+    near = round(found, places)
+    return near if near not in (0.0, 1.0) or near == found else _told(found, places + 1)
 
 
 NO_CELLS = RoundedCells(true={}, shown={})
@@ -138,7 +150,8 @@ def _spans(true: Mapping[Group, Cells], shown: Mapping[Group, int], step: int) -
     for group, cells in true.items():
         low, high = _span(cells)
         if group in shown:
-            low, high = max(low, shown[group] - step // 2), min(high, shown[group] + step // 2)
+            alike = _nearest(cells[2], step)[1]
+            low, high = max(low, alike.start), min(high, alike.stop - 1)
         spans[group] = low, high
     return spans
 
@@ -149,9 +162,21 @@ def _span(cells: Cells) -> tuple[int, int]:
     return max(0, fn - fp), min(fn + tp, fn + tn)
 
 
+def _nearest(fn: int, step: int) -> tuple[int, range]:
+    """The multiple of ``step`` that is nearest, the smaller of two, with all numbers of which it is.
+
+    >>> _nearest(5, 10), _nearest(6, 10)
+    ((0, range(0, 6)), (10, range(6, 16)))
+    """
+    found = step * max(0, (fn + (step - 1) // 2) // step)
+    return found, range(max(0, found - (step - 1) // 2), found + step // 2 + 1)
+
+
 def _rounded(cells: Cells, step: int) -> int:
     low, high = _span(cells)
-    return min(max(step * ((2 * cells[2] + step) // (2 * step)), low), high)
+    if high - low > 1:  # no cell becomes empty
+        low, high = low + 1, high - 1
+    return min(max(_nearest(cells[2], step)[0] or step // 4, low), high)
 
 
 def _moved(cells: Cells, fn: int) -> Cells:

@@ -120,9 +120,14 @@ class Attacker:
         if n is not None and abs(hits @ self.true.ravel() / max(size, 1) - value) < 1e-5:
             self.count(hits, value * n)
         else:  # rounded: the attacker even knows the step
-            half = next(step for step in STEPS if step * size >= 10) / 2 + 1e-9
-            self.bound(hits - (value + half) * rows)
-            self.bound((value - half) * rows - hits)
+            half = next(step for step in STEPS if step * size >= 10) / 2
+            low, high = value - half, value + half
+            if value == pytest.approx(half):
+                low, high = 0.0, half
+            elif value == pytest.approx(1 - half):
+                low, high = 1 - half, 1.0
+            self.bound(hits - (high + 1e-9) * rows)
+            self.bound((low - 1e-9) * rows - hits)
 
     def bound(self, cells, most=0.0):
         """A sum of cells is at most ``most``."""
@@ -130,12 +135,12 @@ class Attacker:
         self.offsets.append(most)
 
     def know(self, rounded):
-        """The rounded cells themselves, though what is shown are rates of them: missed positives to the nearest ten."""
+        """What is rounded to the same ten as the missed positives, though what is shown are rates of that."""
         self.rounded = dict(rounded.shown)
-        for group, (_, _, fn, _) in self.rounded.items():
-            missed = self.cells(dict(group), 1, 0)
-            self.bound(missed, fn + 5)
-            self.bound(-missed, 5 - fn)
+        for group in self.rounded:
+            missed, ten = self.cells(dict(group), 1, 0), 10 * ((rounded.true[group][2] + 4) // 10)
+            self.bound(missed, ten + 5)
+            self.bound(-missed, 4 - ten)
 
     def read(self, document, verdict, rounded):
         """Everything shared that counts rows, and the rounded cells that rates were made of."""

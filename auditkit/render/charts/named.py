@@ -157,11 +157,17 @@ def frontier_chart(
                         tick_labels(x, bottom), joined(*labels)),
         columns=("Choice", x.caption, upward.caption, "Interval", "n", "Frontier"),
         rows=tuple(_frontier_row(c, other) for c, other in zip(choices, beaten, strict=True)),
-        keys=(Key(css="ak-key-dot", label="on the frontier, with its interval"),
+        keys=(_best_key(best),
               Key(css="ak-key-line ak-s5", label="beaten by another choice")),
         note=clean(note),
         axes=f"{x.caption}, {upward.caption}",
     )  # fmt: skip
+
+
+def _best_key(best: Sequence[Choice]) -> Key:
+    if any(choice.low is not None and choice.high is not None for choice in best):
+        return Key(css="ak-key-dot", label="on the frontier, with its interval")
+    return Key(css="ak-key-point", label="on the frontier")
 
 
 def _frontier_row(choice: Choice, beaten: str | None) -> tuple[str, ...]:

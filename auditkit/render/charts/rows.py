@@ -79,7 +79,7 @@ def interval_chart(
     broad = _needs_width(rows)
     near = (limit.value,) if limit else ()
     texts = [_texts(row, _TOP + _ROW * index, near, missing=True, broad=broad) for index, row in enumerate(rows)]
-    keys = [Key(css="ak-key-dot", label="estimate with its interval")]
+    keys = _estimate_keys(rows)
     if reference is not None:
         keys.append(Key(css="ak-key-reference", label=f"all rows: {number(reference)}"))
     if limit is not None:
@@ -87,7 +87,7 @@ def interval_chart(
     return Chart(
         title=clean(title),
         drawing=drawing(
-            f"Dots with intervals; axis: {axis.caption}.",
+            f"{'Dots with intervals' if keys[0].css == 'ak-key-dot' else 'Dots'}; axis: {axis.caption}.",
             bottom + _FOOT,
             plot(bottom, *marks),
             tick_labels(axis, bottom),
@@ -99,6 +99,17 @@ def interval_chart(
         axes=axis.caption,
         broad=broad,
     )
+
+
+def _estimate_keys(rows: Sequence[Row]) -> list[Key]:
+    """What a dot is: of rates that are rounded for the sake of a small group, none or only some have an interval.
+
+    >>> [key.label for key in _estimate_keys([Row(label="F", value=0.2)])]
+    ['estimate, without an interval']
+    """
+    drawn = {row.low is not None and row.high is not None for row in rows if row.value is not None}
+    keys = [Key(css="ak-key-dot", label="estimate with its interval")] if drawn != {False} else []
+    return [*keys, Key(css="ak-key-point", label="estimate, without an interval")] if False in drawn else keys
 
 
 def bar_chart(rows: Sequence[Row], title: str, *, label: str, unit: str = "", head: str = "Feature") -> Chart:

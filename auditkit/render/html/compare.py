@@ -168,7 +168,7 @@ def _charts(moves: Sequence[Movement]) -> tuple[Chart, ...]:
         more = f" The {_ROWS} largest are drawn." if len(members) > _ROWS else ""
         finding = f"{family_title(family)}: {parts}.{more}"
         chart = interval_chart(rows, finding, label="change", reference=0.0)
-        keys = (chart.keys[0], Key(css="ak-key-reference", label="no change"))
+        keys = (*chart.keys[:-1], Key(css="ak-key-reference", label="no change"))
         found.append(replace(chart, keys=keys, cells=0))
     return tuple(found)
 

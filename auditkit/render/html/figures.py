@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from auditkit.core.evidence import Measurement, Scalar
 from auditkit.render.charts import Chart, Line, Row, bar_chart, heat_map, interval_chart, line_chart
 from auditkit.render.coarse import is_rounded
+from auditkit.render.groups import group_of
 from auditkit.render.html.names import label, title
 from auditkit.render.numerals import group_label, number, parameters, setting
 from auditkit.render.text import capitalised, clean, words
@@ -75,9 +76,7 @@ def _features(measurements: list[Measurement]) -> Drawn:
     """Bars: one a feature, the largest first."""
     chosen = [m for m in measurements if "feature" in m.params]
     out = []
-    for members in _by(
-        chosen, lambda m: (m.name, _params(m, "feature"), m.over, tuple(sorted(m.slice.items())))
-    ).values():
+    for members in _by(chosen, lambda m: (m.name, _params(m, "feature"), m.over, group_of(m))).values():
         if len(members) < 2 or members[0].name.endswith("p_value"):  # long bars would be of what was not found
             continue
         first = members[0]
@@ -136,7 +135,7 @@ def _sweeps(measurements: list[Measurement]) -> Drawn:
 
 def _swept(measurements: list[Measurement], along: str) -> list[Measurement]:
     """Those with another beside them along the line; a setting measured once over all rows is an alternative."""
-    series = _by(measurements, lambda m: (tuple(sorted(m.slice.items())), _params(m, along)))
+    series = _by(measurements, lambda m: (group_of(m), _params(m, along)))
     return [m for members in series.values() if len(members) > 1 or members[0].slice for m in members]
 
 
@@ -153,7 +152,7 @@ def _sets_of_lines(chosen: list[Measurement], along: str) -> list[tuple[list[Lin
 
 def _lines(measurements: list[Measurement], along: str) -> list[Line]:
     lines = []
-    series = _by(measurements, lambda m: (tuple(sorted(m.slice.items())), _params(m, along)))
+    series = _by(measurements, lambda m: (group_of(m), _params(m, along)))
     constant = _constant(measurements)
     for members in series.values():
         first = members[0]
