@@ -39,14 +39,25 @@ def _finite(value: float | None, what: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A confidence interval: ``low <= high``, two-sided at ``level`` in (0, 1), by ``method``."""
+    """A confidence interval: ``low <= high``, two-sided at ``level`` in (0, 1), by ``method``.
+
+    ``degrees_of_freedom`` are those of Student's t, where the limits rest on it: rows or clusters less one as a rule,
+    the fewest of any group where the limits of several are joined. Without them the same limits at another level could
+    not be told. In shared copies those of groups are told no further than that there are so many or more.
+    """
 
     low: float
     high: float
     method: str
     level: float = 0.95
+    degrees_of_freedom: float | None = None
 
     def __post_init__(self) -> None:
+        if self.degrees_of_freedom is not None:
+            if not 0.0 < self.degrees_of_freedom < inf:
+                raise ValueError(f"degrees of freedom must be finite and above 0, got {self.degrees_of_freedom}")
+            # One way to write a number: a digest must be the same before and after a file.
+            object.__setattr__(self, "degrees_of_freedom", float(self.degrees_of_freedom))
         if -inf < self.low <= self.high < inf and 0.0 < self.level < 1.0:
             return
         if not (isfinite(self.low) and isfinite(self.high)):

@@ -10,14 +10,18 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from auditkit.core.evidence import Measurement
+from auditkit.core.evidence import Interval, Measurement
 from auditkit.methods.fairness.metrics import Exact
 from auditkit.stats.estimate import Estimate
-from auditkit.stats.intervals import z_value
+from auditkit.stats.intervals import t_value, z_value
 from auditkit.stats.rebuilt import rebuilt
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+# Exact limits, also joined from several or of a function of a share.
+_EXACT = ("clopper-pearson", "korn-graubard", "melded", "exact", "mover-log-ratio", "mover-bonferroni")
+# The worst of several gaps, or the largest of several values: its limits need not be those of the one that it is.
+_OF_SEVERAL = ("worst-pair", "simultaneous", "largest")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +29,18 @@ class Measured:
     """Measured values with the intervals they were measured with; satisfies ``Estimates``.
 
     An interval asked for at another level is that of the estimate behind the number, where its value, rows and method
-    tell it. Else, at a higher level, it is widened arm by arm by the ratio of the normal quantiles; at a lower one it
-    is used as it stands, which is the safe side.
+    tell it. Else, at a higher level, it is widened arm by arm by the ratio of the quantiles that it rests on (Student's
+    by its degrees of freedom); at a lower one it is used as it stands, which is the safe side.
 
     Attributes:
         measurements: The groups' values.
         gap: What was measured of the disparity of two groups, where it is to be judged by that.
+        several: Whether it is the worst of the gaps of more groups.
     """
 
     measurements: tuple[Measurement, ...]
     gap: Measurement | None = None
+    several: bool = False
 
     @property
     def value(self) -> FloatArray:
@@ -60,7 +66,9 @@ class Measured:
 
     def take(self, groups: Sequence[int]) -> Measured:
         """The same for some of the groups."""
-        return Measured(measurements=tuple(self.measurements[group] for group in groups), gap=self.gap)
+        return Measured(
+            measurements=tuple(self.measurements[group] for group in groups), gap=self.gap, several=self.several
+        )
 
     def exact(self, level: float) -> Exact | None:
         """The shares with exact limits at ``level`` behind the values; ``None`` unless each has one."""
@@ -93,25 +101,51 @@ class Measured:
     def gap_limits(self, level: float, factor: float = 1.0) -> tuple[FloatArray, FloatArray]:
         """``(1,), (1,)`` limits of the measured disparity, with arms shrunk by the square root of ``factor``."""
         assert self.gap is not None
-        low, high = _stretched(self.gap, level, 1.0 / math.sqrt(factor))
+        low, high = _stretched(self.gap, level, 1.0 / math.sqrt(factor), self.several)
         return np.array([low]), np.array([high])
 
 
-def _stretched(m: Measurement, level: float, shrink: float) -> tuple[float, float]:
+def _stretched(m: Measurement, level: float, shrink: float, several: bool = True) -> tuple[float, float]:
     """Limits of ``m`` at ``level``, never nearer than as measured but for ``shrink``; NaN without an interval."""
     if m.value is None or (m.interval is None and not is_exact(m)):
         return math.nan, math.nan
     if m.interval is None:
         return m.value, m.value
-    stretch = max(1.0, z_value(level) / z_value(m.interval.level)) * shrink
-    low = m.value - max(m.value - m.interval.low, 0.0) * stretch
-    high = m.value + max(m.interval.high - m.value, 0.0) * stretch
+    stretch = max(1.0, _reach(m.interval, level) / _reach(m.interval, m.interval.level))
+    low, high = _widened(m.value, m.interval, stretch, m.name.endswith(".ratio"))
+    if several and any(name in m.interval.method for name in _OF_SEVERAL):
+        # The far limit may be that of groups which hardly differ: all of it is their error.
+        far = _widened(1.0 if m.name.endswith(".ratio") else 0.0, m.interval, stretch, m.name.endswith(".ratio"))
+        low, high = min(low, far[0]), max(high, far[1])
+    low, high = m.value - (m.value - low) * shrink, m.value + (high - m.value) * shrink
     floor, ceiling = m.bounds
     if floor is not None:
         low = max(low, min(floor, m.value))
     if ceiling is not None:
         high = min(high, max(ceiling, m.value))
     return low, high
+
+
+def _widened(center: float, held: Interval, stretch: float, ratio: bool) -> tuple[float, float]:
+    """``held`` with arms from ``center`` that are ``stretch`` times as long; of ratios, the farther of this and of the
+    same with their logs."""
+    low = center - max(center - held.low, 0.0) * stretch
+    high = center + max(held.high - center, 0.0) * stretch
+    if ratio and stretch > 1.0 and center > 0.0:
+        low = min(low, center * (min(held.low, center) / center) ** stretch)
+        high = max(high, center * (max(held.high, center) / center) ** stretch)
+    return low, high
+
+
+def _reach(held: Interval, level: float) -> float:
+    """How far limits like ``held`` reach at ``level``, in the unit of any level: no nearer than they truly do."""
+    counted = held.degrees_of_freedom
+    normal = z_value(level)
+    reach = normal if counted is None else t_value(level, counted)
+    if any(name in held.method for name in _EXACT):
+        # Of no hit seen the upper limit grows faster than quantiles do: with the log of the error.
+        reach = (reach / normal) ** 2 * -math.log((1.0 - level) / 2.0)
+    return reach
 
 
 def is_exact(measurement: Measurement) -> bool:

@@ -1,7 +1,7 @@
 """The gate judges a gap by the interval that the card tells of it.
 
 Where the groups' own numbers give that interval (shares on their rows, means on theirs), every pair of groups is judged
-by them. Where they do not (clustered rows, resampled ones, groups that share places), the gap that was measured over
+by them. Where they do not (means of rates, resampled ones, groups that share places), the gap that was measured over
 all groups is judged itself, with the two groups that it lies between.
 """
 
@@ -44,7 +44,9 @@ def as_told(
     alone = family.only(int(np.nanargmax(each) if family.kind == "difference" else np.nanargmin(each)))
     assert isinstance(alone.estimates, Measured)
     small = np.full(len(alone.names), bool(family.small.any()))
-    return replace(alone, estimates=replace(alone.estimates, gap=gap), small=small, tests=1)
+    return replace(
+        alone, estimates=replace(alone.estimates, gap=gap, several=len(family.names) > 2), small=small, tests=1
+    )
 
 
 def is_needed(groups: Sequence[Measurement], gap: Measurement, kind: Kind, tolerance: float = _EXACT) -> bool:

@@ -10,7 +10,7 @@ from auditkit.core.errors import AuditkitError
 from auditkit.core.evidence import AnyArtifact, DataFacts, Evidence, Measurement, Outcome, RunFacts
 from auditkit.core.schema import from_document, plain, seal, to_document
 from auditkit.render.cells import SmallCells, small_cells
-from auditkit.render.coarse import BY_SUBTRACTION, coarse, digits, rounded_to
+from auditkit.render.coarse import BY_SUBTRACTION, coarse, digits, rounded_to, shared_freedom
 from auditkit.render.groups import Group, counted_group, group_of
 from auditkit.render.numerators import SIZES, lines_of, rounded_gaps, small_numerators
 from auditkit.render.ordered import in_order
@@ -193,7 +193,7 @@ def _redact_measurements(
             gap = dataclasses.replace(measurement, n=gaps[index])
             out.append(_rounded_gap(gap, measurements, cells, min_cell))
         else:
-            out.append(_six(measurement))
+            out.append(_six(dataclasses.replace(measurement, interval=shared_freedom(measurement, min_cell))))
     return tuple(out)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from auditkit.core.evidence import Interval
 
@@ -52,7 +52,7 @@ class Estimate:
         if found is None or found.low <= self.value <= found.high:
             return found
         low, high = min(found.low, self.value), max(found.high, self.value)
-        return Interval(low=low, high=high, level=found.level, method=found.method)
+        return replace(found, low=low, high=high)
 
 
 def undefined(reason: str, n: int = 0) -> Estimate:
@@ -73,6 +73,6 @@ def mapped(estimate: Estimate, change: Callable[[float], float], method: str) ->
         found = estimate.interval(level)
         if found is None:
             return None
-        return Interval(low=change(found.low), high=change(found.high), level=level, method=f"{found.method}-{method}")
+        return replace(found, low=change(found.low), high=change(found.high), method=f"{found.method}-{method}")
 
     return Estimate(change(estimate.value), estimate.n, bounds, estimate.reason)

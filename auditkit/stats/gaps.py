@@ -12,6 +12,7 @@ import numpy.typing as npt
 from auditkit.core.evidence import Interval
 from auditkit.stats.estimate import Estimate
 from auditkit.stats.folded import both_ways, undirected
+from auditkit.stats.intervals import fewest_degrees_of_freedom
 from auditkit.stats.melded import melded_limits
 
 FloatArray = npt.NDArray[np.float64]
@@ -87,10 +88,16 @@ def largest_gap(groups: Mapping[str, Estimate], level: float = 0.95, span: float
     ends = _extremes(each, level)
     if ends is None:
         return Gap(value, top, bottom, n, None, "a group has no interval of its own, so the gap has none")
-    low, high = ends[0], max(ends[1], value)
+    low, high = min(ends[0], value), max(ends[1], value)
     high = high if span is None else max(min(high, span), value)
-    method = "melded-worst-pair" if _are_shares(each) else "mover-worst-pair"
-    return Gap(value, top, bottom, n, Interval(low=min(low, value), high=high, level=level, method=method))
+    interval = Interval(
+        low=low,
+        high=high,
+        level=level,
+        method="melded-worst-pair" if _are_shares(each) else "mover-worst-pair",
+        degrees_of_freedom=fewest_degrees_of_freedom(estimate.interval(level) for estimate in each),
+    )
+    return Gap(value, top, bottom, n, interval)
 
 
 def _extremes(each: Sequence[Estimate], level: float) -> tuple[float, float] | None:

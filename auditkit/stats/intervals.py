@@ -10,6 +10,7 @@ Normal quantiles come from the standard library; scipy is imported only where it
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 from statistics import NormalDist
 from typing import TYPE_CHECKING
@@ -33,6 +34,16 @@ def z_value(level: float) -> float:
     1.96
     """
     return NormalDist().inv_cdf(0.5 + level / 2.0)
+
+
+@lru_cache(maxsize=512)
+def t_value(level: float, freedom: float) -> float:
+    """Two-sided Student-t quantile of ``level``; the normal one above 2,000 degrees of freedom."""
+    if freedom > 2000:
+        return z_value(level)
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.5 + level / 2.0))
 
 
 def wilson(p: float, n: float, level: float = 0.95) -> Interval | None:
@@ -177,13 +188,20 @@ def mean_interval(
     if units < 2:
         return mean, None
     error = math.sqrt(units / (units - 1) * float((parts**2).sum())) / total
-    from scipy.special import stdtrit
-
-    half = float(stdtrit(units - 1, 0.5 + level / 2)) * error
+    half = t_value(level, units - 1) * error
     if half < _ROUNDING * float(np.abs(values).max()):
         half = 0.0
     method = "student-t" if clusters is None else "cluster-student-t"
-    return mean, Interval(low=mean - half, high=mean + half, level=level, method=method)
+    return mean, Interval(low=mean - half, high=mean + half, level=level, method=method, degrees_of_freedom=units - 1)
+
+
+def fewest_degrees_of_freedom(intervals: Iterable[Interval | None]) -> float | None:
+    """The fewest degrees of freedom behind several intervals, which those of limits joined from them are taken to be.
+
+    >>> fewest_degrees_of_freedom([None, Interval(low=0.0, high=1.0, method="student-t", degrees_of_freedom=4.0)])
+    4.0
+    """
+    return min((i.degrees_of_freedom for i in intervals if i and i.degrees_of_freedom is not None), default=None)
 
 
 def effective_n(p: float, variance: float) -> float:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from auditkit.core.evidence import Interval
 from auditkit.stats.beta import MOST_ROWS
 from auditkit.stats.effective import Squares, Turning, corrected_rows, effective_rows
 from auditkit.stats.estimate import Bounds, Estimate, Share, undefined
-from auditkit.stats.intervals import exact_share, kish_n, z_value
+from auditkit.stats.intervals import exact_share, kish_n, t_value
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -77,16 +76,6 @@ def variance_of(parts: FloatArray, clusters: IntArray | None = None) -> tuple[fl
     if units < 2:
         return 0.0, units
     return units / (units - 1) * float((sums**2).sum()), units
-
-
-@lru_cache(maxsize=512)
-def t_value(level: float, freedom: int) -> float:
-    """Two-sided Student-t quantile of ``level``; the normal one above 2,000 degrees of freedom."""
-    if freedom > 2000:
-        return z_value(level)
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, 0.5 + level / 2.0))
 
 
 def proportion(
@@ -227,12 +216,13 @@ def _share(
     def rows_at(level: float) -> float:
         return float(corrected_rows(rows, freedom, level)[0])
 
-    return Estimate(
-        share,
-        len(values),
-        lambda level: exact_share(share, rows_at(level), level, method),
-        share=Share(share, rows_at),
-    )
+    counted = float(freedom[0]) if math.isfinite(freedom[0]) else None
+
+    def bounds(level: float) -> Interval | None:
+        found = exact_share(share, rows_at(level), level, method)
+        return found and replace(found, degrees_of_freedom=counted)
+
+    return Estimate(share, len(values), bounds, share=Share(share, rows_at))
 
 
 def logit_bounds(value: float, variance: float, units: int, floor_n: float, method: str) -> Bounds:
@@ -246,7 +236,9 @@ def logit_bounds(value: float, variance: float, units: int, floor_n: float, meth
         center = math.log(value / (1.0 - value))
         half = t_value(level, units - 1) * math.sqrt(variance) / (value * (1.0 - value))
         low, high = (1.0 / (1.0 + math.exp(-min(max(center + s * half, -700.0), 700.0))) for s in (-1.0, 1.0))
-        return Interval(low=min(low, value), high=max(high, value), level=level, method=method)
+        return Interval(
+            low=min(low, value), high=max(high, value), level=level, method=method, degrees_of_freedom=units - 1
+        )
 
     return bounds
 
@@ -281,7 +273,7 @@ def mean(
         half = t_value(level, units - 1) * math.sqrt(variance)
         low = value - half if least is None else min(max(value - half, least), value)
         high = value + half if most is None else max(min(value + half, most), value)
-        return Interval(low=low, high=high, level=level, method=method)
+        return Interval(low=low, high=high, level=level, method=method, degrees_of_freedom=units - 1)
 
     return Estimate(value, n, bounds)
 
@@ -293,7 +285,9 @@ def log_bounds(value: float, variance: float, units: int, method: str) -> Bounds
         if units < 2 or value <= 0.0:
             return None
         factor = math.exp(min(t_value(level, units - 1) * math.sqrt(variance) / value, 700.0))
-        high = value * factor
-        return Interval(low=value / factor, high=high, level=level, method=method) if math.isfinite(high) else None
+        low, high = value / factor, value * factor
+        if not math.isfinite(high):
+            return None
+        return Interval(low=low, high=high, level=level, method=method, degrees_of_freedom=units - 1)
 
     return bounds

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
 from auditkit.stats.estimate import Estimate
+from auditkit.stats.intervals import fewest_degrees_of_freedom
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -84,7 +85,13 @@ def mean_of_shares(each: Sequence[Estimate], n: int, correlation: FloatArray | N
         ends = np.array([[[i.low for i in known]], [[i.high for i in known]]])
         tied = None if correlation is None else correlation[None]
         low, high = mean_limits(parts, ends[0], ends[1], tied)
-        return Interval(low=float(low[0]), high=float(high[0]), level=level, method=mean_method(known[0].method))
+        return Interval(
+            low=float(low[0]),
+            high=float(high[0]),
+            level=level,
+            method=mean_method(known[0].method),
+            degrees_of_freedom=fewest_degrees_of_freedom(known),
+        )
 
     return Estimate(value, n, bounds)
 

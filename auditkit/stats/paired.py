@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from auditkit.stats.linearised import Design, cluster_sums, t_value
+from auditkit.stats.intervals import t_value
+from auditkit.stats.linearised import Design, cluster_sums
 from auditkit.stats.ranking import auc_parts, placements
 
 FloatArray = npt.NDArray[np.float64]

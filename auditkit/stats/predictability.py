@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +44,7 @@ def folded_auc(values: FloatArray, target: BoolArray, design: Design = PLAIN) ->
             return None
         low, high = sorted((abs(found.low - 0.5), abs(found.high - 0.5)))
         inside = found.low <= 0.5 <= found.high
-        return Interval(low=0.5 if inside else 0.5 + low, high=0.5 + high, level=level, method=f"{found.method}-folded")
+        return replace(found, low=0.5 if inside else 0.5 + low, high=0.5 + high, method=f"{found.method}-folded")
 
     return Estimate(max(plain.value, 1.0 - plain.value), plain.n, bounds, plain.reason)
 

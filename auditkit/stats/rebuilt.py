@@ -9,20 +9,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from auditkit.core.evidence import Interval, Measurement
 from auditkit.stats.effective import corrected_rows
 from auditkit.stats.estimate import Bounds, Estimate, Share
-from auditkit.stats.intervals import exact_share, z_value
-from auditkit.stats.linearised import t_value
+from auditkit.stats.intervals import exact_share, t_value, z_value
 from auditkit.stats.melded import exact_limits
 
-Scale = tuple[Callable[[float], float], Callable[[float], float], float, float]
+Curve = Callable[[float], float]
 # Numbers of shared copies have six digits.
 ROUNDED = 2e-5
 _STEPS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A scale on which an interval reaches as far to one side of its value as to the other.
+
+    Attributes:
+        there, back: To the scale and from it, both increasing.
+        least, most: A limit that can be read lies between.
+        normal: Whether it reaches as far as normal quantiles say, not Student's.
+    """
+
+    there: Curve
+    back: Curve
+    least: float = -math.inf
+    most: float = math.inf
+    normal: bool = False
 
 
 def _exp(x: float) -> float:
@@ -30,19 +47,59 @@ def _exp(x: float) -> float:
     return math.exp(min(x, 700.0))
 
 
-# Interval method -> its scale there and back, and the smallest and largest limit that it can be read from.
+def _logit(p: float) -> float:
+    return math.log(p / (1.0 - p))
+
+
+def _logistic(x: float) -> float:
+    return 1.0 / (1.0 + _exp(-x))
+
+
+_PLAIN = Scale(float, float)
+_LOG = Scale(math.log, _exp, 0.0)
+_LOGIT = Scale(_logit, _logistic, 0.0, 1.0)
+_DELONG = replace(_LOGIT, normal=True)
+# R2 is bounded by the log of what it lacks of 1.
+_LACK = Scale(lambda v: -math.log(1.0 - v), lambda x: 1.0 - _exp(-x), -math.inf, 1.0)
+# Interval method -> the scale that it is made on.
 SCALES: Mapping[str, Scale] = {
-    "student-t": (float, float, -math.inf, math.inf),
-    "delong-logit": (lambda p: math.log(p / (1.0 - p)), lambda x: 1.0 / (1.0 + _exp(-x)), 0.0, 1.0),
-    "linearised-log": (math.log, _exp, 0.0, math.inf),
+    "student-t": _PLAIN,
+    "cluster-student-t": _PLAIN,
+    "linearised-t": _PLAIN,
+    "student-t over rows": _PLAIN,
+    "student-t over rows and trainings": _PLAIN,
+    "delong-logit": _DELONG,
+    "cluster-delong-logit": _DELONG,
+    "delong-linearised-logit": _LOGIT,
+    "delong-clustered-logit": _LOGIT,
+    "linearised-logit": _LOGIT,
+    "cluster-linearised-logit": _LOGIT,
+    "cross-validated-auc-logit": _LOGIT,
+    "cross-validated-auc-clustered-logit": _LOGIT,
+    "linearised-log": _LOG,
+    "cluster-linearised-log": _LOG,
+    "linearised-log-root": _LOG,
+    "bootstrap-log-t": _LOG,
+    "fisher-z": Scale(math.atanh, math.tanh, -1.0, 1.0),
 }
+# Methods that earlier releases used with the rows less one as degrees of freedom, without saying so.
+_OF_ROWS = ("student-t", "linearised-log", "korn-graubard-t")
 # How many times the odds of a share with exact limits the value's odds are.
 _ODDS: Mapping[str, float] = {
     "clopper-pearson": 1.0,
     "clopper-pearson-mapped": 2.0,
     "korn-graubard": 1.0,
+    "korn-graubard-mapped": 2.0,
     "korn-graubard-t": 1.0,
+    "korn-graubard-clustered": 1.0,
+    "korn-graubard-clustered-mapped": 2.0,
+    "korn-graubard over rows": 1.0,
+    "korn-graubard over rows and trainings": 1.0,
+    "exact-smaller-class": 1.0,
 }
+_OF_ODDS = "-odds"
+# Areas that are limited so at their ends alone: their gaps are not those of shares.
+_NO_SHARE = "exact-smaller-class"
 
 
 def rebuilt(m: Measurement) -> Estimate | None:
@@ -55,6 +112,8 @@ def rebuilt(m: Measurement) -> Estimate | None:
     """
     if m.interval is None or m.value is None or not m.n:
         return None
+    if m.interval.method.endswith(_OF_ODDS):
+        return _of_odds(m)
     found = _share(m) if m.interval.method in _ODDS else _around(m)
     if found is None:
         return None
@@ -62,51 +121,72 @@ def rebuilt(m: Measurement) -> Estimate | None:
     return found if again is not None and same_interval(again, m.interval) else None
 
 
+def freedom_of(m: Measurement) -> float | None:
+    """Degrees of freedom behind the interval of ``m``; ``None`` where it does not tell them, or rests on none."""
+    if m.interval is None or m.interval.degrees_of_freedom is not None or not m.n:
+        return None if m.interval is None else m.interval.degrees_of_freedom
+    return m.n - 1.0 if m.n > 1 and m.interval.method in _OF_ROWS else None
+
+
 def scale_of(m: Measurement) -> Scale | None:
-    """The scale on which the interval of ``m`` is made around its value; ``None`` where there is none, or where it was
-    cut off at a bound."""
-    held = m.interval
-    if held is None or held.method not in SCALES or held.high == m.bounds[1]:
+    """The scale on which the interval of ``m`` is made around its value; ``None`` where there is none."""
+    if m.interval is None or m.interval.method not in SCALES:
         return None
-    scale = SCALES[held.method]
-    inside = scale[2] < held.low <= held.high < scale[3]
-    return scale if inside and not (held.method == "linearised-log" and m.bounds[0] != 0.0) else None
+    scale = SCALES[m.interval.method]
+    return _LACK if scale is _LOG and m.bounds == (None, 1.0) else scale
+
+
+def _read(m: Measurement, scale: Scale) -> tuple[float | None, float | None]:
+    """Both limits on the ``scale``; ``None`` where one was cut off at a bound, or lies beyond what can be read."""
+    assert m.interval is not None
+
+    def told(end: float, bound: float | None) -> float | None:
+        return scale.there(end) if end != bound and scale.least < end < scale.most else None
+
+    return told(m.interval.low, m.bounds[0]), told(m.interval.high, m.bounds[1])
 
 
 def middle_of(m: Measurement) -> float | None:
-    """The middle of such an interval, where the lower limit was not cut off either."""
+    """The middle of such an interval, where neither limit was cut off."""
     scale = scale_of(m)
-    if scale is None or m.interval is None or m.interval.low == m.bounds[0]:
+    # Losses of accuracy over trainings are cut off at all that there is to lose, whatever the unit.
+    if scale is None or m.interval is None or "trainings" in m.interval.method or "over rows" in m.interval.method:
         return None
-    there, back, *_ = scale
-    return back((there(m.interval.low) + there(m.interval.high)) / 2.0)
+    low, high = _read(m, scale)
+    return None if low is None or high is None else scale.back((low + high) / 2.0)
 
 
 def _around(m: Measurement) -> Estimate | None:
-    scale, held, n = scale_of(m), m.interval, m.n or 0
-    middle = middle_of(m)
-    if scale is None or held is None or m.value is None:
+    scale, held, middle, freedom = scale_of(m), m.interval, middle_of(m), freedom_of(m)
+    if scale is None or held is None or m.value is None or not scale.least < m.value < scale.most:
         return None
     if middle is not None and abs(middle - m.value) > ROUNDED * max(1.0, abs(m.value)):
         return None
-    there, back, *_ = scale
+    if freedom is None and not scale.normal:
+        return None
 
     def quantile(level: float) -> float:
-        return z_value(level) if held.method == "delong-logit" else t_value(level, n - 1)
+        return z_value(level) if freedom is None or scale.normal else t_value(level, freedom)
 
-    if n < 2:
+    center, (low, high) = scale.there(m.value), _read(m, scale)
+    floor, ceiling = _ends(m)
+    arms = [arm for arm in (None if high is None else high - center, None if low is None else center - low) if arm]
+    error = arms[0] / quantile(held.level) if arms else 0.0
+    if not arms and (held.low, held.high) != (m.value, m.value):
         return None
-    center, floor = there(m.value), -math.inf if m.bounds[0] is None else m.bounds[0]
-    ceiling = math.inf if m.bounds[1] is None else max(m.bounds[1], m.value)
-    # Of the two halves the upper one: the lower may have been cut off at the smallest value possible.
-    error = (there(held.high) - center) / quantile(held.level)
 
     def bounds(level: float) -> Interval:
-        half = quantile(level) * error
-        low, high = max(back(center - half), floor), min(back(center + half), ceiling)
-        return Interval(low=low, high=high, level=level, method=held.method)
+        half = quantile(level) * error if error else 0.0
+        found = max(scale.back(center - half), floor), min(scale.back(center + half), ceiling)
+        return replace(held, low=found[0], high=found[1], level=level)
 
-    return Estimate(m.value, n, bounds)
+    return Estimate(m.value, m.n or 0, bounds)
+
+
+def _ends(m: Measurement) -> tuple[float, float]:
+    """Where limits are cut off: never on the near side of the value."""
+    value, (least, most) = m.value or 0.0, m.bounds
+    return -math.inf if least is None else min(least, value), math.inf if most is None else max(most, value)
 
 
 def _share(m: Measurement) -> Estimate | None:
@@ -117,42 +197,81 @@ def _share(m: Measurement) -> Estimate | None:
     odds = _ODDS[held.method]
     if not 0.0 <= value <= 1.0:
         return None
-    part, freedom = value / (odds - (odds - 1.0) * value), math.inf
-    if held.method.startswith("korn-graubard"):
-        rows = _effective(part, held)
-        freedom = n - 1.0 if held.method == "korn-graubard-t" else math.inf
-    else:
-        rows = float(n)
+    part, counted = value / (odds - (odds - 1.0) * value), freedom_of(m)
+    if held.method.startswith("clopper-pearson"):
+        rows: float | None = float(n)
         if abs(part * n - round(part * n)) > 1e-5 * max(1.0, part * n):
             return None
         part = round(part * n) / n
-    if rows is None:
+    elif counted is None and "clustered" in held.method:
         return None
-    known = float(corrected_rows(np.array(1.0), np.array(freedom), held.level))
-    if known <= 0.0:
+    else:
+        rows = _effective(part, _lowered(held, odds))
+    known = _correction(held, counted, held.level)
+    if rows is None or known <= 0.0:
         return None
 
     def rows_at(level: float, whole: float = rows / known) -> float:
-        return whole * float(corrected_rows(np.array(1.0), np.array(freedom), level))
+        return whole * _correction(held, counted, level)
 
     share = Share(part, rows_at, odds)
-    return Estimate(_lifted(part, odds), n, _exact(share, held.method), share=share)
+    told = None if held.method == _NO_SHARE else share
+    return Estimate(_lifted(part, odds), n, _exact(share, held), share=told)
 
 
-def _exact(share: Share, method: str) -> Bounds:
+def _correction(held: Interval, freedom: float | None, level: float) -> float:
+    """How much fewer the effective rows are at ``level`` for the degrees of freedom of their variance."""
+    if freedom is None:
+        return 1.0
+    if "over rows" in held.method:
+        return float((z_value(level) / t_value(level, freedom)) ** 2)
+    return float(corrected_rows(np.array(1.0), np.array(freedom), level))
+
+
+def _exact(share: Share, held: Interval) -> Bounds:
     odds = share.odds
 
     def bounds(level: float) -> Interval | None:
-        found = exact_share(share.value, share.rows(level), level, method)
-        if found is None or odds == 1.0:
-            return found
-        return Interval(low=_lifted(found.low, odds), high=_lifted(found.high, odds), level=level, method=method)
+        found = exact_share(share.value, share.rows(level), level, held.method)
+        if found is None:
+            return None
+        return replace(held, low=_lifted(found.low, odds), high=_lifted(found.high, odds), level=level)
 
     return bounds
 
 
 def _lifted(part: float, odds: float) -> float:
     return odds * part / (1.0 + (odds - 1.0) * part)
+
+
+def _lowered(held: Interval, odds: float) -> Interval:
+    """Limits of the share behind limits of what has ``odds`` times its odds."""
+    return replace(held, low=_lifted(held.low, 1.0 / odds), high=_lifted(held.high, 1.0 / odds))
+
+
+def _of_odds(m: Measurement) -> Estimate | None:
+    """The odds of a share, from the share."""
+    assert m.interval is not None
+    if m.value is None or m.value < 0.0:
+        return None
+    ends = {"low": _share_of(m.interval.low), "high": _share_of(m.interval.high)}
+    held = replace(m.interval, **ends, method=m.interval.method.removesuffix(_OF_ODDS))
+    share = rebuilt(replace(m, value=_share_of(m.value), interval=held, bounds=(0.0, 1.0)))
+    if share is None:
+        return None
+
+    def bounds(level: float) -> Interval | None:
+        found = share.interval(level)
+        if found is None or found.high >= 1.0:
+            return None
+        low, high = (end / (1.0 - end) for end in (found.low, found.high))
+        return replace(found, low=low, high=high, method=f"{found.method}{_OF_ODDS}")
+
+    return Estimate(m.value, m.n or 0, bounds)
+
+
+def _share_of(odds: float) -> float:
+    return odds / (1.0 + odds)
 
 
 def _effective(part: float, held: Interval) -> float | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
-from auditkit.stats.intervals import exact_share, kish_n, z_value
+from auditkit.stats.intervals import exact_share, kish_n, t_value, z_value
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -41,12 +42,13 @@ def replicated_rate(
     mean, variance, freedom = _two_way(outcomes, weights, clusters)
     rows = independent_rows(outcomes.shape[1], weights, clusters)
     spread = mean * (1.0 - mean)
-    effective = rows
+    effective, counted = rows, None
     if variance > 0.0 and spread > 0.0:
-        effective = spread / variance * (z_value(level) / _t_quantile(freedom, level)) ** 2
-    bounds = exact_share(min(max(mean, 0.0), 1.0), effective, level)
+        effective, counted = spread / variance * (z_value(level) / t_value(level, freedom)) ** 2, freedom
+    method = _method("korn-graubard", len(outcomes))
+    bounds = exact_share(min(max(mean, 0.0), 1.0), effective, level, method)
     assert bounds is not None
-    return mean, Interval(low=bounds.low, high=bounds.high, level=level, method=_method("korn-graubard", len(outcomes)))
+    return mean, replace(bounds, degrees_of_freedom=counted)
 
 
 def replicated_difference(
@@ -62,13 +64,15 @@ def replicated_difference(
     """
     mean, variance, freedom = _two_way(first - second, weights, clusters)
     rows = independent_rows(first.shape[1], weights, clusters)
-    half = _t_quantile(freedom, level) * math.sqrt(variance) if variance > 0.0 else 0.0
+    counted = freedom if variance > 0.0 else None
+    half = t_value(level, freedom) * math.sqrt(variance) if variance > 0.0 else 0.0
     if half == 0.0:
         unseen = exact_share(0.0, rows, level)
-        half = 0.0 if unseen is None else unseen.high
+        half, counted = 0.0 if unseen is None else unseen.high, None
     low, high = max(-1.0, mean - half), min(1.0, mean + half)
+    method = _method("student-t", len(first))
     return mean, Interval(
-        low=min(low, mean), high=max(high, mean), level=level, method=_method("student-t", len(first))
+        low=min(low, mean), high=max(high, mean), level=level, method=method, degrees_of_freedom=counted
     )
 
 
@@ -105,9 +109,3 @@ def _two_way(outcomes: FloatArray, weights: FloatArray | None, clusters: IntArra
         return mean, 0.0, 1.0
     shares = sum(piece**2 / freedom for piece, freedom in pieces)
     return mean, variance, variance**2 / shares if shares > 0.0 else 1.0
-
-
-def _t_quantile(freedom: float, level: float) -> float:
-    from scipy.stats import t
-
-    return float(t.ppf(0.5 + level / 2.0, freedom))

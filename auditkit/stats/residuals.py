@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,7 @@ def r2(y: FloatArray, predicted: FloatArray, design: Design = PLAIN) -> Estimate
 
     def bounds(level: float) -> Interval | None:
         found = inner(level)
-        return found and Interval(low=1.0 - found.high, high=1.0 - found.low, level=level, method=method)
+        return found and replace(found, low=1.0 - found.high, high=1.0 - found.low)
 
     return Estimate(1.0 - ratio, n, bounds)
 
@@ -77,6 +78,6 @@ def root_mean_squared_error(y: FloatArray, predicted: FloatArray, design: Design
 
     def bounds(level: float) -> Interval | None:
         found = inner(level)
-        return found and Interval(low=math.sqrt(found.low), high=math.sqrt(found.high), level=level, method=method)
+        return found and replace(found, low=math.sqrt(found.low), high=math.sqrt(found.high))
 
     return Estimate(math.sqrt(value), n, bounds)

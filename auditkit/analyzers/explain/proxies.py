@@ -220,7 +220,10 @@ def _product(
         return value, None
     low, high = max(2.0 * told.low - 1.0, 0.0) * use.low, max(2.0 * told.high - 1.0, 0.0) * use.high
     ends = (min(low if low >= _ROUNDING else 0.0, value), min(max(high, value), 1.0))
-    return value, Interval(low=ends[0], high=ends[1], level=level, method="product-bonferroni")
+    freedom = told.degrees_of_freedom
+    return value, Interval(
+        low=ends[0], high=ends[1], level=level, method="product-bonferroni", degrees_of_freedom=freedom
+    )
 
 
 def _told_together(matrix: FloatArray, target: Target, context: Context, most: int) -> Estimate:

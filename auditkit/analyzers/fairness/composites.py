@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from auditkit.core.evidence import Counts, Interval, Measurement
+from auditkit.core.evidence import Counts, Measurement
 
 if TYPE_CHECKING:
     from auditkit.methods.fairness.gaps import Kind
@@ -73,7 +73,8 @@ def _differential(gap: Gap, counts: Counts, level: float, n: int, tags: Mapping[
         reason = "a group never has one of the decisions, so the log ratio is infinite"
     elif value is not None and gap.interval is not None and gap.interval.low > 0.0:
         low, high = -math.log(gap.interval.high), -math.log(gap.interval.low)
-        interval = Interval(low=max(min(low, value), 0.0), high=max(high, value), level=level, method="mover-log-ratio")
+        low, high = max(min(low, value), 0.0), max(high, value)
+        interval = replace(gap.interval, low=low, high=high, method="mover-log-ratio")
     elif value is not None:
         reason = "the ratio may be 0 within its interval, so the log ratio has no upper limit"
     return Measurement(
@@ -100,7 +101,7 @@ def treatment_ratios(counts: Counts, rates: Any, level: float, tags: Mapping[str
         interval = None if value is None else intervals[index]
         if interval is not None and interval.high < 1.0:
             low, high = (end / (1.0 - end) for end in (interval.low, interval.high))
-            interval = Interval(low=low, high=high, level=level, method=f"{interval.method}-odds")
+            interval = replace(interval, low=low, high=high, method=f"{interval.method}-odds")
         elif value is not None:
             interval, reason = None, "too few wrong decisions for an interval"
         yield Measurement(

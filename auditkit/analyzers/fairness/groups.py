@@ -363,14 +363,7 @@ def _means(subject: Subject, context: Context, params: GroupsParams) -> Iterator
             continue
         for name, column in values.items():
             means = group_means(column, codes, len(names), data.weights, data.clusters)
-            low, high = means.limits(params.level)
-            for index, joined_name in enumerate(names):
-                known = bool(np.isfinite(low[index]))
-                interval = (
-                    Interval(low=float(low[index]), high=float(high[index]), level=params.level, method="student-t")
-                    if known
-                    else None
-                )
+            for index, (joined_name, interval) in enumerate(zip(names, means.intervals(params.level), strict=True)):
                 yield Measurement(
                     name=f"fairness.{name}",
                     value=float(means.value[index]),
@@ -379,7 +372,7 @@ def _means(subject: Subject, context: Context, params: GroupsParams) -> Iterator
                     slice=dict(zip(over, joined_name.split(separator), strict=True)) if over else {},
                     unit="target",
                     direction="lower" if name == "mean_absolute_error" else "neutral",
-                    reason=None if known else "too few rows or clusters for an interval",
+                    reason=None if interval else "too few rows or clusters for an interval",
                 )
             if over:
                 gap = simultaneous_gap(means, "difference", params.level, bounds=(0.0, None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -121,13 +122,19 @@ def _disparity_interval(
 ) -> Interval | None:
     """Of the first share less the second: melded from exact limits; not of plain rows, MOVER of their own."""
     from auditkit.stats.gaps import pair_limits
-    from auditkit.stats.intervals import share_difference
+    from auditkit.stats.intervals import fewest_degrees_of_freedom, share_difference
 
     if design.plain:
         return share_difference(shares[0], float(rows[0]), shares[1], float(rows[1]), level)
     gap = shares[0] - shares[1]
     low, high = pair_limits((shares[0], own[0].low, own[0].high), (shares[1], own[1].low, own[1].high))
-    return Interval(low=max(min(low, gap), -1.0), high=min(max(high, gap), 1.0), level=level, method="mover")
+    return Interval(
+        low=max(min(low, gap), -1.0),
+        high=min(max(high, gap), 1.0),
+        level=level,
+        method="mover",
+        degrees_of_freedom=fewest_degrees_of_freedom(own),
+    )
 
 
 def _binary(part: Counts, column: str, level: float) -> Iterator[Measurement]:
@@ -142,9 +149,7 @@ def _binary(part: Counts, column: str, level: float) -> Iterator[Measurement]:
             yield Measurement(name=f"fairness.{name}", value=None, n=n, over=(column,), reason=reason)
         return
     smoothed, limits = o.smoothed_differential_fairness(part), o.differential_limits(part, level)
-    interval = limits and Interval(
-        low=max(min(limits[0], smoothed), 0.0), high=max(limits[1], smoothed), level=level, method="mover-log-ratio"
-    )
+    interval = limits and replace(limits, low=max(min(limits.low, smoothed), 0.0), high=max(limits.high, smoothed))
     unbounded = "the ratio may be 0 within its interval, so the log ratio has no upper limit"
     yield Measurement(
         name="fairness.smoothed_differential_fairness",

@@ -14,7 +14,7 @@ from auditkit.analyzers.fairness.measured import measured
 from auditkit.analyzers.fairness.positive_scores import positive_scores
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.errors import NotApplicable
-from auditkit.core.evidence import Curve, Interval, Measurement, Series
+from auditkit.core.evidence import Curve, Measurement, Series
 from auditkit.core.subject import FloatArray, IntArray, Subject
 from auditkit.stats.linearised import Design
 
@@ -214,8 +214,8 @@ def _held(
         skew = math.log(value / of_all)
         if interval is not None and interval.low > 0.0:
             ends = (math.log(interval.low / of_all), math.log(interval.high / of_all))
-            interval = Interval(
-                low=min(ends[0], skew), high=max(ends[1], skew), level=level, method=f"{interval.method}-log-ratio"
+            interval = replace(
+                interval, low=min(ends[0], skew), high=max(ends[1], skew), method=f"{interval.method}-log-ratio"
             )
         else:
             interval, reason = None, "the share may be 0 within its interval, so the log ratio has no lower limit"

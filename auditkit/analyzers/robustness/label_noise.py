@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -265,7 +265,6 @@ def _estimate(hits: FloatArray, design: tuple[FloatArray | None, IntArray | None
 
 def _slope(arms: Sequence[_Arm], part: _Part, subject: Subject, params: LabelNoiseParams, told: str) -> Measurement:
     """Accuracy lost for each percentage point of flipped labels, by the least-squares line over the shares."""
-    from auditkit.core.evidence import Interval
     from auditkit.methods.robustness.label_noise import losses_per_span, span_weights
     from auditkit.stats.replication import replicated_difference
 
@@ -281,7 +280,7 @@ def _slope(arms: Sequence[_Arm], part: _Part, subject: Subject, params: LabelNoi
         whole, ends = replicated_difference(lost, np.zeros_like(lost), *design, level=params.level)
         points = 100.0 * float(shares.max() - shares.min()) / most
         value = whole / points
-        interval = Interval(low=ends.low / points, high=ends.high / points, level=ends.level, method=ends.method)
+        interval = replace(ends, low=ends.low / points, high=ends.high / points)
     return Measurement(
         name="robustness.label_noise_slope",
         value=value,

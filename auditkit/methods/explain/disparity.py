@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
-from auditkit.stats.linearised import Design, cluster_sums, t_value
+from auditkit.stats.intervals import t_value
+from auditkit.stats.linearised import Design, cluster_sums
 from auditkit.stats.permutation import PermutationResult, stratified_permutation_test
 
 FloatArray = npt.NDArray[np.float64]
@@ -182,6 +183,7 @@ def largest_gaps(pairs: Sequence[PairGaps], level: float = 0.95, span: float | N
                 high=above if span is None else max(min(above, span), value),
                 level=level,
                 method="stratified-t" if len(pairs) == 1 else "stratified-t-largest-pair",
+                degrees_of_freedom=min(max(pair.freedom, 1) for pair in pairs),
             )
         turned = gaps[place, j] < 0
         ends = (pair.second, pair.first) if turned else (pair.first, pair.second)

@@ -18,11 +18,13 @@ from auditkit.methods.fairness.metrics import Exact
 from auditkit.methods.fairness.worst import Gap, Joint, joint_gaps
 from auditkit.stats.bounded import bounded_mean
 from auditkit.stats.estimate import Estimate, undefined
-from auditkit.stats.linearised import PLAIN, Design, cluster_sums, expected_proportion, t_value
+from auditkit.stats.intervals import fewest_degrees_of_freedom, t_value
+from auditkit.stats.linearised import PLAIN, Design, cluster_sums, expected_proportion
 from auditkit.stats.matched import matched_limits
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+_ANY_LEVEL = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,11 @@ class CellRates:
     def rows(self) -> IntArray:
         """``(G,)`` rows behind each."""
         return np.array([e.n for e in self.estimates], dtype=np.int64)
+
+    @property
+    def fewest_freedom(self) -> float | None:
+        """The fewest degrees of freedom behind any cell's limits."""
+        return fewest_degrees_of_freedom(estimate.interval(_ANY_LEVEL) for estimate in self.estimates)
 
     def exact(self, level: float) -> Exact | None:
         """The shares with exact limits at ``level`` behind the rates; ``None`` unless each has one."""
@@ -174,14 +181,15 @@ def gap_change(
     one, two, cross = first @ covariance @ first.T, second @ covariance @ second.T, second @ covariance @ first.T
     spread = np.sqrt(np.maximum(np.diag(two)[:, None] + np.diag(one)[None, :] - 2.0 * cross, 0.0))
 
+    freedom = max(math.floor(units) - 1, 1)
+
     def bounds(at: float) -> Interval:
-        half = t_value(1.0 - (1.0 - at) / len(pairs), max(math.floor(units) - 1, 1)) * spread
+        half = t_value(1.0 - (1.0 - at) / len(pairs), freedom) * spread
         low, high = float((theta - half).min(axis=1).max()), float((theta + half).min(axis=1).max())
         same = np.diag(theta), np.diag(half)
         low, high = max(low, float((same[0] - same[1]).min())), min(high, float((same[0] + same[1]).max()))
-        return Interval(
-            low=max(min(low, value), -1.0), high=min(max(high, value), 1.0), level=at, method="paired-simultaneous"
-        )
+        low, high = max(min(low, value), -1.0), min(max(high, value), 1.0)
+        return Interval(low=low, high=high, level=at, method="paired-simultaneous", degrees_of_freedom=freedom)
 
     return Estimate(value, n, bounds)
 

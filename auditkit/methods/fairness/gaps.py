@@ -57,6 +57,12 @@ def exact_shares(estimates: Estimates | _Shares, level: float) -> Exact | None:
     return estimates.exact(level) if hasattr(estimates, "exact") else None
 
 
+def fewest_freedom(estimates: Estimates) -> float | None:
+    """The fewest degrees of freedom behind the limits of any group; ``None`` where they rest on none."""
+    found: float | None = getattr(estimates, "fewest_freedom", None)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Compared:
     """Pairs of groups of one quantity, and the level that their limits are asked at."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from auditkit.core.evidence import Interval
 from auditkit.stats.intervals import mean_interval
 
 FloatArray = npt.NDArray[np.float64]
@@ -21,13 +22,26 @@ class GroupMeans:
     rows: IntArray
     samples: tuple[tuple[FloatArray, FloatArray | None, IntArray | None], ...]
 
+    @property
+    def fewest_freedom(self) -> float | None:
+        """The fewest degrees of freedom of any group's mean."""
+        units = [len(values) if clusters is None else len(np.unique(clusters)) for values, _, clusters in self.samples]
+        return min(units) - 1.0 if min(units, default=0) > 1 else None
+
+    def intervals(self, level: float) -> tuple[Interval | None, ...]:
+        """The interval of each group; ``None`` below two rows or clusters."""
+        return tuple(
+            mean_interval(values, weights, clusters, level)[1] if len(values) else None
+            for values, weights, clusters in self.samples
+        )
+
     def limits(self, level: float, factor: FloatArray | float = 1.0) -> tuple[FloatArray, FloatArray]:
         """Student-t limits ``(G,), (G,)``, as if each group had ``factor`` times its rows; NaN below two rows."""
         low, high = np.full(len(self.rows), np.nan), np.full(len(self.rows), np.nan)
         shrink = 1.0 / np.sqrt(np.broadcast_to(np.asarray(factor, dtype=np.float64), low.shape))
-        for index, (values, weights, clusters) in enumerate(self.samples):
-            mean, interval = mean_interval(values, weights, clusters, level)
+        for index, interval in enumerate(self.intervals(level)):
             if interval is not None:
+                mean = (interval.low + interval.high) / 2.0
                 low[index] = mean - (mean - interval.low) * shrink[index]
                 high[index] = mean + (interval.high - mean) * shrink[index]
         return low, high

@@ -72,6 +72,12 @@ class Rates:
         return name if self.is_one_rate else mean_method(name)
 
     @property
+    def fewest_freedom(self) -> float | None:
+        """The fewest degrees of freedom behind any group's limits; ``None`` without clusters."""
+        known = self.freedom[np.isfinite(self.freedom) & (self.freedom > 0.0)]
+        return float(known.min()) if known.size else None
+
+    @property
     def shares(self) -> FloatArray:
         """``(G, J)`` the shares that have the exact limits: the parts themselves, but for F1."""
         return times_odds(self.parts, 1.0 / self.odds)
@@ -236,13 +242,18 @@ def rates_intervals(asked: Sequence[Rates], level: float) -> list[tuple[Interval
     """The interval of each group of each of several metrics, or ``None`` where there is none."""
     return [
         tuple(
-            Interval(low=low, high=high, level=level, method=rates.method)
+            Interval(low=low, high=high, level=level, method=rates.method, degrees_of_freedom=freedom)
             if math.isfinite(low) and math.isfinite(high)
             else None
-            for low, high in np.transpose(limits).tolist()
+            for (low, high), freedom in zip(np.transpose(limits).tolist(), _counted(rates), strict=True)
         )
         for rates, limits in zip(asked, rates_limits([(rates, level) for rates in asked]), strict=True)
     ]
+
+
+def _counted(rates: Rates) -> list[float | None]:
+    """Degrees of freedom of each group, the fewest of its parts; ``None`` without clusters."""
+    return [least if math.isfinite(least) else None for least in rates.freedom.min(axis=1).tolist()]
 
 
 def _combined(rates: Rates, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from auditkit.core.evidence import Counts, Interval
 from auditkit.methods.fairness.composites import composite_gap
 from auditkit.methods.fairness.distances import Distance
-from auditkit.stats.intervals import z_value
+from auditkit.stats.intervals import fewest_degrees_of_freedom, z_value
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -72,12 +72,13 @@ def smoothed_differential_fairness(counts: Counts, concentration: float = 1.0) -
     return float(max(np.ptp(each) for each in logs))
 
 
-def differential_limits(counts: Counts, level: float) -> tuple[float, float] | None:
-    """Simultaneous limits of the largest absolute log ratio of decision rates, unsmoothed; ``None`` where unbounded."""
+def differential_limits(counts: Counts, level: float) -> Interval | None:
+    """Simultaneous interval of the largest absolute log ratio of decision rates, unsmoothed, if it is bounded."""
     gap = composite_gap(counts, "decision_rates", "ratio", level)
     if gap.interval is None or gap.interval.low <= 0.0:
         return None
-    return -math.log(gap.interval.high), -math.log(gap.interval.low)
+    low, high = -math.log(gap.interval.high), -math.log(gap.interval.low)
+    return replace(gap.interval, low=low, high=high, method="mover-log-ratio")
 
 
 def bias_amplification(counts: Counts, level: float = 0.95) -> tuple[float, Interval | None]:
@@ -91,8 +92,13 @@ def bias_amplification(counts: Counts, level: float = 0.95) -> tuple[float, Inte
     decided, labelled = (differential_limits(part, 1 - (1 - level) / 2) for part in (counts, swapped(counts)))
     if decided is None or labelled is None:
         return value, None
-    low, high = decided[0] - labelled[1], decided[1] - labelled[0]
-    return value, Interval(low=min(low, value), high=max(high, value), level=level, method="mover-bonferroni")
+    return value, Interval(
+        low=min(decided.low - labelled.high, value),
+        high=max(decided.high - labelled.low, value),
+        level=level,
+        method="mover-bonferroni",
+        degrees_of_freedom=fewest_degrees_of_freedom([decided, labelled]),
+    )
 
 
 def decision_distributions(counts: Counts) -> FloatArray:

@@ -15,7 +15,8 @@ from auditkit.core.evidence import Interval
 from auditkit.methods.fairness.regression import worst_of_pairs
 from auditkit.methods.fairness.worst import Gap
 from auditkit.stats.estimate import Estimate, undefined
-from auditkit.stats.linearised import PLAIN, Design, t_value, variance_of
+from auditkit.stats.intervals import t_value
+from auditkit.stats.linearised import PLAIN, Design, variance_of
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -94,6 +95,8 @@ def _estimate(value: float, parts: FloatArray, n: int, design: Design, least: fl
     def bounds(level: float) -> Interval:
         half = t_value(level, units - 1) * math.sqrt(variance)
         low, high = max(value - half, least), min(value + half, 1.0)
-        return Interval(low=min(low, value), high=max(high, value), level=level, method="linearised-t")
+        return Interval(
+            low=min(low, value), high=max(high, value), level=level, method="linearised-t", degrees_of_freedom=units - 1
+        )
 
     return Estimate(value, n, bounds)

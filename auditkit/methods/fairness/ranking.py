@@ -18,7 +18,7 @@ from auditkit.methods.fairness.gaps import Kind, disparities
 from auditkit.methods.fairness.worst import Gap
 from auditkit.stats.estimate import Estimate, undefined
 from auditkit.stats.folded import both_ways, undirected
-from auditkit.stats.linearised import t_value
+from auditkit.stats.intervals import t_value
 from auditkit.stats.resampling import resample_weights
 
 FloatArray = npt.NDArray[np.float64]
@@ -227,7 +227,13 @@ def group_estimate(found: Resampled, group: int, n: int) -> Estimate:
 
     def bounds(level: float) -> Interval:
         factor = math.exp(min(found.half(group, seen, level), 700.0))
-        return Interval(low=value / factor, high=value * factor, level=level, method="bootstrap-log-t")
+        return Interval(
+            low=value / factor,
+            high=value * factor,
+            level=level,
+            method="bootstrap-log-t",
+            degrees_of_freedom=int(found.units[group]) - 1,
+        )
 
     return Estimate(value, n, bounds)
 
@@ -270,7 +276,13 @@ def worst_pair(found: Resampled, kind: Kind, level: float = 0.95) -> Gap:
     far = float(undirected(center, wide, strict, "difference", level)[1].max())
     near = float(undirected(center, closer, strict, "difference", shared)[0].max())
     low, high = (near, far) if kind == "difference" else (math.exp(-far), math.exp(-near))
-    interval = Interval(low=min(low, point), high=max(high, point), level=level, method="bootstrap-simultaneous")
+    interval = Interval(
+        low=min(low, point),
+        high=max(high, point),
+        level=level,
+        method="bootstrap-simultaneous",
+        degrees_of_freedom=int(found.units.min()) - 1,
+    )
     return Gap(point, interval, pair)
 
 

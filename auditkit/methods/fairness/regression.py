@@ -14,7 +14,8 @@ from auditkit.core.evidence import Interval
 from auditkit.methods.fairness.worst import Gap
 from auditkit.stats import residuals
 from auditkit.stats.estimate import Estimate, undefined
-from auditkit.stats.linearised import PLAIN, Design, t_value, variance_of
+from auditkit.stats.intervals import fewest_degrees_of_freedom, t_value
+from auditkit.stats.linearised import PLAIN, Design, variance_of
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -80,7 +81,8 @@ def correlation(rows: Rows) -> Estimate:
 
     def bounds(level: float) -> Interval:
         half = t_value(level, units - 1) * spread
-        return Interval(low=math.tanh(center - half), high=math.tanh(center + half), level=level, method="fisher-z")
+        low, high = math.tanh(center - half), math.tanh(center + half)
+        return Interval(low=low, high=high, level=level, method="fisher-z", degrees_of_freedom=units - 1)
 
     return Estimate(value, n, bounds)
 
@@ -106,7 +108,8 @@ def bounded_group_loss(groups: Mapping[str, Estimate], level: float = 0.95) -> t
         if any(i is None for i in (*wide, *strict)):
             return None
         low, high = max(i.low for i in strict if i), max(i.high for i in wide if i)
-        return Interval(low=low, high=high, level=at, method="largest-of-groups")
+        freedom = fewest_degrees_of_freedom(wide)
+        return Interval(low=low, high=high, level=at, method="largest-of-groups", degrees_of_freedom=freedom)
 
     few = None if bounds(level) else "a group has too few rows or clusters for an interval"
     return Estimate(value, n, bounds, few), worst
@@ -145,8 +148,14 @@ def worst_of_pairs(effects: Mapping[tuple[int, int], Estimate], level: float) ->
         return Gap(point, None, pair, "a group has too few rows or clusters for an interval")
     high = max(max(abs(i.low), abs(i.high)) for i in wide if i)
     low = max(max(i.low, -i.high, 0.0) for i in strict if i)
-    method = "linearised-simultaneous"
-    return Gap(point, Interval(low=min(low, point), high=max(high, point), level=level, method=method), pair)
+    interval = Interval(
+        low=min(low, point),
+        high=max(high, point),
+        level=level,
+        method="linearised-simultaneous",
+        degrees_of_freedom=fewest_degrees_of_freedom(wide),
+    )
+    return Gap(point, interval, pair)
 
 
 def jain_index(values: FloatArray, design: Design = PLAIN) -> Estimate:
@@ -206,7 +215,9 @@ def _student(
         half = t_value(level, units - 1) * math.sqrt(variance)
         low = value - half if least is None else max(value - half, least)
         high = value + half if most is None else min(value + half, most)
-        return Interval(low=min(low, value), high=max(high, value), level=level, method="linearised-t")
+        return Interval(
+            low=min(low, value), high=max(high, value), level=level, method="linearised-t", degrees_of_freedom=units - 1
+        )
 
     return Estimate(value, n, bounds)
 

@@ -17,6 +17,7 @@ from auditkit.methods.fairness.gaps import (
     Limits,
     directed_mover,
     disparities,
+    fewest_freedom,
     groups_limits,
     limits_of,
     ordered,
@@ -26,6 +27,7 @@ from auditkit.methods.fairness.gaps import (
 )
 from auditkit.methods.fairness.metrics import Rates
 from auditkit.stats.folded import both_ways
+from auditkit.stats.intervals import fewest_degrees_of_freedom
 
 NOT_ASKED = "no interval was asked for"
 
@@ -170,6 +172,7 @@ def with_limits(
         high=max(min(ends[1], top), point),
         level=compared.level,
         method=pair_method(compared.estimates, "worst-pair"),
+        degrees_of_freedom=fewest_freedom(compared.estimates),
     )
     return replace(gap, interval=interval)
 
@@ -215,5 +218,10 @@ def _worst_of(wide: Sequence[Gap], near: Sequence[Gap], kind: Kind) -> Gap:
     if kind == "ratio":
         lows, highs = highs, lows
     low, high = pick(part.low for part in lows), pick(part.high for part in highs)
-    interval = replace(worst.interval, low=min(low, worst.value), high=max(high, worst.value))
+    interval = replace(
+        worst.interval,
+        low=min(low, worst.value),
+        high=max(high, worst.value),
+        degrees_of_freedom=fewest_degrees_of_freedom(gap.interval for gap in wide),
+    )
     return replace(worst, interval=interval)

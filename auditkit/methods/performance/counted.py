@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,8 @@ from auditkit.core.evidence import Interval
 from auditkit.methods.performance.classification import Macro, class_correlation, empty_class, f1_of
 from auditkit.methods.performance.curves import Cumulated
 from auditkit.stats.estimate import Estimate, Share, undefined
-from auditkit.stats.intervals import exact_share
-from auditkit.stats.linearised import logit_bounds, t_value
+from auditkit.stats.intervals import exact_share, t_value
+from auditkit.stats.linearised import logit_bounds
 from auditkit.stats.mean_shares import mean_of_shares
 
 IntArray = npt.NDArray[np.int64]
@@ -65,7 +66,8 @@ def mean_loss(total: float, squares: float, n: int) -> Estimate:
 
     def bounds(level: float) -> Interval:
         half = t_value(level, n - 1) * math.sqrt(variance)
-        return Interval(low=max(value - half, 0.0), high=value + half, level=level, method="student-t")
+        low = max(value - half, 0.0)
+        return Interval(low=low, high=value + half, level=level, method="student-t", degrees_of_freedom=n - 1)
 
     return Estimate(value, n, bounds)
 
@@ -105,9 +107,7 @@ def binned_auc(positive: IntArray, negative: IntArray) -> tuple[Estimate, float]
         found = inner(level)
         if found is None:
             return None
-        return Interval(
-            low=max(found.low - bound, 0.0), high=min(found.high + bound, 1.0), level=level, method=found.method
-        )
+        return replace(found, low=max(found.low - bound, 0.0), high=min(found.high + bound, 1.0))
 
     return Estimate(area, m + n, bounds), bound
 
