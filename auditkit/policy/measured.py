@@ -115,8 +115,10 @@ def _stretched(m: Measurement, level: float, shrink: float, several: bool = True
     low, high = _widened(m.value, m.interval, stretch, m.name.endswith(".ratio"))
     if several and any(name in m.interval.method for name in _OF_SEVERAL):
         # The far limit may be that of groups which hardly differ: all of it is their error.
-        far = _widened(1.0 if m.name.endswith(".ratio") else 0.0, m.interval, stretch, m.name.endswith(".ratio"))
-        low, high = min(low, far[0]), max(high, far[1])
+        if m.name.endswith(".ratio"):
+            low = min(low, _widened(1.0, m.interval, stretch, True)[0])
+        else:
+            high = max(high, _widened(0.0, m.interval, stretch, False)[1])
     low, high = m.value - (m.value - low) * shrink, m.value + (high - m.value) * shrink
     floor, ceiling = m.bounds
     if floor is not None:

@@ -234,8 +234,17 @@ def test_the_worst_of_several_gaps_is_widened_for_groups_that_hardly_differ():
     times = t.ppf(0.995, 9) / t.ppf(0.975, 9)
     alone = Measured(measurements=(gap, gap), gap=gap, several=True).gap_limits(0.99)
     assert alone[1][0] == pytest.approx(0.4 * times)
+    assert alone[0][0] == pytest.approx(0.1 - 0.05 * times)
     pair = Measured(measurements=(gap, gap), gap=gap).gap_limits(0.99)
     assert pair[1][0] == pytest.approx(0.1 + 0.3 * times)
+    for several in (False, True):
+        same = Measured(measurements=(gap, gap), gap=gap, several=several).gap_limits(0.95)
+        assert (same[0][0], same[1][0]) == pytest.approx((0.05, 0.4))
+    turned = Interval(low=0.6, high=0.95, method="bootstrap-simultaneous", degrees_of_freedom=9.0)
+    ratio = replace(gap, name="a.b.ratio", value=0.9, interval=turned)
+    low, high = Measured(measurements=(ratio, ratio), gap=ratio, several=True).gap_limits(0.99)
+    assert low[0] == pytest.approx(min(1.0 - 0.4 * times, 0.6**times))
+    assert high[0] == pytest.approx(min(max(0.9 + 0.05 * times, 0.9 * (0.95 / 0.9) ** times), 1.0))
 
 
 def stripped(evidence):
