@@ -179,11 +179,11 @@ def _lifted(known: Curves, odds: FloatArray) -> Curves:
 
 
 def _both(known: Curves, left: IntArray, right: IntArray, kind: Kind, tail: FloatArray) -> FloatArray:
-    chunks = [slice(start, start + _CHUNK) for start in range(0, len(left), _CHUNK)]
-    low, turned = (
-        np.concatenate([_lower(known, a[part], b[part], kind, tail[part]) for part in chunks])
-        for a, b in ((left, right), (right, left))
-    )
+    # The upper limit is the lower one of the pair turned round.
+    a, b, tails = np.concatenate([left, right]), np.concatenate([right, left]), np.concatenate([tail, tail])
+    chunks = [slice(start, start + _CHUNK) for start in range(0, len(a), _CHUNK)]
+    limits = np.concatenate([_lower(known, a[part], b[part], kind, tails[part]) for part in chunks])
+    low, turned = limits[: len(left)], limits[len(left) :]
     if kind == "difference":
         return np.stack([low, -turned])
     with np.errstate(divide="ignore", over="ignore"):
@@ -198,13 +198,13 @@ def _lower(known: Curves, left: IntArray, right: IntArray, kind: Kind, tail: Flo
     first = ~nothing & ((wide[0] >= wide[1]) | everything)
     found = np.full(len(left), -1.0 if kind == "difference" else 0.0)
     second = ~first & ~everything & ~(nothing if kind == "ratio" else np.zeros_like(nothing))
-    for chosen, sign in ((first, 1.0), (second, -1.0)):
-        if not chosen.any():
-            continue
-        at = left if sign > 0 else right
-        looked, slopes = (known.low, known.low_slope) if sign > 0 else (known.high, known.high_slope)
-        points = _expit((high if sign > 0 else low)[chosen])
-        found[chosen] = _root((known.z, looked[at[chosen]], slopes[at[chosen]]), points, kind, sign, tail[chosen])
+    chosen = np.flatnonzero(first | second)
+    if len(chosen):
+        ahead = first[chosen, None]
+        looked = np.where(ahead, low[chosen], high[chosen])
+        slopes = np.where(ahead, known.low_slope[left[chosen]], known.high_slope[right[chosen]])
+        points = _expit(np.where(ahead, high[chosen], low[chosen]))
+        found[chosen] = _root((known.z, looked, slopes), points, kind, np.where(ahead, 1.0, -1.0), tail[chosen])
     return found
 
 
@@ -218,21 +218,22 @@ def _spread(logits: FloatArray, z: FloatArray, kind: Kind) -> FloatArray:
 
 
 def _root(
-    curve: tuple[FloatArray, FloatArray, FloatArray], points: FloatArray, kind: Kind, sign: float, tail: FloatArray
+    curve: tuple[FloatArray, FloatArray, FloatArray], points: FloatArray, kind: Kind, signs: FloatArray, tail: FloatArray
 ) -> FloatArray:
     """The value ``t`` (its log for a ratio) at which the melded distribution reaches ``tail``, by Newton on its log.
 
     The distribution function is log-concave in ``t``, so that after one step the iterates rise to the root.
+    ``signs (m, 1)`` are 1 where the curve of the first rate is looked up and -1 where that of the second is.
     """
     nodes, logits, slopes = curve
     weights = np.exp(-(nodes**2) / 2.0)
     weights = weights / weights.sum()
     goal, floor = np.log(tail), -1.0 if kind == "difference" else -700.0
-    t = np.maximum(_first(nodes, logits, points, kind, sign * normal_quantile(tail)), 0.999 * floor)
+    t = np.maximum(_first(nodes, logits, points, kind, signs[:, 0] * normal_quantile(tail)), 0.999 * floor)
     below, above = np.full(len(t), floor), np.full(len(t), 700.0)
     open_ = np.arange(len(t))
     for _ in range(_STEPS):
-        now, at = t[open_], points[open_]
+        now, at, sign = t[open_], points[open_], signs[open_]
         moving = now[:, None]
         value = at + sign * moving if kind == "difference" else at * np.exp(sign * moving)
         z, slope = normal_scores(nodes, logits[open_], slopes[open_], value)
