@@ -19,7 +19,9 @@ Name = Annotated[str, Field(min_length=1)]
 class Section(BaseModel):
     """Base of every table: frozen, unknown keys refused, ``schema`` usable as a key."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=(), defer_build=True
+    )
 
 
 class ModelSection(Section):

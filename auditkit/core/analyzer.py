@@ -29,7 +29,7 @@ class Params(BaseModel):
     A setting without a ``description`` of its own takes the one under ``Attributes:`` in its class's docstring.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

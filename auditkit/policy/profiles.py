@@ -26,7 +26,7 @@ OLD_DAYS = 180
 class Section(BaseModel):
     """One section of a text, what it asks for, the evidence for it, and what lies outside any audit."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     id: str
     asks: str
@@ -37,7 +37,7 @@ class Section(BaseModel):
 class Profile(BaseModel):
     """A profile as its file has it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str
     title: str

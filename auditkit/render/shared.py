@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import weakref
 from collections.abc import Iterator
 
 from auditkit.core.evidence import Evidence, Measurement
@@ -13,6 +14,8 @@ from auditkit.render.redact import redact, smallest_cell
 from auditkit.render.redact_verdict import redact_verdict, rounded_disparities, rounded_groups, withheld_disparities
 from auditkit.render.text import clean
 
+_LAST: list[tuple[weakref.ref[Evidence], Evidence]] = []
+
 
 def shared_copy(evidence: Evidence, verdict: Verdict | None = None) -> tuple[Evidence, Verdict | None]:
     """``evidence`` and ``verdict`` with what small groups would give away withheld.
@@ -21,13 +24,24 @@ def shared_copy(evidence: Evidence, verdict: Verdict | None = None) -> tuple[Evi
         evidence: The evidence, complete or redacted.
         verdict: What a policy says about it, if there is one.
     """
-    shared = redact(evidence)
+    shared = _copy(evidence)
     return shared, None if verdict is None else _withheld(verdict, shared)
 
 
 def shared_verdict(evidence: Evidence, verdict: Verdict) -> Verdict:
     """``verdict`` as it may be shared; ``evidence`` is that which it judges, complete or redacted."""
-    return _withheld(verdict, redact(evidence))
+    return _withheld(verdict, _copy(evidence))
+
+
+def _copy(evidence: Evidence) -> Evidence:
+    """The shared copy; the last one is kept while its evidence lives, since card and outputs of one run ask for it."""
+    if evidence.redacted:
+        return evidence
+    if _LAST and _LAST[0][0]() is evidence:
+        return _LAST[0][1]
+    shared = redact(evidence)
+    _LAST[:] = [(weakref.ref(evidence, lambda _: _LAST.clear()), shared)]
+    return shared
 
 
 def _withheld(verdict: Verdict, shared: Evidence) -> Verdict:

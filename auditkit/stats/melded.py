@@ -36,7 +36,12 @@ _REACH = 6.5
 _COARSE, _FINE, _FEW = 0.5, 0.125, 20.0
 _STEPS = 40
 _TOLERANCE = 1e-9
+# A step from a log of the mass so near the goal leaves an error of the order of this squared, and of 1e-3 times this
+# from reading the normal distribution off a table.
+_NEAR = 1e-6
 _CHUNK = 4096
+_MOST_KEPT = 16_384
+_KEPT: dict[tuple[int, float, float], tuple[FloatArray, FloatArray]] = {}
 # Fewer hits than this, beside at least so many misses, are rounding and not a hit.
 _NOTHING = 1e-9
 
@@ -56,9 +61,14 @@ def exact_limits(p: FloatArray, n: FloatArray, level: float | FloatArray) -> tup
     rest = np.where(known, n - x, 0.0)
     low, high = np.zeros(p.shape), np.ones(p.shape)
     some, short = known & (x > _NOTHING), known & (rest > _NOTHING)
-    low[some] = beta_quantile(x[some], rest[some] + 1.0, tail[some])
     # The upper limit is 1 less the lower limit of the misses.
-    high[short] = 1.0 - beta_quantile(rest[short], x[short] + 1.0, tail[short])
+    found = beta_quantile(
+        np.concatenate([x[some], rest[short]]),
+        np.concatenate([rest[some], x[short]]) + 1.0,
+        np.concatenate([tail[some], tail[short]]),
+    )
+    low[some], high[short] = np.split(found, [int(some.sum())])
+    high[short] = 1.0 - high[short]
     return np.where(known, np.minimum(low, p), np.nan), np.where(known, np.maximum(high, p), np.nan)
 
 
@@ -83,21 +93,34 @@ class Curves:
 def curves(p: FloatArray, n: FloatArray, step: float = _COARSE) -> Curves:
     """The curves of rates ``p (G,)`` on ``n (G,)`` effective rows, all above 0, at normal scores ``step`` apart.
 
-    The last ones are kept: the difference and the ratio of the same rates, at several levels, rest on the same curves.
+    Those of the last rates are kept: gaps of one rate are asked for as difference and ratio, at several levels and
+    between several groups, and all rest on the same curves.
     """
-    return _curves(p.astype(np.float64).tobytes(), n.astype(np.float64).tobytes(), step)
-
-
-@lru_cache(maxsize=32)
-def _curves(rates: bytes, rows: bytes, step: float) -> Curves:
-    p, n = np.frombuffer(rates), np.frombuffer(rows)
     count = round(_REACH / step)
     z = np.arange(-count, count + 1, dtype=np.float64) * step
     x = p * n
-    low, low_slope = quantile_curve(x, n - x + 1.0, z)
-    high, high_slope = quantile_curve(n - x, x + 1.0, z)
+    low, low_slope = _kept_curves(x, n - x + 1.0, z)
+    high, high_slope = _kept_curves(n - x, x + 1.0, z)
     # The upper distribution is that of the misses, turned round.
     return Curves(z, low, -high[:, ::-1], low_slope, high_slope[:, ::-1])
+
+
+def _kept_curves(a: FloatArray, b: FloatArray, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """:func:`quantile_curve`, worked out once for each pair of parameters."""
+    if len(a) > _MOST_KEPT:
+        return quantile_curve(a, b, z)
+    keys = [(len(z), one, two) for one, two in zip(a.tolist(), b.tolist(), strict=True)]
+    held = {key: _KEPT.get(key) for key in keys}
+    fresh = [key for key, found in held.items() if found is None]
+    if fresh:
+        _, one, two = np.array(fresh).T
+        made = dict(zip(fresh, zip(*quantile_curve(one, two, z), strict=True), strict=True))
+        held.update(made)
+        if len(_KEPT) > _MOST_KEPT:
+            _KEPT.clear()
+        _KEPT.update(made)
+    logits, slopes = zip(*[found for key in keys if (found := held[key]) is not None], strict=True)
+    return np.array(logits), np.array(slopes)
 
 
 def quantile_curve(a: FloatArray, b: FloatArray, z: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -245,11 +268,12 @@ def _root(
         below[open_] = np.where(mass <= tail[open_], now, below[open_])
         above[open_] = np.where(mass > tail[open_], now, above[open_])
         with np.errstate(divide="ignore", invalid="ignore"):
-            fresh = now + (goal[open_] - np.log(mass)) * mass / rate
+            left = goal[open_] - np.log(mass)
+            fresh = now + left * mass / rate
         outside = ~((fresh > below[open_]) & (fresh < above[open_]))  # also where there is no mass at all
         fresh = np.where(outside, (below[open_] + np.minimum(above[open_], 50.0)) / 2.0, fresh)
         t[open_] = fresh
-        open_ = open_[np.abs(fresh - now) > _TOLERANCE]
+        open_ = open_[outside | ((np.abs(left) > _NEAR) & (np.abs(fresh - now) > _TOLERANCE))]
         if len(open_) == 0:
             break
     return t if kind == "difference" else np.exp(t)
