@@ -154,9 +154,9 @@ class Config(Section):
     model: ModelSection | None = Field(default=None, description="the trained model; absent for saved predictions")
     data: DataSection
     training: TrainingSection | None = Field(default=None, description="how to train afresh")
-    run: RunSection = RunSection()
+    run: RunSection = Field(default_factory=RunSection)
     analyzer: dict[str, dict[str, Any]] = Field(default_factory=dict, description="analyzer name -> its settings")
-    card: CardSection = CardSection()
+    card: CardSection = Field(default_factory=CardSection)
     groups: dict[str, Any] | None = Field(default=None, description="policy: how groups are compared")
     defaults: dict[str, Any] | None = Field(default=None, description="policy: defaults of rules")
     rule: tuple[dict[str, Any], ...] | None = Field(default=None, description="policy: the rules")

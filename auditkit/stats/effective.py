@@ -146,6 +146,8 @@ def effective_rows(
 
 def corrected_rows(rows: FloatArray, freedom: FloatArray, level: float) -> FloatArray:
     """Effective rows for limits at two-sided ``level``: fewer where their variance has few degrees of freedom."""
+    if np.isinf(freedom).all():
+        return rows
     return np.asarray(rows * t_correction(freedom, z_value(level)))
 
 
