@@ -241,7 +241,11 @@ def _spread(logits: FloatArray, z: FloatArray, kind: Kind) -> FloatArray:
 
 
 def _root(
-    curve: tuple[FloatArray, FloatArray, FloatArray], points: FloatArray, kind: Kind, signs: FloatArray, tail: FloatArray
+    curve: tuple[FloatArray, FloatArray, FloatArray],
+    points: FloatArray,
+    kind: Kind,
+    signs: FloatArray,
+    tail: FloatArray,
 ) -> FloatArray:
     """The value ``t`` (its log for a ratio) at which the melded distribution reaches ``tail``, by Newton on its log.
 
