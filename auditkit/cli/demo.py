@@ -27,7 +27,7 @@ def demo(out: Path, clean: bool, leak: bool, seed: int, fresh: bool) -> int:
     from auditkit.demo.run import POLICY_FILE, demo_reports
 
     code = 0
-    say("A synthetic loan table, two models, a reduced plan: small samples, for a first look.")
+    say("A synthetic loan table, two models, a reduced plan: a first look.")
     with progress_sink() as sink:
         for folder, report in demo_reports(out, clean=clean, leak=leak, seed=seed, fresh=fresh, sink=sink):
             code = max(code, conclude(report, folder, judge=False))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
 
-from auditkit.core.verdict import Comparison, RuleResult, State, Verdict
+from auditkit.core.verdict import Comparison, RuleResult, Side, State, Verdict
 from auditkit.render.unmeasured import with_one_reason
 
 if TYPE_CHECKING:
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 _ROOMY = 72
 SHOWN = 3
+# Of a policy of very many rules, so many have their comparisons shown; what did not pass comes first.
+_FULL = 24
+# What the one side of a value over all rows is called.
+WHOLE = "all rows"
 _ICONS = {"pass": "\u2713", "fail": "\u2717", "inconclusive": "?", "error": "!", "waived": "~", "warning": "\u25b2"}
 _PLAIN_ICONS = {"pass": "+", "fail": "x", "inconclusive": "?", "error": "!", "waived": "~", "warning": "^"}
 _STYLES = {
@@ -43,58 +47,71 @@ def plain_text(text: str) -> str:
     return _ESCAPES.sub("", text).replace("\n", " ").replace("\t", " ").replace("::", ": :")
 
 
+def writable(text: str, console: Console) -> str:
+    """:func:`plain_text` in what the terminal can write: others would be escaped later, and columns not line up."""
+    encoding = console.encoding or "utf-8"
+    return plain_text(text).encode(encoding, "backslashreplace").decode(encoding)
+
+
 def print_verdict(verdict: Verdict, console: Console) -> None:
     """Print ``verdict`` for people: warnings and waived rules first, then the rest in the policy's order."""
     from rich.text import Text
 
     icons = icons_for(console)
-    for result in sorted(verdict.results, key=lambda each: 0 if shown_state(each) in ("warning", "waived") else 1):
+    results = sorted(verdict.results, key=lambda each: 0 if shown_state(each) in ("warning", "waived") else 1)
+    full = set(sorted(range(len(results)), key=lambda place: results[place].state == "pass")[:_FULL])
+    for place, result in enumerate(results):
         word = shown_state(result)
         head = Text(f"{icons[word]} {_word(result)}", style=_STYLES[word])
-        head.append(f"  {plain_text(result.id)}", style="bold")
+        head.append(f"  {writable(result.id, console)}", style="bold")
         if result.metric:
-            head.append(
-                f": {result.compare} of {plain_text(result.metric)} {plain_text(result.limit)}", style="default"
-            )
+            what = writable(f"{result.compare} of {result.metric} {result.limit}", console)
+            head.append(f": {what}", style="default")
         console.print(head)
-        if result.comparisons:
-            console.print(_comparisons(result, icons, console.width))
+        if result.comparisons and place in full:
+            console.print(_comparisons(result, icons, console))
     if verdict.results:
         console.print()
+    if len(verdict.results) > _FULL:
+        left = len(verdict.results) - _FULL
+        console.print(f"The comparisons of {left} more rules are in the card, and in --output json=FILE.", style="dim")
     for line, style in _sentences(verdict):
-        console.print(Text(plain_text(line), style=style))
+        console.print(Text(writable(line, console), style=style))
     head = Text(f"{icons[verdict.state]} {verdict.state.upper()}", style=_STYLES[verdict.state])
-    head.append(f" (exit code {verdict.exit_code})  {plain_text(_brief(verdict.summary))}", style="default")
+    head.append(f" (exit code {verdict.exit_code})  {writable(_brief(verdict.summary), console)}", style="default")
     console.print(head)
 
 
-def _comparisons(result: RuleResult, icons: dict[str, str], width: int) -> Table:
+def _comparisons(result: RuleResult, icons: dict[str, str], console: Console) -> Table:
     """The rule's worst comparisons: state, columns, rate of each group with n, value with interval,
     and where it is inconclusive the rows in each group that would settle it."""
     from rich.table import Table
     from rich.text import Text
 
-    needed = any(comparison.n_needed is not None for comparison in result.comparisons[:SHOWN])
+    shown = result.comparisons[:SHOWN]
+    needed = any(comparison.n_needed is not None for comparison in shown)
+    told = _told_of_sides(shown)
     table = Table(box=None, pad_edge=False, show_header=True, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("  state", no_wrap=True, width=16)
     table.add_column("over", overflow="fold", min_width=8)
-    table.add_column("rate (n)", overflow="fold", min_width=14)
+    if told == "n":
+        table.add_column("n", justify="right", no_wrap=True)
+    else:
+        table.add_column(told, overflow="fold", min_width=14)
     value = "worse by" if result.limit.startswith("worse than ") else result.compare
     percent = f"{result.confidence * 100:g}"
     # A number is never cut: on a narrow screen its interval goes to the next line.
-    table.add_column(f"{value} [{percent} %]".replace("[", "\\["), no_wrap=width >= _ROOMY, overflow="fold")
+    table.add_column(f"{value} [{percent} %]".replace("[", "\\["), no_wrap=console.width >= _ROOMY, overflow="fold")
     if needed:
         table.add_column("needs n", justify="right", no_wrap=True, min_width=7)
-    for comparison in result.comparisons[:SHOWN]:
+    for comparison in shown:
         near = result.limits_of_sides(comparison)
         groups = " vs ".join(side.group for side in comparison.sides)
-        scope = comparison.label.removesuffix(groups).removesuffix(": ")
-        rates = "\n".join(
-            f"{plain_text(side.group)} {_number(side.value, near)} ({_count(side.n)})" for side in comparison.sides
-        )
+        scope = comparison.label.removesuffix(groups).removesuffix(": ") or (WHOLE if told == "n" else "")
+        rates = "\n".join(writable(_side(side, told, near), console) for side in comparison.sides)
         cells = [
             Text(f"  {icons[comparison.state]} {comparison.state}", style=_STYLES[comparison.state]),
-            Text(plain_text(scope)),
+            Text(writable(scope, console)),
             Text(rates),
             Text(_value(comparison, result.limits)),
         ]
@@ -103,6 +120,20 @@ def _comparisons(result: RuleResult, icons: dict[str, str], width: int) -> Table
     if hidden:
         table.add_row(Text("  and"), Text(_tally(hidden), style="dim"))
     return table
+
+
+def _told_of_sides(comparisons: Sequence[Comparison]) -> Literal["rate (n)", "group (n)", "n"]:
+    """What to tell of the groups behind a value: one that is that of the one group, or of all rows, is not repeated."""
+    if any(len(each.sides) != 1 or each.sides[0].value != each.value for each in comparisons):
+        return "rate (n)"
+    return "n" if all(each.sides[0].group == WHOLE for each in comparisons) else "group (n)"
+
+
+def _side(side: Side, told: str, near: tuple[float, ...]) -> str:
+    if told == "n":
+        return _count(side.n).removeprefix("n=")
+    value = "" if told == "group (n)" else f" {_number(side.value, near)}"
+    return f"{side.group}{value} ({_count(side.n)})"
 
 
 def shown_state(result: RuleResult) -> str:

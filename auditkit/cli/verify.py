@@ -213,7 +213,7 @@ def _tally(verdict: Verdict) -> str:
 
 def _page(card: Card, evidence: Evidence, where: str) -> Iterator[Check]:
     """Whether the verdict follows from the evidence, and the page is, byte for byte, what the two give."""
-    from auditkit.core.schema import verdict_from, verdict_json
+    from auditkit.core.schema import packed_json, verdict_from
     from auditkit.render.html.card import VERDICT_LIMIT, render_card
     from auditkit.render.shared import is_partial, shared_verdict
 
@@ -228,7 +228,7 @@ def _page(card: Card, evidence: Evidence, where: str) -> Iterator[Check]:
     page = render_card(evidence, shown, digest=digest.group(1) if digest else "")
     if page == card.text:
         yield Check("page", "holds", "byte for byte what its evidence gives")
-    elif card.verdict is None and again and is_partial(evidence) and len(verdict_json(again)) > VERDICT_LIMIT:
+    elif card.verdict is None and again and is_partial(evidence) and len(packed_json(again)) > VERDICT_LIMIT:
         yield Check(
             "page", "not recomputed", "small groups were withheld, and the verdict is too long to be in the page"
         )

@@ -21,6 +21,7 @@ from auditkit.core.compact import SCHEMA as SHARED_SCHEMA
 from auditkit.core.compact import fold
 from auditkit.core.errors import EvidenceError
 from auditkit.core.evidence import SCHEMA_ID, Evidence, Measurement, Outcome, RunFacts
+from auditkit.core.packed import packed, unpacked
 from auditkit.core.unread import Unread
 from auditkit.core.verdict import Verdict
 
@@ -120,18 +121,29 @@ def outcome_from(document: object) -> Outcome:
 
 def verdict_json(verdict: Verdict) -> str:
     """A verdict as canonical JSON."""
-    return canonical_json(_adapter(Verdict).dump_python(verdict, mode="json", exclude_defaults=True))
+    return canonical_json(_verdict_document(verdict))
+
+
+def _verdict_document(verdict: Verdict) -> dict[str, Any]:
+    document: dict[str, Any] = _adapter(Verdict).dump_python(verdict, mode="json", exclude_defaults=True)
+    return document
+
+
+def packed_json(record: Evidence | Verdict) -> str:
+    """Canonical JSON of a record, packed to two thirds; :func:`loads` and :func:`verdict_from` read it."""
+    document = to_document(record) if isinstance(record, Evidence) else _verdict_document(record)
+    return canonical_json(packed(document))
 
 
 def verdict_from(text: str, *, where: str = "verdict") -> Verdict:
-    """The inverse of :func:`verdict_json`.
+    """The inverse of :func:`verdict_json`, packed or not.
 
     Raises:
         EvidenceError: AK270 it is not a verdict.
     """
     try:
-        verdict: Verdict = _adapter(Verdict).validate_json(text)
-    except (ValidationError, ValueError) as error:
+        verdict: Verdict = _adapter(Verdict).validate_python(unpacked(json.loads(text)))
+    except (ValidationError, ValueError, RecursionError) as error:
         raise EvidenceError(
             "AK270",
             "the verdict in the card does not follow its schema",
@@ -146,7 +158,7 @@ def loads(text: str | bytes, *, where: str = "evidence") -> Evidence:
     """Read evidence, migrating older schemas and refusing newer or damaged ones.
 
     Args:
-        text: The JSON text.
+        text: The JSON text, packed as in a card or not.
         where: Name shown in errors.
 
     Raises:
@@ -156,7 +168,7 @@ def loads(text: str | bytes, *, where: str = "evidence") -> Evidence:
     if evidence is not None:
         return evidence
     try:
-        document = json.loads(text, parse_constant=_refuse_constant)
+        document = unpacked(json.loads(text, parse_constant=_refuse_constant))
     except (ValueError, UnicodeDecodeError, RecursionError) as error:
         raise EvidenceError(
             "AK110",

@@ -82,7 +82,10 @@ def not_measured(metric: str, evidence: Evidence, rule: Rule | None = None, over
     # Those that would have measured it, where an outcome says so; the others have nothing to do with the rule.
     blocked = [o for o in blocked if metric in o.lacking] or [o for o in blocked if not o.lacking]
     if blocked:
-        told = "; ".join(f"{o.analyzer} {o.status.replace('_', ' ')}: {o.reason}" for o in blocked)
+        whose: dict[str, list[str]] = {}  # a model that crashes fails them all for one reason
+        for o in blocked:
+            whose.setdefault(f"{o.status.replace('_', ' ')}: {o.reason}", []).append(o.analyzer)
+        told = "; ".join(f"{', '.join(names)} {why}" for why, names in whose.items())
         return f"{metric} was not measured: {told}"
     names = {*evidence.by_name} | {f"fairness.{name}" for name in METRICS}
     ran = any(o.family == family for o in evidence.outcomes)

@@ -12,7 +12,7 @@ BY_SUBTRACTION = "withheld in shared copies: it would reveal a smaller group by 
 HIDDEN = "so that a smaller group cannot be found by subtraction"
 _ROUNDED = f"rounded, and its rows withheld, {HIDDEN}"
 _ROUNDED_CELLS = f"rounded, and its rows and interval withheld, {HIDDEN}"
-_GRAINS = (0.01, 0.02, 0.05, 0.1, 0.2)
+_GRAINS = (0.01, 0.02, 0.05, 0.1)
 
 
 def withholds(measurement: Measurement) -> bool:
@@ -47,9 +47,10 @@ def two_digits(value: float) -> float:
 def grain(rows: int, min_cell: int) -> float | None:
     """The step to which a share of ``rows`` rows is rounded: one that stands for ``min_cell`` rows or more.
 
-    ``None`` where even the widest step stands for fewer: two digits of a share of 40 rows give all 40.
+    ``None`` where even the widest step stands for fewer: two digits of a share of 40 rows give all 40. A wider step
+    would say little and, with the other shares of a group, still tell a cell now and then.
 
-    >>> grain(3000, 10), grain(289, 10), grain(40, 10)
+    >>> grain(3000, 10), grain(289, 10), grain(99, 10)
     (0.01, 0.05, None)
     """
     return next((step for step in _GRAINS if step * rows >= min_cell), None)

@@ -34,7 +34,7 @@ def redact_artifact(
     if isinstance(artifact, Counts):
         return _redact_counts(artifact, cells, min_cell)
     if isinstance(artifact, Table):
-        return [_redact_table(artifact, names, min_cell)]
+        return [_six_digits(_redact_table(artifact, names, min_cell))]
     if isinstance(artifact, Density):
         return [_redact_density(artifact, names, min_cell)]
     return [_redact_curve(artifact, lines)] if isinstance(artifact, Curve) else [artifact]
@@ -132,6 +132,12 @@ def _redact_table(table: Table, names: Mapping[str, AbstractSet[int]], min_cell:
         f"{table.note} Rows about fewer than {min_cell} rows of data, and what would give them, are withheld.".strip()
     )
     return dataclasses.replace(table, rows=tuple(rows), note=note)
+
+
+def _six_digits(table: Table) -> Table:
+    """A table whose numbers have six significant digits, as the measurements of a shared copy have."""
+    rows = tuple(tuple(digits(cell, 6) if isinstance(cell, float) else cell for cell in row) for row in table.rows)
+    return dataclasses.replace(table, rows=rows)
 
 
 def _tells(row: tuple[Scalar, ...], names: Mapping[str, AbstractSet[int]]) -> bool:

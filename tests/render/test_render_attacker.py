@@ -63,7 +63,7 @@ RATES = {
     "fairness.false_discovery_rate": ((None, 1), (0, 1)),
     "fairness.false_omission_rate": ((None, 0), (1, 0)),
 }
-STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)
+STEPS = (0.01, 0.02, 0.05, 0.1)
 
 
 def people(seed):

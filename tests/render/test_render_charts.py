@@ -272,3 +272,11 @@ def test_long_names_that_differ_at_their_ends_stay_apart():
     labels = [e.text for e in tree(interval_chart(rows, "finding", label="rate")).iter("text") if "…" in (e.text or "")]
     assert len(set(labels)) == 2
     assert all(len(label) <= 36 for label in labels)
+
+
+@pytest.mark.parametrize(("values", "bounds"), [([0.0, 0.0], (0.0, 1.0)), ([1.0], (0.0, 1.0)), ([0.0], (0.0, None))])
+def test_an_axis_of_one_value_does_not_pass_what_is_possible(values, bounds):
+    axis = make_axis(values, "share", bounds=bounds)
+    assert axis.ticks[0] >= bounds[0]
+    assert bounds[1] is None or axis.ticks[-1] <= bounds[1]
+    assert axis.ticks[0] <= values[0] <= axis.ticks[-1]

@@ -34,7 +34,7 @@ def possible(m, rows):
         return set(range(rows + 1))
     if m.n is not None:
         return {k for k in range(rows + 1) if abs(k / rows - m.value) <= 1e-6}
-    step = next((step for step in (0.01, 0.02, 0.05, 0.1, 0.2) if step * rows >= 10), 2.0)
+    step = next((step for step in (0.01, 0.02, 0.05, 0.1) if step * rows >= 10), 2.0)
     return {k for k in range(rows + 1) if abs(k / rows - m.value) <= step / 2 + 1e-9}
 
 

@@ -333,13 +333,13 @@ def distances(n, share):
 
 
 def test_a_distance_over_the_cells_of_three_classes_is_rounded_where_a_cell_is_small():
-    exact, told = distances(600, 0.02)
+    exact, told = distances(800, 0.02)
     assert told.n is None
     assert "rounded" in told.reason
     assert told.value != exact.value
-    # about 95 rows of a label in a group: steps of 0.2 stand for ten of them
-    assert abs(told.value - exact.value) <= 0.1
-    assert told.value % 0.2 == pytest.approx(0.0) or told.value == 0.1
+    # 113 to 146 rows of a label in a group: steps of 0.1 stand for ten of them
+    assert abs(told.value - exact.value) <= 0.05
+    assert told.value == 0.05
     assert told.interval.low <= exact.interval.low <= exact.interval.high <= told.interval.high
 
 
@@ -363,7 +363,7 @@ def test_scores_of_few_values_tell_no_cell(values, few):
     for name in ("performance.roc_auc", "performance.brier_score", "fairness.mean_score_of_positives"):
         m = shown(told, name, g="F")
         assert (m.n is None) is few, name
-        assert ("rounded" in (m.reason or "")) is few
+        assert (m.reason or "").startswith(("rounded", "withheld")) is few
     assert (shown(told, "fairness.selection_rate", g="F").n is None) is few
 
 

@@ -57,17 +57,20 @@ def make_axis(
 
     >>> make_axis([0.11, 0.42], "rate").ticks
     (0.1, 0.2, 0.3, 0.4, 0.5)
+    >>> make_axis([0.0, 0.0], "share", bounds=(0.0, 1.0)).ticks
+    (0.0, 0.2, 0.4, 0.6)
     """
     present = [value for value in values if value is not None and math.isfinite(value)] or [0.0, 1.0]
     low, high = min(present), max(present)
     if zero:
         low, high = min(low, 0.0), max(high, 0.0)
+    floor, ceiling = bounds
     if high - low < 1e-12 * max(1.0, abs(high)):
         pad = abs(high) * 0.1 or 0.5
-        low, high = low - pad, high + pad
+        low = low - pad if floor is None or not floor <= low < floor + pad else floor
+        high = high + pad if ceiling is None or not ceiling - pad < high <= ceiling else ceiling
     step = _step(high - low)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    floor, ceiling = bounds
     if floor is not None and low >= floor:
         first = max(first, math.ceil(floor / step - 1e-9))
     if ceiling is not None and high <= ceiling:

@@ -154,11 +154,16 @@ def _path(line: Line, across: Axis, upward: Axis, index: int) -> Markup:
             pen = "M"
             continue
         here = (1000.0 * across.across(x), _y(y, upward))
-        if pen == "L" and place != end and abs(here[0] - last[0]) < 5.0 and abs(here[1] - last[1]) < 2.0:
-            continue  # closer than the eye can tell
+        if pen == "L" and place != end and _near(here, last):
+            continue
         parts.append(pen + _xy(x, y, across, upward))
         pen, last = "L", here
     return element("path", d="".join(parts) or "M0 0", class_=f"ak-line ak-s{index % SERIES}")
+
+
+def _near(here: Sequence[float], last: Sequence[float]) -> bool:
+    """Whether two places, one across and any number upward, are closer than the eye can tell."""
+    return abs(here[0] - last[0]) < 5.0 and all(abs(a - b) < 2.0 for a, b in zip(here[1:], last[1:], strict=True))
 
 
 def _band(line: Line, across: Axis, upward: Axis, index: int) -> Markup | None:
@@ -172,13 +177,28 @@ def _band(line: Line, across: Axis, upward: Axis, index: int) -> Markup | None:
             stretch.append((x, low, high))
             continue
         if len(stretch) > 1:
-            over = [_xy(at, top, across, upward) for at, _, top in stretch]
-            under = [_xy(at, base, across, upward) for at, base, _ in reversed(stretch)]
+            told = _told(stretch, across, upward)
+            over = [_xy(at, top, across, upward) for at, _, top in told]
+            under = [_xy(at, base, across, upward) for at, base, _ in reversed(told)]
             pieces.append("M" + "L".join(over + under) + "Z")
         elif stretch:
             pieces.append(_bar(*stretch[0], across, upward))
         stretch = []
     return element("path", d="".join(pieces), class_=f"ak-band ak-s{index % SERIES}") if pieces else None
+
+
+def _told(
+    stretch: Sequence[tuple[float, float, float]], across: Axis, upward: Axis
+) -> list[tuple[float, float, float]]:
+    """The points of a band that the eye can tell apart, its ends among them."""
+    kept: list[tuple[float, float, float]] = []
+    last = (-1e9, 0.0, 0.0)
+    for place, (x, low, high) in enumerate(stretch):
+        here = (1000.0 * across.across(x), _y(low, upward), _y(high, upward))
+        if place in (0, len(stretch) - 1) or not _near(here, last):
+            kept.append((x, low, high))
+            last = here
+    return kept
 
 
 def _bar(x: float, low: float, high: float, across: Axis, upward: Axis) -> str:

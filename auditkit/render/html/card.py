@@ -11,7 +11,7 @@ from importlib import resources
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from auditkit.core.evidence import Evidence
-from auditkit.core.schema import canonical_json, digest_of, to_document, verdict_json
+from auditkit.core.schema import digest_of, packed_json
 from auditkit.core.verdict import Verdict
 from auditkit.render.charts import Markup, element
 from auditkit.render.charts.chart import style_sheet
@@ -38,8 +38,8 @@ from auditkit.render.redact import smallest_cell
 from auditkit.render.shared import is_partial, shared_copy
 from auditkit.render.text import capitalised, clean, isolated
 
-EMBED_LIMIT = 1_000_000
-VERDICT_LIMIT = 200_000
+EMBED_LIMIT = 600_000
+VERDICT_LIMIT = 120_000
 _REGION = 'role="region" tabindex="0" aria-label="'
 
 
@@ -158,9 +158,10 @@ def _rule_anchors(verdict: Verdict | None) -> dict[int, str]:
 
 def _embedded(shared: Evidence) -> tuple[Markup | None, str]:
     """The shared copy as inert JSON; a large one is left out and named by its digest."""
-    text = inert_json(canonical_json(to_document(shared)))
+    text = inert_json(packed_json(shared))
     if len(text) > EMBED_LIMIT:
-        return None, f"The shared copy of the evidence is over 1 MB and is not embedded; its digest is {shared.digest}."
+        why = f"over {EMBED_LIMIT // 1000} kB and is not embedded"
+        return None, f"The shared copy of the evidence is {why}; its digest is {shared.digest}."
     return Markup(text), "The shared copy of the evidence is embedded in this page as inert JSON."
 
 
@@ -168,7 +169,7 @@ def _embedded_verdict(shared: Evidence, judged: Verdict | None) -> Markup | None
     """The verdict as inert JSON where the copy lacks what it rests on, so that both can still be checked."""
     if judged is None or not is_partial(shared):
         return None
-    text = inert_json(verdict_json(judged))
+    text = inert_json(packed_json(judged))
     return Markup(text) if len(text) <= VERDICT_LIMIT else None
 
 

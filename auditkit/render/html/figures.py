@@ -79,6 +79,8 @@ def _features(measurements: list[Measurement]) -> Drawn:
     for members in _by(chosen, lambda m: (m.name, _params(m, "feature"), m.over, group_of(m))).values():
         if len(members) < 2 or members[0].name.endswith("p_value"):  # long bars would be of what was not found
             continue
+        if len({m.value for m in members}) == 1:  # none is the highest
+            continue
         first = members[0]
         ranked = sorted(
             members, key=lambda m: (-abs(m.value) if m.value is not None else 1.0, str(m.params["feature"]))
@@ -136,6 +138,8 @@ def _sweeps(measurements: list[Measurement]) -> Drawn:
 def _swept(measurements: list[Measurement], along: str) -> list[Measurement]:
     """Those with another beside them along the line; a setting measured once over all rows is an alternative."""
     series = _by(measurements, lambda m: (group_of(m), _params(m, along)))
+    if not any(sum(m.value is not None for m in members) > 1 for members in series.values()):
+        return []  # no line has two points: they are alternatives
     return [m for members in series.values() if len(members) > 1 or members[0].slice for m in members]
 
 
@@ -320,6 +324,8 @@ def _alternatives(measurements: list[Measurement]) -> Drawn:
             finding = (
                 f"{title(members[0].name)} runs from {number(low.value)} ({_setting_words(low.params)})"
                 f" to {number(high.value)} ({_setting_words(high.params)})."
+                if low.value != high.value
+                else f"{title(members[0].name)} is {number(low.value)} under each of {len(present)} settings."
             )
         constant = _constant(members)
         rows = [row_of(m, _setting_words({k: v for k, v in m.params.items() if k not in constant})) for m in members]

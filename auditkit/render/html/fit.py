@@ -17,7 +17,7 @@ from auditkit.render.charts.tables import CELLS
 from auditkit.render.html.families import with_numbers
 from auditkit.render.html.view import CardView, FamilyView
 
-SIZE = 799_000
+SIZE = 640_000
 SLACK = 1_500
 # For charts and anchors of a page whose tables alone take about that size or more: no page is without a drawing.
 LEAST = 60_000

@@ -127,8 +127,12 @@ class FamilyView:
 
     @property
     def absent(self) -> tuple[str, ...]:
-        """Analyzers that do not apply, each with why."""
-        return tuple(f"{o.title}: {o.reason.rstrip('.')}" for o in self.outcomes if o.status == "not_applicable")
+        """Analyzers that do not apply, those of one reason together with why."""
+        titles: dict[str, list[str]] = {}
+        for outcome in self.outcomes:
+            if outcome.status == "not_applicable":
+                titles.setdefault(outcome.reason.rstrip("."), []).append(outcome.title)
+        return tuple(f"{', '.join(named)}: {why}" for why, named in titles.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,149 @@
+"""A JSON document in fewer characters: objects of one shape as rows, and words that repeat written once.
+
+A packed document holds three things. ``words`` are strings that occur often; ``"~3"`` in the document stands for the
+fourth. ``shapes`` are keys of objects, with those of an object inside as ``[key, keys ...]``. ``document`` is the
+document itself, in which ``{"~": [[3, ...], ...]}`` stands for a list of objects: each is the number of its shape
+and then its values, in the order of its keys. A string or a key that begins with ``~`` itself has one more in front.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+MARK = "~"
+# So many characters of repeated words are unpacked at most: a hundred times those of a large card.
+_MOST = 100_000_000
+_PACKED = frozenset({"words", "shapes", "document"})
+# Characters of a word in place: its quotes; and of its number: quotes, mark and some digits.
+_QUOTES, _NUMBER = 2, 6
+Shape = tuple[Any, ...]
+
+
+def packed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """``document`` in fewer characters; :func:`unpacked` gives it back.
+
+    Args:
+        document: Of what JSON has: mappings with strings as keys, lists, strings, numbers, booleans, ``None``.
+
+    >>> packed({"a": [{"name": "~x", "at": {"x": 1}}, {"name": "~x", "at": {"x": 2}}]})["document"]
+    {'a': {'~': [[0, 1, '~~x'], [0, 2, '~~x']]}}
+    """
+    counted = Counter(_strings(document))
+    saved = {word: (times - 1) * (len(word) + _QUOTES) - times * _NUMBER for word, times in counted.items()}
+    words = sorted((word for word in saved if saved[word] > 0), key=lambda word: (-counted[word], word))
+    writer = _Writer({word: f"{MARK}{index}" for index, word in enumerate(words)}, {})
+    body = writer.value(document)
+    return {"words": words, "shapes": [_listed(shape) for shape in writer.shapes], "document": body}
+
+
+def unpacked(document: Any) -> Any:
+    """The document that was packed; one that was not, as it is.
+
+    Raises:
+        ValueError: What is packed is not what :func:`packed` makes, or is very long where it is unpacked.
+
+    >>> unpacked(packed({"a": [{"b": "~"}, {"b": None}], "~c": []}))
+    {'a': [{'b': '~'}, {'b': None}], '~c': []}
+    """
+    if not isinstance(document, dict) or document.keys() != _PACKED:
+        return document
+    try:
+        return _Reader(document["words"], document["shapes"]).value(document["document"])
+    except (StopIteration, LookupError, TypeError, AttributeError) as error:
+        raise ValueError("it is not packed as this release packs it") from error
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _strings(inner)
+    elif isinstance(value, Sequence):
+        for inner in value:
+            yield from _strings(inner)
+
+
+def _listed(shape: Shape) -> list[Any]:
+    return [_listed(part) if isinstance(part, tuple) else part for part in shape]
+
+
+class _Writer:
+    """Packs values with a fixed list of words, and collects the shapes that it meets."""
+
+    def __init__(self, words: Mapping[str, str], shapes: dict[Shape, int]) -> None:
+        self.words, self.shapes = words, shapes
+
+    def value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.words.get(value) or _escaped(value)
+        if isinstance(value, Mapping):
+            return {_escaped(key): self.value(inner) for key, inner in value.items()}
+        if not isinstance(value, Sequence):
+            return value
+        if len(value) > 1 and all(isinstance(inner, Mapping) and inner for inner in value):
+            return {MARK: [self._row(inner) for inner in value]}
+        return [self.value(inner) for inner in value]
+
+    def _row(self, value: Mapping[str, Any]) -> list[Any]:
+        number = self.shapes.setdefault(_shape(value), len(self.shapes))
+        return [number, *self._flat(value)]
+
+    def _flat(self, value: Mapping[str, Any]) -> Iterator[Any]:
+        for _, inner in sorted(value.items()):
+            if _is_inside(inner):
+                yield from self._flat(inner)
+            else:
+                yield self.value(inner)
+
+
+def _is_inside(value: Any) -> bool:
+    """Whether a value of an object is an object whose keys are part of the shape."""
+    return isinstance(value, Mapping) and bool(value)
+
+
+def _shape(value: Mapping[str, Any]) -> Shape:
+    return tuple((key, *_shape(inner)) if _is_inside(inner) else key for key, inner in sorted(value.items()))
+
+
+def _escaped(text: str) -> str:
+    return MARK + text if text.startswith(MARK) else text
+
+
+class _Reader:
+    """Unpacks values."""
+
+    def __init__(self, words: Sequence[str], shapes: Sequence[Sequence[Any]]) -> None:
+        self.words, self.shapes, self.left = words, shapes, _MOST
+
+    def value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, dict):
+            if value.keys() == {MARK}:
+                return [self._object(self.shapes[row[0]], iter(row[1:])) for row in value[MARK]]
+            return {key.removeprefix(MARK): self.value(inner) for key, inner in value.items()}
+        return [self.value(inner) for inner in value] if isinstance(value, list) else value
+
+    def _text(self, text: str) -> str:
+        if not text.startswith(MARK):
+            return text
+        if text.startswith(MARK, 1):
+            return text[1:]
+        if not text[1:].isdecimal():
+            raise LookupError(text)
+        word = self.words[int(text[1:])]
+        self.left -= len(word)
+        if self.left < 0:
+            raise ValueError("it would be too long unpacked")
+        return word
+
+    def _object(self, shape: Sequence[Any], values: Iterator[Any]) -> dict[str, Any]:
+        return {
+            part if isinstance(part, str) else part[0]: self.value(next(values))
+            if isinstance(part, str)
+            else self._object(part[1:], values)
+            for part in shape
+        }
