@@ -145,7 +145,9 @@ class Change(Family):
         name = "melded" if exact else "mover"
         if self.kind == "difference":
             return "bonferroni-melded" if exact and bool(self._few().all()) else "mover-union"
-        return name if self.kind == "value" else f"bonferroni-{name}"
+        if self.kind == "value":
+            return "bonferroni" if self._is_of_gaps() else name
+        return f"bonferroni-{name}"
 
     def on_pairs(self) -> npt.NDArray[np.bool_]:
         """``(m,)`` comparisons that are tested on pairs."""
@@ -197,6 +199,12 @@ class Change(Family):
     def _points(self, value: FloatArray) -> FloatArray:
         return value[self.left] if self.kind == "value" else disparities(value, self.left, self.right, self.kind)
 
+    def _is_of_gaps(self) -> bool:
+        """Whether the values are gaps that were measured as such: as extremes they lean away from 0, so that their
+        change is bounded by the bounds of both, at half the error each."""
+        held = self.estimates.measurements if isinstance(self.estimates, Measured) else ()
+        return any(m.over and m.name.endswith((".difference", ".ratio")) for m in held)
+
     def _few(self) -> npt.NDArray[np.bool_]:
         """``(m,)`` whether one of the four rates rests on so few rows that MOVER is not to be relied upon."""
         sizes = [
@@ -211,6 +219,10 @@ class Change(Family):
         if now is not None and then is not None:
             value, rows, odds = (np.concatenate(both) for both in zip(now, then, strict=True))
             return melded_limits(value, rows, self.left, self.left + len(now[0]), "difference", level, odds)
+        if self._is_of_gaps():
+            half = 1.0 - (1.0 - level) / 2.0
+            today, before = self.estimates.limits(half), self.base.limits(half)
+            return today[0] - before[1], today[1] - before[0]
         return self._mover_change(self.estimates.limits(level), self.base.limits(level))
 
     def _mover_change(

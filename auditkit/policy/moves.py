@@ -14,7 +14,7 @@ from typing import Literal
 from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Evidence, Interval, Measurement
 from auditkit.policy.measured import Measured, is_exact
-from auditkit.policy.paired_moves import PairedMoves
+from auditkit.policy.paired_moves import GapMoves, PairedMoves
 from auditkit.policy.share_moves import METHOD, ShareMoves
 
 Moved = Literal["worse", "better", "changed", "maybe", "still", "lost", "new", "unknown"]
@@ -54,8 +54,9 @@ def moves(
     """Every measurement of ``base`` or ``head`` with what became of it; the largest movements first.
 
     Without pairs the two values are taken as independent (shares by their exact limits, melded; all else by MOVER), so
-    on the same rows the intervals are wider than they need be. Gaps and ratios over groups are extremes of several
-    values: their change is bounded by the bounds of the two, at half the error each.
+    on the same rows the intervals are wider than they need be. The change of a gap or ratio of two groups has the
+    interval that a rule with a baseline is judged by. Over more groups, each is the extreme of several: the change is
+    bounded by the bounds of the two, at half the error each.
 
     Args:
         base, head: The two audits, or copies of them in which numbers are withheld.
@@ -71,7 +72,8 @@ def moves(
     _refuse(base, head, other_data)
     before, after = ({m.key: m for m in part.measurements()} for part in (base, head))
     keys = list(dict.fromkeys((*before, *after)))
-    ways = _Ways(ShareMoves((before[key], after[key]) for key in keys if key in before and key in after), pairs)
+    both = [key for key in keys if key in before and key in after]
+    ways = _Ways(ShareMoves((before[key], after[key]) for key in both), GapMoves(base, head), pairs)
     found = [_move(before.get(key), after.get(key), confidence, ways, key) for key in keys]
     return tuple(sorted(_corrected(found, confidence, ways), key=_order))
 
@@ -124,9 +126,10 @@ def _refuse(base: Evidence, head: Evidence, other_data: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Ways:
-    """How a change may be bounded: as of shares of two samples, or on pairs of rows."""
+    """How a change may be bounded: as of shares or gaps of two samples, or on pairs of rows."""
 
     shares: ShareMoves
+    gaps: GapMoves
     pairs: PairedMoves | None
 
     def paired(self, base: Measurement, head: Measurement) -> bool:
@@ -140,19 +143,26 @@ class _Ways:
         """
         pairs = self.pairs
         if pairs is None or not self.paired(base, head):
-            return (
-                self.shares.limits(base.key, level) if self.shares.has(base.key) else change_limits(base, head, level)
-            )
+            return self._apart(base, head, level)
         if pairs.comparisons(base) < 2 or not _is_extreme(base):
             return pairs.limits(base, level)
         half = 1.0 - (1.0 - level) / 2.0
         one, two = pairs.limits(base, half), change_limits(base, head, half)
         return one if two is None else (max(one[0], two[0]), min(one[1], two[1]))
 
+    def _apart(self, base: Measurement, head: Measurement, level: float) -> Limits | None:
+        if self.shares.has(base.key):
+            return self.shares.limits(base.key, level)
+        if _is_extreme(base) and self.gaps.has(base, head):
+            return self.gaps.limits(base, level)
+        return change_limits(base, head, level)
+
     def method(self, base: Measurement, head: Measurement) -> str:
         if self.pairs is not None and self.paired(base, head):
             return self.pairs.method(base)
-        return METHOD if self.shares.has(base.key) else "bonferroni" if _is_extreme(base) else "mover"
+        if self.shares.has(base.key) or not _is_extreme(base):
+            return METHOD if self.shares.has(base.key) else "mover"
+        return self.gaps.method(base) if self.gaps.has(base, head) else "bonferroni"
 
 
 def _move(base: Measurement | None, head: Measurement | None, confidence: float, ways: _Ways, key: str) -> Move:

@@ -1,4 +1,4 @@
-"""The change of single measurements on pairs, by the families that rules with a baseline are judged by."""
+"""The change of single measurements by the families that rules with a baseline are judged by: on pairs, and of gaps."""
 
 from __future__ import annotations
 
@@ -46,6 +46,41 @@ class _Paired:
         )
 
 
+class _Families:
+    """The families that a rule with a baseline on a quantity is judged by, with their bounds, each made once."""
+
+    def __init__(self, base: Evidence, head: Evidence, pairs: Pairs) -> None:
+        self._base, self._head, self._pairs = base, head, pairs
+        self._changes: dict[tuple[Any, ...], tuple[Change, ...]] = {}
+        self._bounds: dict[tuple[int, float], tuple[FloatArray, FloatArray]] = {}
+
+    def of(
+        self, name: str, kind: Compare, over: tuple[str, ...], where: Mapping[str, str], params: Mapping[str, Any]
+    ) -> tuple[Change, ...]:
+        """Those of a rule on the quantity; none where it cannot be settled."""
+        key = name, kind, frozenset(over), frozenset(where.items()), frozenset(params.items())
+        if key not in self._changes:
+            rule = Rule(
+                id="compare", metric=name, compare=kind, over=over, where=where, params=params, max_increase=0.0,
+                baseline="base",
+            )  # fmt: skip
+            policy = Policy()
+            try:
+                found, _ = changes_between(settle(rule, policy), policy, self._head, self._base, self._pairs)
+            except (Unresolved, AuditkitError):
+                found = ()
+            # A value's change is told with its sign, not as a worsening.
+            self._changes[key] = tuple(replace(c, direction="lower") if kind == "value" else c for c in found)
+        return self._changes[key]
+
+    def bounds(self, change: Change, level: float) -> tuple[FloatArray, FloatArray]:
+        """``change.bounds(level)``."""
+        key = id(change), level
+        if key not in self._bounds:
+            self._bounds[key] = change.bounds(level)
+        return self._bounds[key]
+
+
 class PairedMoves:
     """What two audits of the same rows say of each measurement's change.
 
@@ -55,12 +90,11 @@ class PairedMoves:
     """
 
     def __init__(self, base: Evidence, head: Evidence, pairs: Pairs) -> None:
-        self._base, self._head, self._pairs = base, head, pairs
+        self._pairs = pairs
+        self._families = _Families(base, head, pairs)
         counted = {f"fairness.{name}" for name in (*METRICS, *COMPOSITES)} | set(SAME_FROM_COUNTS)
         self._names = (counted if pairs.tables else set()) | {key.partition("|")[0] for key in pairs.scored}
-        self._changes: dict[tuple[Any, ...], tuple[Change, ...]] = {}
         self._found: dict[str, _Paired | None] = {}
-        self._bounds: dict[tuple[int, float], tuple[FloatArray, FloatArray]] = {}
 
     @property
     def reason(self) -> str:
@@ -97,7 +131,7 @@ class PairedMoves:
         (intersection-union, Berger 1982).
         """
         found = self._of(m)
-        ends = [self._bounds_of(change, level) for change in found.families]
+        ends = [self._families.bounds(change, level) for change in found.families]
         if found.kind == "value":
             low, high = ends[0]
             return float(low[found.at]), float(high[found.at])
@@ -110,36 +144,60 @@ class PairedMoves:
             raise KeyError(m.key)
         return found
 
-    def _bounds_of(self, change: Change, level: float) -> tuple[FloatArray, FloatArray]:
-        key = id(change), level
-        if key not in self._bounds:
-            self._bounds[key] = change.bounds(level)
-        return self._bounds[key]
-
     def _find(self, m: Measurement) -> _Paired | None:
         name, kind, over = _named(m)
         if name not in self._names or (kind == "value" and m.over):
             return None
-        changes = self._families(name, kind, over, m.slice if m.over else {}, m.params)
+        changes = self._families.of(name, kind, over, m.slice if m.over else {}, m.params)
         return _value_of(changes, m) if kind == "value" else _worst_of(changes, kind)
 
-    def _families(
-        self, name: str, kind: Compare, over: tuple[str, ...], where: Mapping[str, str], params: Mapping[str, Any]
-    ) -> tuple[Change, ...]:
-        key = name, kind, frozenset(over), frozenset(where.items()), frozenset(params.items())
-        if key not in self._changes:
-            rule = Rule(
-                id="compare", metric=name, compare=kind, over=over, where=where, params=params, max_increase=0.0,
-                baseline="base",
-            )  # fmt: skip
-            policy = Policy()
-            try:
-                found, _ = changes_between(settle(rule, policy), policy, self._head, self._base, self._pairs)
-            except (Unresolved, AuditkitError):
-                found = ()
-            # A value's change is told with its sign, not as a worsening.
-            self._changes[key] = tuple(replace(c, direction="lower") if kind == "value" else c for c in found)
-        return self._changes[key]
+
+class GapMoves:
+    """What a rule with a baseline says, as of two samples, of the change of a gap between two groups.
+
+    Args:
+        base, head: The two audits.
+    """
+
+    def __init__(self, base: Evidence, head: Evidence) -> None:
+        self._families = _Families(base, head, Pairs(reason="two samples"))
+        self._groups = {frozenset(counts.over): len(counts.groups) for counts in head.counts()}
+        self._found: dict[str, _Paired | None] = {}
+
+    def has(self, base: Measurement, head: Measurement) -> bool:
+        """Whether the two are the gap of one pair of groups, by the numbers that a rule would look at."""
+        if base.key not in self._found:
+            self._found[base.key] = self._find(base)
+        found = self._found[base.key]
+        return found is not None and found.is_of(base, head) and all(map(math.isfinite, self.limits(base, _ANY_LEVEL)))
+
+    def method(self, m: Measurement) -> str:
+        """How its limits are made."""
+        return self._change(m).method()
+
+    def limits(self, m: Measurement, level: float) -> tuple[float, float]:
+        """Limits of the change of ``m`` at two-sided ``level``."""
+        low, high = (float(end[0]) for end in self._families.bounds(self._change(m), level))
+        return (-high, -low) if self._change(m).kind == "ratio" else (low, high)
+
+    def _change(self, m: Measurement) -> Change:
+        found = self._found[m.key]
+        if found is None:
+            raise KeyError(m.key)
+        return found.families[0]
+
+    def _find(self, m: Measurement) -> _Paired | None:
+        name, kind, over = _named(m)
+        if kind == "value" or self._groups.get(frozenset(over), 2) > 2:
+            return None
+        changes = self._families.of(name, kind, over, m.slice, m.params)
+        if len(changes) != 1 or len(changes[0].left) != 1:
+            return None
+        (change,) = changes
+        if change.kind == "value":  # measured as a gap alone, whose change is told with its sign
+            then, now = float(change.base.value[0]), float(change.estimates.value[0])
+            return _Paired(kind, (replace(change, direction="lower"),), (then, now))
+        return _Paired(kind, changes, _worst(changes, kind))
 
 
 def _value_of(changes: Sequence[Change], m: Measurement) -> _Paired | None:
@@ -161,13 +219,17 @@ def _worst_of(changes: Sequence[Change], kind: Literal["difference", "ratio"]) -
     """The families whose worst pair of groups is a gap, where they are tested on pairs."""
     if not changes or not all(len(change.left) and change.on_pairs().any() for change in changes):
         return None
+    return _Paired(kind, tuple(changes), _worst(changes, kind))
+
+
+def _worst(changes: Sequence[Change], kind: Literal["difference", "ratio"]) -> tuple[float, float]:
+    """The worst gap of all comparisons, then and now."""
     worst = max if kind == "difference" else min
 
     def value(sides: Sequence[tuple[Change, Rates | Measured]]) -> float:
         return float(worst(worst(disparities(part.value, c.left, c.right, kind)) for c, part in sides))
 
-    then, now = value([(c, c.base) for c in changes]), value([(c, c.estimates) for c in changes])
-    return _Paired(kind, tuple(changes), (then, now))
+    return value([(c, c.base) for c in changes]), value([(c, c.estimates) for c in changes])
 
 
 def _named(m: Measurement) -> tuple[str, Compare, tuple[str, ...]]:

@@ -277,6 +277,10 @@ def _share_of(odds: float) -> float:
 def _effective(part: float, held: Interval) -> float | None:
     """The rows on which a share has these exact limits, by the secant rule: on the scale of logarithms the distance to
     the farther limit falls almost along a line."""
+    tail = (1.0 - held.level) / 2.0
+    if part in (0.0, 1.0) and held.low < held.high:  # no hit, or no miss: a power of the limit is the error
+        seen = math.log1p(-min(held.high, 1.0 - 1e-16)) if part == 0.0 else math.log(max(held.low, 1e-300))
+        return math.log(tail) / seen if seen < 0.0 else None
     upper = part < 0.5
     goal = held.high - part if upper else part - held.low
     if goal <= 0.0:

@@ -2,6 +2,7 @@
 
 import datetime
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -271,6 +272,32 @@ def test_a_change_of_a_value_has_one_interval_in_the_gate_and_in_the_comparison_
         assert change.direction == "higher"
         assert (move.interval.low, move.interval.high) == pytest.approx((-high[index], -low[index]), abs=1e-9)
         assert move.interval.method == change.method() == ("mover" if metric.endswith("auc") else "melded")
+
+
+@pytest.mark.parametrize(("made", "weighted", "clustered"), [(decisions, False, False), (decisions, False, True),
+                                                             (predictions, True, False)])  # fmt: skip
+def test_a_change_of_a_gap_has_one_interval_in_the_gate_and_in_the_comparison_of_two_audits(made, weighted, clustered):
+    base, head = (made("FM", weighted, clustered, n) for n in (240, 300))
+    found = {move.key: move for move in moves(base, head, other_data=True)}
+    seen = {"difference": 0, "ratio": 0}
+    for gap in gaps(base):
+        name, _, kind = gap.name.rpartition(".")
+        rule = Rule(id="r", metric=name, compare=kind, over=gap.over, params=dict(gap.params), max_increase=0.0,
+                    baseline="base")  # fmt: skip
+        changes, _ = changes_between(settle(rule, Policy()), Policy(), head, base, Pairs(reason="other rows"))
+        if len(changes) > 1:
+            continue  # equalized odds: each part is judged
+        if changes[0].kind == "value":  # its direction says what is worse
+            changes = (replace(changes[0], direction="lower"),)
+        move, (low, high) = found[gap.key], (float(end[0]) for end in changes[0].bounds(0.95))
+        if not np.isfinite([low, high]).all():
+            continue
+        expected = (-high, -low) if changes[0].kind == "ratio" else (low, high)
+        assert (move.interval.low, move.interval.high) == pytest.approx(expected, abs=1e-9), gap.key
+        assert move.interval.method == changes[0].method()
+        seen[kind] += 1
+    assert seen["difference"] >= 5
+    assert seen["ratio"] >= (0 if made is predictions else 3)
 
 
 def test_a_group_of_two_rows_stops_no_rule_on_a_quantity_with_limits_of_logs():
