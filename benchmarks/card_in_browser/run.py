@@ -144,14 +144,17 @@ def main() -> None:
         blank = float(str(rows[0]["load"]))
         for row, (words, seconds) in zip(rows, labels.values(), strict=True):
             print(row_of(words, seconds, row, blank))
-        bare, shown, embedded = without_pictures((folder / "reference.html").read_text(encoding="utf-8"))
-        print(f"\nReference card without its pictures: {bare:,} bytes ({shown:,} in PNG files,")
+        rest, shown, embedded = without_pictures((folder / "reference.html").read_text(encoding="utf-8"))
+        print(f"\nReference card without its pictures: {rest:,} bytes ({shown:,} in PNG files,")
         print(f"{embedded:,} for the same pixels in the embedded evidence).")
         five = many(5_000)
         begun = time.process_time()
         render_card(five)
         print(f"\nRendering 5,000 measurements: {time.process_time() - begun:.2f} CPU s.")
-        print(f"`auditkit gate` on 100,000 measurements, whole process: {gate_seconds(folder):.2f} CPU s.")
+        bare = child_seconds([sys.executable, "-c", "pass"])
+        gate = gate_seconds(folder)
+        print(f"`auditkit gate` on 100,000 measurements, whole process: {gate:.2f} CPU s,")
+        print(f"{gate / bare:.0f} times the {bare:.3f} CPU s of bare Python.")
         for line in missing:
             print(f"\nLeft out: {line}.")
 
