@@ -37,7 +37,7 @@ from auditkit.methods.explain.game import make_game
 from auditkit.methods.explain.shap_engine import explain_scores
 from auditkit.methods.explain.structure_engine import explain_structure
 from auditkit.methods.explain.tree_models import read_trees
-from auditkit.methods.explain.tree_paths import met_bits, outputs_of, patterns, walk
+from auditkit.methods.explain.tree_paths import _left_bits, met_bits, patterns, walk
 from auditkit.methods.explain.tree_shap import _of_twins, _shares, tree_shapley
 from auditkit.methods.explain.tree_table import Columns, Tree
 
@@ -294,8 +294,7 @@ def test_deep_trees_are_settled_alike_by_table_and_by_pairs(monkeypatch):
     x = rng.normal(size=(260, 20))
     model = DecisionTreeRegressor(random_state=0).fit(x, rng.normal(size=260))
     ensemble, _ = read_trees(model)
-    found, outputs = tree_shapley(ensemble, x[:20], x[200:260], np.arange(20), 20)
-    np.testing.assert_allclose(outputs[:, 0], model.predict(x[200:260]), atol=1e-12)
+    found = tree_shapley(ensemble, x[:20], x[200:260], np.arange(20), 20)
     ours, pairs = "auditkit.methods.explain.tree_shap.", "auditkit.methods.explain.tree_pairs."
     alone = {"_TABLED_PLAYERS": 0}, {"_PAIR_COST": 1e9}, {"_PAIR_COST": 1e9, "_COUNTED_SETS": 0}
     for names in alone:  # pairs; tables, of rows that are counted set by set or row by row
@@ -304,7 +303,7 @@ def test_deep_trees_are_settled_alike_by_table_and_by_pairs(monkeypatch):
                 for name, value in {**names, "_CELLS": cells, "_SETS": cells // 4}.items():
                     patch.setattr(ours + name, value)
                 patch.setattr(pairs + "_PAIRS", cells // 4)
-                other, _ = tree_shapley(ensemble, x[:20], x[200:260], np.arange(20), 20)
+                other = tree_shapley(ensemble, x[:20], x[200:260], np.arange(20), 20)
                 np.testing.assert_allclose(found, other, atol=1e-12)
     np.testing.assert_allclose(
         found.sum(axis=1)[:, 0], model.predict(x[:20]) - model.predict(x[200:260]).mean(), atol=1e-10
@@ -328,8 +327,6 @@ def test_patterns_and_shares_of_leaves_are_those_of_their_paths(depth, players, 
     rows = x[:background]
     walked = walk(tree, player_of)
     bits = met_bits(tree, Columns(rows), walked.again)
-    outputs = sum(outputs_of(paths, bits, background) for paths in walked.paths)
-    np.testing.assert_array_equal(outputs, ensemble.evaluate(rows))
     expected = {}
     for path, value in _paths(tree, 0, ()):
         owners = list(dict.fromkeys(int(player_of[tree.feature[node]]) for node, _ in path))
@@ -413,6 +410,10 @@ def test_rows_at_and_beside_thresholds_take_the_side_that_double_precision_gives
         single=True,
     )
     goes = tree.goes_left(Columns(rows))
+    bits = np.unpackbits(met_bits(tree, Columns(rows), ()), axis=1).astype(bool)
+    np.testing.assert_array_equal(bits[:inner, : len(rows)], goes[:-1])
+    np.testing.assert_array_equal(bits[inner + 1 : -1, : len(rows)], ~goes[:-1])
+    assert not bits[:, len(rows) :].any()
     for place, cut in enumerate(cuts):
         for row, value in enumerate(beside):
             with np.errstate(over="ignore"):
@@ -494,6 +495,26 @@ def test_planted_faults_are_caught():
             patch.setattr("auditkit.methods.explain.structure_engine.read_trees", broken)
             with pytest.raises(ValueError, match="not a sum over the trees"):
                 explain_structure(game, model)
+
+
+@pytest.mark.parametrize("misread", ["rows", "background"])
+def test_one_row_misread_is_caught(misread):
+    """One row of 60 goes the wrong way at a split of each column: its own sum, or the background's mean, tells."""
+    x, y = data(2)
+    model = GradientBoostingRegressor(n_estimators=4, random_state=0).fit(x, y + x[:, 0])
+    game = make_game(model.predict, x[:60], x[200:260])
+    first = x[{"rows": 0, "background": 200}[misread]]
+
+    def wrong(tree, columns, nodes):
+        bits = _left_bits(tree, columns, nodes)
+        bits[0, 0] ^= 128 * np.array_equal(columns.matrix[0], first)
+        return bits
+
+    assert explain_structure(game, model).status == "exact"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("auditkit.methods.explain.tree_paths._left_bits", wrong)
+        with pytest.raises(ValueError, match="not a sum over the trees"):
+            explain_structure(game, model)
 
 
 def test_categorical_splits_of_boosters_through_their_public_tables():

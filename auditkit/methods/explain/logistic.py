@@ -41,10 +41,8 @@ class Logistic:
         """``(m, 1)`` probabilities."""
         return sigmoid(self.log_odds(matrix))[:, None]
 
-    def shapley(
-        self, rows: FloatArray, background: FloatArray, player_of: IntArray, players: int
-    ) -> tuple[FloatArray, FloatArray]:
-        """``(n, players, 1)`` values, and the probabilities of the background ``(b, 1)``.
+    def shapley(self, rows: FloatArray, background: FloatArray, player_of: IntArray, players: int) -> FloatArray:
+        """``(n, players, 1)`` values.
 
         Raises:
             UnreadError: So many players and background rows, or so wide log-odds, that it takes too long.
@@ -60,7 +58,7 @@ class Logistic:
         if not fits:  # as is one beyond all numbers
             raise UnreadError("exact values of so many probabilities would take too long")
         values = [_of_row(part - theirs, start, far) for part, far in zip(ours, reach, strict=True)]
-        return np.stack(values)[:, :, None], self.evaluate(background)
+        return np.stack(values)[:, :, None]
 
 
 def sigmoid(log_odds: FloatArray) -> FloatArray:

@@ -1,8 +1,9 @@
 """Exact Shapley values from what a model is made of: trees that add up, a line, or the probability of a line.
 
 The structure is read from the fitted model and believed only after it has given the model's own outputs, to rounding,
-on the rows, on the background and on mixtures of both. Pipelines are followed through steps that keep features apart
-(scalers, encoders, imputers); which column came from which feature is found by exchanging features between rows.
+on the rows and on mixtures with the background, and values that sum to each row's distance from the background's mean.
+Pipelines are followed through steps that keep features apart (scalers, encoders, imputers); which column came from
+which feature is found by exchanging features between rows.
 """
 
 from __future__ import annotations
@@ -40,10 +41,8 @@ class Structure(Protocol):
         """``(m, k)`` outputs."""
         ...
 
-    def shapley(
-        self, rows: FloatArray, background: FloatArray, player_of: IntArray, players: int
-    ) -> tuple[FloatArray, FloatArray]:
-        """``(n, players, k)`` values, and the outputs of the background ``(b, k)``."""
+    def shapley(self, rows: FloatArray, background: FloatArray, player_of: IntArray, players: int) -> FloatArray:
+        """``(n, players, k)`` values."""
         ...
 
 
@@ -62,10 +61,8 @@ class Trees:
         """``(m, k)`` sums over the trees."""
         return self.ensemble.evaluate(matrix)
 
-    def shapley(
-        self, rows: FloatArray, background: FloatArray, player_of: IntArray, players: int
-    ) -> tuple[FloatArray, FloatArray]:
-        """``(n, players, k)`` and ``(b, k)``; see :func:`tree_shapley`."""
+    def shapley(self, rows: FloatArray, background: FloatArray, player_of: IntArray, players: int) -> FloatArray:
+        """``(n, players, k)``; see :func:`tree_shapley`."""
         return tree_shapley(self.ensemble, rows, background, player_of, players)
 
 
@@ -80,15 +77,13 @@ class Line:
         """``(m, k)`` weighted sums."""
         return matrix @ self.coefficients.T
 
-    def shapley(
-        self, rows: FloatArray, background: FloatArray, player_of: IntArray, players: int
-    ) -> tuple[FloatArray, FloatArray]:
-        """``(n, players, k)``: coefficient times distance from the background's mean, in closed form; ``(b, k)``."""
+    def shapley(self, rows: FloatArray, background: FloatArray, player_of: IntArray, players: int) -> FloatArray:
+        """``(n, players, k)``: coefficient times distance from the background's mean, in closed form."""
         parts = (rows - background.mean(axis=0))[:, :, None] * self.coefficients.T[None]
         values = np.zeros((len(rows), players, len(self.coefficients)))
         for column, player in enumerate(player_of):
             values[:, player] += parts[:, column]
-        return values, self.evaluate(background)
+        return values
 
 
 def structures_of(model: Any) -> tuple[dict[str, Structure], Callable[[Any], FloatArray]] | None:
@@ -145,12 +140,13 @@ def explain_structure(game: Game, model: Any, seed: int = 0, slack: float = 0.0)
     asked = game.mixtures(masks, ours, theirs)
     base, prediction = asked[: len(background)], asked[len(background) :][: len(rows)]
     mixed = np.where(masks[:, player_of], rows[ours], background[theirs])[len(background) :]
-    name, structure, raw = _fitting(structures, mixed, asked[len(background) :], slack)
-    values, raw_base = structure.shapley(rows, background, player_of, len(game.groups))
-    link, gap = _link(np.concatenate([raw_base, raw]), asked, (name, structure), slack)
+    name, structure, link, gap = _fitting(structures, mixed, asked[len(background) :], slack)
+    values = structure.shapley(rows, background, player_of, len(game.groups)) @ link
+    missed = values.sum(axis=1) - (prediction - base.mean(axis=0))
+    gaps = _within(missed, asked, (name, structure), slack)
     return checked(
         Attribution(
-            values=values @ link,
+            values=values,
             prediction=prediction,
             base_values=np.repeat(base.mean(axis=0)[None, :], len(prediction), axis=0),
             method=f"shapley.{name}",
@@ -166,7 +162,7 @@ def explain_structure(game: Game, model: Any, seed: int = 0, slack: float = 0.0)
             n_evals=len(asked),
             masker="background rows (interventional)",
             background_hash=background_hash(game.background),
-            diagnostics={"structure_gap": gap},
+            diagnostics={"structure_gap": max(gap, gaps)},
         ),
         base.mean(axis=0),
     )
@@ -174,21 +170,18 @@ def explain_structure(game: Game, model: Any, seed: int = 0, slack: float = 0.0)
 
 def _fitting(
     structures: dict[str, Structure], matrix: FloatArray, asked: FloatArray, slack: float
-) -> tuple[str, Structure, FloatArray]:
-    """The first structure that gives what was asked, before anything is spent on it, and what it gives.
+) -> tuple[str, Structure, FloatArray, float]:
+    """The first structure that gives what was asked, before more is spent on it; see :func:`_link`.
 
     Raises:
         UnreadError: None does; the sentence is on the first.
     """
     refusals = []
     for name, structure in structures.items():
-        raw = structure.evaluate(matrix)
         try:
-            _link(raw, asked, (name, structure), slack)
+            return name, structure, *_link(structure.evaluate(matrix), asked, (name, structure), slack)
         except UnreadError as error:
             refusals.append(error)
-        else:
-            return name, structure, raw
     raise refusals[0]
 
 
@@ -223,10 +216,19 @@ def _link(raw: FloatArray, asked: FloatArray, named: tuple[str, Structure], slac
     scale[scale <= 1e-13 * np.abs(raw).max(axis=0)] = np.inf  # the same for all rows: nothing but rounding
     wanted = asked - asked.mean(axis=0)
     link = linalg.lstsq((raw - centre) / scale, wanted, cond=1e-10)[0] / scale[:, None]
-    gaps = np.abs((raw - centre) @ link - wanted).max(axis=0)
+    return np.asarray(link), _within((raw - centre) @ link - wanted, asked, named, slack)
+
+
+def _within(missed: FloatArray, asked: FloatArray, named: tuple[str, Structure], slack: float) -> float:
+    """The largest distance ``missed (m, k)`` from what it should be.
+
+    Raises:
+        UnreadError: It is more than rounding.
+    """
+    gaps = np.abs(missed).max(axis=0)
     limits = _limits(asked, named[1].single, slack)
     if not (gaps <= limits).all():
         worst = int(np.argmax(gaps / np.maximum(limits, np.finfo(np.float64).tiny)))
         gap, limit = gaps[worst], limits[worst]
         raise UnreadError(f"the output is not a sum over the {named[0]}: it is off by {gap:.3g} (limit {limit:.3g})")
-    return np.asarray(link), float(gaps.max())
+    return float(gaps.max())

@@ -108,7 +108,7 @@ def _grown(
         read = read_trees(trees)
         assert read is not None
         ends = np.ones((1, players)), np.zeros((1, players))
-        found = tree_shapley(read[0], *ends, np.arange(players), players)[0][0, :, 0]
+        found = tree_shapley(read[0], *ends, np.arange(players), players)[0, :, 0]
         values[:, output] = found - found.mean()
         told = trees.predict(member[np.concatenate([held, held + pairs])])
         even = found.mean() * (2.0 * masks[held].sum(axis=1) - players)

@@ -17,8 +17,6 @@ from auditkit.methods.explain.tree_table import Columns, Tree, depth_of
 
 Bits = npt.NDArray[np.uint8]
 
-_CELLS = 1 << 17  # answers of nodes to rows at once: what stays in the cache
-
 
 @dataclass(frozen=True, kw_only=True)
 class Paths:
@@ -107,19 +105,40 @@ def met_bits(tree: Tree, columns: Columns, again: tuple[tuple[IntArray, IntArray
     The steps to the left of all nodes come first, then those to the right; bytes are a multiple of 8, and the bits
     beyond the rows are 0.
     """
-    total, m = len(tree.feature), columns.double.shape[1]
-    used = -(-m // 8)
-    bits = np.zeros((2, total, len(_every(m))), dtype=np.uint8)
-    rows = _every(m)[:used]
-    for some in tree.by_feature(max(1, _CELLS // m)):
-        left = np.packbits(tree.answers(columns, some), axis=1)
-        bits[0, some, :used] = left
-        bits[1, some, :used] = ~left & rows
+    total, every = len(tree.feature), _every(columns.double.shape[1])
+    bits = np.zeros((2, total, len(every)), dtype=np.uint8)
+    for nodes in tree.by_feature():
+        left = _left_bits(tree, columns, nodes)
+        bits[0, nodes] = left
+        bits[1, nodes] = ~left & every
     flat = bits.reshape(2 * total, -1)
     for nodes, before in again:
         flat[nodes] &= flat[before]
         flat[nodes + total] &= flat[before]
     return flat
+
+
+def _left_bits(tree: Tree, columns: Columns, nodes: IntArray) -> Bits:
+    """``(len(nodes), bytes)``: which rows go left at nodes that ask the same column.
+
+    In the order of their thresholds, a row that goes left at a node goes left at all that follow: it is entered at the
+    first of them, and each takes over the bits of the one before. That is a step a row, and one a node and 64 rows.
+    """
+    asked, limits = tree.compared(columns, nodes)
+    order = np.argsort(limits, kind="stable")
+    first = np.searchsorted(limits[order], asked, side="right" if tree.strict else "left")
+    row, width = np.arange(len(asked)), 8 * -(-len(asked) // 64)
+    bits = np.zeros((len(nodes) + 1, width), dtype=np.uint8)
+    np.add.at(bits.reshape(-1), first * width + (row >> 3), (128 >> (row & 7)).astype(np.uint8))
+    found = np.empty_like(bits[:-1])
+    found.view(np.uint64)[order] = np.bitwise_or.accumulate(bits[:-1].view(np.uint64), axis=0)
+    used = found[:, : -(-len(asked) // 8)]
+    lost = np.isnan(asked)
+    if lost.any():
+        used[tree.missing_left[nodes]] |= np.packbits(lost)
+    for place, answer in tree.by_category(nodes, asked):
+        used[place] = np.packbits(answer)
+    return found
 
 
 def _every(m: int) -> Bits:
@@ -138,22 +157,3 @@ def patterns(met: Bits, m: int) -> Any:
     for player in range(depth):
         found |= np.left_shift(np.unpackbits(met[player], axis=1, count=m), player, dtype=kind)
     return found
-
-
-def outputs_of(paths: Paths, bits: Bits, m: int) -> FloatArray:
-    """``(m, k)`` what the leaves add for each row, from :func:`met_bits` of the rows."""
-    total = np.zeros((paths.value.shape[1], m))
-    block = max(1, _CELLS // m)
-    for start in range(0, len(paths.value), block):
-        some = slice(start, start + block)
-        reached = np.repeat(_every(m)[None], len(paths.value[some]), axis=0)
-        for steps in paths.steps[some].T:
-            reached &= bits[steps]
-        some_row = np.flatnonzero(reached.ravel() != 0)  # bytes
-        hit = np.flatnonzero(np.unpackbits(reached.ravel()[some_row]).view(np.bool_))
-        byte = some_row[hit >> 3]
-        leaf = byte // reached.shape[1]
-        row = (byte - leaf * reached.shape[1] << 3) + (hit & 7)
-        for added, value in zip(total, paths.value[some].T, strict=True):
-            added += np.bincount(row, weights=value[leaf], minlength=m)
-    return np.asarray(total.T)

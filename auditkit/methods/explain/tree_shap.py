@@ -23,7 +23,7 @@ import numpy as np
 
 from auditkit.core.subject import FloatArray, IntArray
 from auditkit.methods.explain.tree_pairs import paired
-from auditkit.methods.explain.tree_paths import Bits, Paths, met_bits, outputs_of, patterns, walk
+from auditkit.methods.explain.tree_paths import Bits, Paths, met_bits, patterns, walk
 from auditkit.methods.explain.tree_table import Columns, Ensemble, UnreadError
 
 _MOST_PLAYERS = 62  # bits of a pattern
@@ -39,8 +39,8 @@ _SETS = 1 << 16  # of a table: what stays in the cache
 
 def tree_shapley(
     ensemble: Ensemble, rows: FloatArray, background: FloatArray, player_of: IntArray, players: int
-) -> tuple[FloatArray, FloatArray]:
-    """Values ``(n, players, k)`` of the game ``mean_b ensemble(x on S, b elsewhere)``, and the background's outputs.
+) -> FloatArray:
+    """Values ``(n, players, k)`` of the game ``mean_b ensemble(x on S, b elsewhere)``.
 
     Args:
         ensemble: The trees.
@@ -48,9 +48,6 @@ def tree_shapley(
         background: ``(b, f)``; every row counts the same.
         player_of: ``(f,)`` the player of each column; columns of one player come from the same row.
         players: Number of players.
-
-    Returns:
-        The values, and ``(b, k)`` what the leaves that were read add up to on the background.
 
     Raises:
         UnreadError: More than 62 players on a path.
@@ -60,19 +57,17 @@ def tree_shapley(
     n, b = len(rows), len(background)
     ours, theirs = Columns(rows), Columns(background)
     values = np.zeros((players * ensemble.outputs, n))
-    outputs = np.zeros((b, ensemble.outputs))
     for grove in ensemble.groves(min(_NODES, 1 + 4 * _BITS // (n + b))):
         walked = walk(grove, player_of)
         own, base = met_bits(grove, ours, walked.again), met_bits(grove, theirs, walked.again)
         for paths in walked.paths:
-            outputs += outputs_of(paths, base, b)
             depth = paths.players.shape[1]
             if depth > _MOST_PLAYERS:
                 raise UnreadError(f"a path of a tree asks more than {_MOST_PLAYERS} features")
             settle = _tabled if _tables_are_cheaper(depth, n, b) else _compared
             for some, gains in _joined(settle(paths, (own, n), (base, b))) if depth else ():
                 _add(values, gains, paths.players[some], paths.value[some])
-    return np.asarray(values.reshape(players, ensemble.outputs, n).transpose(2, 0, 1)), outputs
+    return np.asarray(values.reshape(players, ensemble.outputs, n).transpose(2, 0, 1))
 
 
 def _tables_are_cheaper(depth: int, n: int, b: int) -> bool:
@@ -145,9 +140,8 @@ def _shares(met: Bits, b: int) -> FloatArray:
     """``(2^d, leaves)`` share of the background that meets the conditions on each set of players, from its bits."""
     depth, leaves = met.shape[:2]
     if depth > _COUNTED_SETS:
-        place = patterns(met, b).astype(np.int64) * leaves + np.arange(leaves)[:, None]
-        exactly = np.bincount(place.ravel(), minlength=leaves << depth).reshape(-1, leaves) / b
-        return _sums_over_supersets(exactly)
+        exactly = np.stack([np.bincount(leaf, minlength=1 << depth) for leaf in patterns(met, b)])
+        return _sums_over_supersets(np.ascontiguousarray(exactly.T / b))
     words = np.ascontiguousarray(np.moveaxis(met.view(np.uint64), 2, 0))
     counts = np.zeros((1 << depth, leaves), dtype=np.min_scalar_type(b))
     sets = np.full(counts.shape, np.iinfo(np.uint64).max, dtype=np.uint64)

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from auditkit.core.subject import FloatArray, IntArray
 from auditkit.methods.explain.game import BoolArray
 
+Numbers = npt.NDArray[np.floating]
+
 _READ = 2_000_000  # answers of nodes to rows, read at once
 
 
@@ -81,27 +83,33 @@ class Tree:
             whole[nodes] = self.answers(columns, nodes)
         return whole
 
-    def by_feature(self, most: int | None = None) -> Iterator[IntArray]:
-        """Nodes that ask the same column, ``most`` at once."""
+    def by_feature(self) -> Iterator[IntArray]:
+        """Nodes that ask the same column."""
         inner = np.flatnonzero(self.feature >= 0)
         inner = inner[np.argsort(self.feature[inner], kind="stable")]
-        for nodes in np.split(inner, np.flatnonzero(np.diff(self.feature[inner])) + 1):
-            for start in range(0, len(nodes), most or max(1, len(nodes))):
-                yield nodes[start : start + (most or len(nodes))]
+        if len(inner):
+            yield from np.split(inner, np.flatnonzero(np.diff(self.feature[inner])) + 1)
 
     def answers(self, columns: Columns, nodes: IntArray) -> BoolArray:
         """``(len(nodes), m)``: which rows go left at nodes that ask the same column."""
-        feature = self.feature[nodes[0]]
-        asked = (columns.single if self.single else columns.double)[feature]
-        limit = self._limits(nodes)[:, None]
-        answer = asked < limit if self.strict else asked <= limit
-        if columns.missing[feature]:
+        asked, limits = self.compared(columns, nodes)
+        answer = asked < limits[:, None] if self.strict else asked <= limits[:, None]
+        if columns.missing[self.feature[nodes[0]]]:
             answer = np.where(np.isnan(asked), self.missing_left[nodes][:, None], answer)
-        for place in np.flatnonzero(np.isin(nodes, list(self.categories))) if self.categories else ():
-            answer[place] = self._by_category(int(nodes[place]), asked)
+        for place, sides in self.by_category(nodes, asked):
+            answer[place] = sides
         return np.asarray(answer)
 
-    def _limits(self, inner: IntArray) -> npt.NDArray[np.floating]:
+    def compared(self, columns: Columns, nodes: IntArray) -> tuple[Numbers, Numbers]:
+        """What nodes that ask the same column compare: ``(m,)`` numbers of the rows, and ``(len(nodes),)`` limits."""
+        return (columns.single if self.single else columns.double)[self.feature[nodes[0]]], self._limits(nodes)
+
+    def by_category(self, nodes: IntArray, asked: Numbers) -> Iterator[tuple[int, BoolArray]]:
+        """Of ``nodes``, the places of those that ask for a category, and which rows ``(m,)`` go left there."""
+        for place in np.flatnonzero(np.isin(nodes, list(self.categories))).tolist() if self.categories else ():
+            yield place, self._by_category(int(nodes[place]), asked)
+
+    def _limits(self, inner: IntArray) -> Numbers:
         """Thresholds in the precision of what is compared; single ones next to the double one, on the side that gives
         the same answers."""
         limit = self.threshold[inner]
@@ -113,7 +121,7 @@ class Tree:
             return np.where(near < limit, np.nextafter(near, np.float32(np.inf)), near)
         return np.where(near > limit, np.nextafter(near, np.float32(-np.inf)), near)
 
-    def _by_category(self, node: int, codes: npt.NDArray[np.floating]) -> BoolArray:
+    def _by_category(self, node: int, codes: Numbers) -> BoolArray:
         table = self.categories[node]
         with np.errstate(invalid="ignore"):
             known = (codes >= 0) & (codes < len(table))
