@@ -406,6 +406,33 @@ def test_an_explanation_that_survives_random_weights_is_flagged(mlp_subject, mon
     assert any("saliency explanations survive random weights" in note for note in outcome.notes)
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_map_that_random_weights_only_turn_over_is_flagged(classes):
+    """All that is learned scales one fixed filter: random weights turn its map over or not, and change nothing else."""
+
+    class Filter(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.register_buffer("fixed", torch.linspace(-1.0, 2.0, 12))
+            self.head = nn.Linear(6, classes, bias=False)
+
+        def forward(self, x):
+            return self.head((x * self.fixed).sum(dim=1, keepdim=True).expand(-1, 6))
+
+    x = np.random.default_rng(0).normal(size=(60, 12)).astype(np.float32)
+    module, task = Filter(), "binary" if classes == 2 else "multiclass"
+    y = module(torch.from_numpy(x)).argmax(dim=1).numpy()
+    y[:classes] = np.arange(classes)
+    positive = {"positive": 1} if classes == 2 else {}
+    subject = make_subject(module, x, y, task=task, **positive)
+    outcome = outcome_of("explain.saliency", subject, methods=["integrated_gradients", "occlusion"], draws=6)
+    for method in ("integrated_gradients", "occlusion"):
+        (similar,) = found(outcome, "explain.randomisation_similarity", method=method, scope="all_layers")
+        assert similar.value == pytest.approx(1.0, abs=1e-6)
+        assert any(f"The {method.replace('_', ' ')} explanations survive random weights" in n for n in outcome.notes)
+
+
 def test_images_give_mean_maps_that_point_at_the_class_evidence():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 160)

@@ -222,8 +222,9 @@ def randomisation_similarities(
 
     Methods that multiply slopes by the input, or by what it differs from, and occlusion, which takes the input away,
     are compared with their signs, as their size follows the input whatever the weights; the others by absolute value.
+    Random weights turn the sign of an output as often as not: a map with signs that comes back turned over has
+    survived, so that the sign which a copy gives all rows of an output is left out.
     """
-    from auditkit.methods.explain.agreement import rank_correlations
     from auditkit.methods.explain.differentiable import all_outputs, untouched
     from auditkit.methods.explain.randomisation import randomise_parameters
 
@@ -254,10 +255,23 @@ def randomisation_similarities(
             for method, theirs in explained(twin).items():
                 values = found.setdefault((method, scope), [])
                 if method in own and own[method].shape[1] >= _FEWEST_RANKED and np.isfinite(theirs).all():
-                    correlations = rank_correlations(own[method], theirs)
-                    values += [float(correlations.mean())] if len(correlations) else []
+                    turned = few.targets if method in _FOLLOW_THE_INPUT else None
+                    values += _similarity(own[method], theirs, turned)
         context.progress(2 + draw + 1, 2 + settings.draws)
     return {key: np.array(values, dtype=np.float64) for key, values in found.items()}
+
+
+def _similarity(own: FloatArray, theirs: FloatArray, outputs: IntArray | None) -> list[float]:
+    """Mean rank correlation over the rows, none where all are constant; without the common sign of each output's rows,
+    where ``outputs (n,)`` are given."""
+    from auditkit.methods.explain.agreement import rank_correlations
+
+    if outputs is None:
+        correlations = rank_correlations(own, theirs)
+        return [float(correlations.mean())] if len(correlations) else []
+    parts = [rank_correlations(own[outputs == one], theirs[outputs == one]) for one in np.unique(outputs)]
+    count = sum(len(part) for part in parts)
+    return [float(sum(abs(part.sum()) for part in parts)) / count] if count else []
 
 
 def feature_table(

@@ -39,7 +39,9 @@ class Logistic:
 
     def evaluate(self, matrix: FloatArray) -> FloatArray:
         """``(m, 1)`` probabilities."""
-        return sigmoid(self.log_odds(matrix))[:, None]
+        from scipy.special import expit
+
+        return np.asarray(expit(self.log_odds(matrix)))[:, None]
 
     def shapley(self, rows: FloatArray, background: FloatArray, player_of: IntArray, players: int) -> FloatArray:
         """``(n, players, 1)`` values.
@@ -59,12 +61,6 @@ class Logistic:
             raise UnreadError("exact values of so many probabilities would take too long")
         values = [_of_row(part - theirs, start, far) for part, far in zip(ours, reach, strict=True)]
         return np.stack(values)[:, :, None]
-
-
-def sigmoid(log_odds: FloatArray) -> FloatArray:
-    """``1 / (1 + exp(-log_odds))``, without overflow."""
-    small = np.exp(-np.abs(log_odds))
-    return np.asarray(np.where(log_odds >= 0.0, 1.0, small) / (1.0 + small))
 
 
 def _reach(added: FloatArray, start: FloatArray) -> FloatArray:
