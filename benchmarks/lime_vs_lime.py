@@ -107,7 +107,9 @@ def lines():
     yield f"2 cores x86-64, Python 3.11, numpy {np.__version__}, scikit-learn {sklearn.__version__}, lime {LIME}."
     yield "Made by `python benchmarks/lime_vs_lime.py --write`."
     yield f'The model alone takes {floor:.1f} ms for one set of samples: the floor of lime and of "own".'
-    yield "Shared samples are the default (`shared_samples` of `explain.lime`)."
+    yield "Shared samples are the default (`shared_samples` of `explain.lime`): they alone reach six times less than"
+    yield "lime and more. With samples of its own for each row it is about four times less, and 1.4 where features"
+    yield "stay continuous."
     yield ""
     yield "| coding | lime, ms | own samples, ms | ratio | shared samples, ms | ratio | same samples, fits differ by |"
     yield "| --- | --- | --- | --- | --- | --- | --- |"

@@ -42,7 +42,9 @@ class LimeParams(Params):
     max_reference: int = Field(default=2000, ge=2, description="most reference rows that shape the samples (tables)")
     samples: int = Field(default=5000, ge=10, description="perturbed rows behind an explanation")
     shared_samples: bool = Field(
-        default=True, description="one set of perturbed rows a seed for all rows, so that the model sees it once"
+        default=True,
+        description="one set of perturbed rows a seed for all rows, so that the model sees it once; a set of its own "
+        "for each row costs about six times as much",
     )
     seeds: int = Field(default=3, ge=1, description="seeds whose explanations are compared")
     discretizer: Literal["quartile", "decile", "entropy", "none"] = Field(
