@@ -277,7 +277,7 @@ def _root(
         outside = ~((fresh > below[open_]) & (fresh < above[open_]))  # also where there is no mass at all
         fresh = np.where(outside, (below[open_] + np.minimum(above[open_], 50.0)) / 2.0, fresh)
         t[open_] = fresh
-        open_ = open_[outside | ((np.abs(left) > _NEAR) & (np.abs(fresh - now) > _TOLERANCE))]
+        open_ = open_[(outside | (np.abs(left) > _NEAR)) & (np.abs(fresh - now) > _TOLERANCE)]
         if len(open_) == 0:
             break
     return t if kind == "difference" else np.exp(t)
