@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,11 @@ from auditkit.stats.linearised import cluster_sums, logit_bounds, variance_of
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+# Scores, or what orders rows as scores do.
+ScoreArray = npt.NDArray[np.floating[Any] | np.integer[Any]]
+
+# Levels up to so many times the number of rows are counted and not sorted.
+_COUNTED = 16
 
 
 def midranks(values: FloatArray) -> FloatArray:
@@ -24,7 +30,23 @@ def midranks(values: FloatArray) -> FloatArray:
     return np.asarray((upper - (counts - 1) / 2.0)[inverse], dtype=np.float64)
 
 
-def placements(scores: FloatArray, positive: BoolArray) -> tuple[FloatArray, FloatArray]:
+def score_levels(scores: ScoreArray) -> tuple[ScoreArray, IntArray]:
+    """The distinct ``scores (n,)`` in rising order, and the place ``(n,)`` of each row's score among them.
+
+    Levels of scores are scores too, as far as order goes: whole numbers that are not much larger than the number of
+    rows are counted, which takes a fraction of the time of sorting.
+
+    >>> score_levels(np.array([0.7, 0.2, 0.7]))[1].tolist(), score_levels(np.array([5, 2, 5]))[1].tolist()
+    ([1, 0, 1], [1, 0, 1])
+    """
+    if scores.dtype.kind in "iu" and len(scores) and scores.min() >= 0 and scores.max() < _COUNTED * len(scores):
+        filled = np.bincount(scores) > 0
+        return np.flatnonzero(filled), np.asarray((np.cumsum(filled) - 1)[scores], dtype=np.int64)
+    distinct, place = np.unique(scores, return_inverse=True)
+    return distinct, place.astype(np.int64, copy=False)
+
+
+def placements(scores: ScoreArray, positive: BoolArray) -> tuple[FloatArray, FloatArray]:
     """DeLong's structural components: for each positive, the share of negatives below it (ties half), and
     for each negative, the share of positives above it."""
     _, _, below, above, place = _levels(scores, positive, np.ones(len(scores)))
@@ -32,11 +54,11 @@ def placements(scores: FloatArray, positive: BoolArray) -> tuple[FloatArray, Flo
 
 
 def _levels(
-    scores: FloatArray, positive: BoolArray, w: FloatArray
+    scores: ScoreArray, positive: BoolArray, w: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, IntArray]:
     """Of each distinct score, in rising order: the weight of positives and of negatives that have it, the share of
     negatives below it and of positives above it (ties half); and the place ``(n,)`` of each row's score."""
-    found, place = np.unique(scores, return_inverse=True)
+    found, place = score_levels(scores)
     pos, neg = (
         np.asarray(np.bincount(place[rows], weights=w[rows], minlength=len(found)), dtype=np.float64)
         for rows in (positive, ~positive)
@@ -48,7 +70,7 @@ def _levels(
 
 
 def auc(
-    scores: FloatArray,
+    scores: ScoreArray,
     positive: BoolArray,
     *,
     weights: FloatArray | None = None,
@@ -80,7 +102,7 @@ def auc(
 
 
 def auc_estimate(
-    scores: FloatArray,
+    scores: ScoreArray,
     positive: BoolArray,
     weights: FloatArray | None = None,
     clusters: IntArray | None = None,
@@ -101,7 +123,7 @@ def auc_estimate(
     return Estimate(area, m + n, logit_bounds(area, variance, units, smaller, method))
 
 
-def _delong(scores: FloatArray, positive: BoolArray, m: int, n: int) -> Estimate:
+def _delong(scores: ScoreArray, positive: BoolArray, m: int, n: int) -> Estimate:
     v10, v01 = placements(scores, positive)
     area = float(v10.mean())
     if m < 2 or n < 2:
@@ -125,7 +147,7 @@ def _units(rows: BoolArray, weights: FloatArray | None, clusters: IntArray | Non
     return kish_n(cluster_sums(mass, None if clusters is None else clusters[rows]))
 
 
-def auc_parts(scores: FloatArray, positive: BoolArray, weights: FloatArray | None = None) -> tuple[float, FloatArray]:
+def auc_parts(scores: ScoreArray, positive: BoolArray, weights: FloatArray | None = None) -> tuple[float, FloatArray]:
     """Weighted AUC and its parts ``(n,)``: each row's share of the error, summing to 0 in each class."""
     w = np.ones(len(scores)) if weights is None else weights
     pos, neg, below, above, place = _levels(scores, positive, w)

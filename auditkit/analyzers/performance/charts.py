@@ -15,6 +15,7 @@ from auditkit.core.subject import FloatArray, Subject
 from auditkit.methods.performance import calibration, classification, curves
 from auditkit.stats.coding import rows_by_group
 from auditkit.stats.estimate import Estimate
+from auditkit.stats.ranking import ScoreArray
 
 # The moment matrix of clustered rows has k^4 numbers.
 MAX_CLASSES, MAX_CLASSES_WITH_CLUSTERS = 50, 12
@@ -55,7 +56,7 @@ def draw(
     for column, values in subject.test.sensitive.items():
         yield from _roc_by_group(rows, ranked, positive, (column, values), points, min_rows, band)
     yield _precision_recall(steps, points)
-    yield from _sweep(rows, steps, ranked, points)
+    yield from _sweep(rows, points)
 
 
 def _confusion(rows: Rows) -> Iterator[Produced]:
@@ -162,7 +163,7 @@ def _roc_series(name: str, steps: curves.Cumulated, points: int, level: float | 
 
 def _roc_by_group(
     rows: Rows,
-    ranked: FloatArray,
+    ranked: ScoreArray,
     positive: npt.NDArray[np.bool_],
     column: tuple[str, npt.NDArray[np.str_]],
     points: int,
@@ -198,10 +199,10 @@ def _precision_recall(steps: curves.Cumulated, points: int) -> Curve:
     )
 
 
-def _sweep(rows: Rows, steps: curves.Cumulated, ranked: FloatArray, points: int) -> Iterator[Produced]:
-    shown = ranked if rows.probabilities is None else rows.probabilities[:, rows.positive]
-    if rows.probabilities is not None:
-        steps = curves.cumulate(shown, rows.y == rows.positive, rows.design.weights)
+def _sweep(rows: Rows, points: int) -> Iterator[Produced]:
+    if (shown := rows.swept) is None:
+        return
+    steps = curves.cumulate(shown, rows.y == rows.positive, rows.design.weights)
     low, high = (0.0, 1.0) if rows.probabilities is not None else (float(q) for q in np.quantile(shown, (0.01, 0.99)))
     swept = curves.sweep_thresholds(steps, np.linspace(low, high, min(points, 101)))
     x = _floats(swept.threshold)

@@ -14,6 +14,7 @@ from auditkit.core.subject import FloatArray, Subject
 from auditkit.methods.performance import calibration, classification, regression, scores
 from auditkit.stats.estimate import Estimate
 from auditkit.stats.linearised import Design
+from auditkit.stats.ranking import score_levels
 from auditkit.stats.scores import ranking_and_probabilities
 
 # Name after "performance." -> direction, smallest and largest value, one sentence.
@@ -47,17 +48,20 @@ MACRO = (("average", "macro"),)
 class Rows:
     """Labels, decisions and scores of some rows.
 
-    ``ranking (n, k)`` orders rows within a class column; ``probabilities (n, k)`` sum to 1; each ``None`` when the
-    model gives no such thing. For regression ``y`` and ``decided`` are values and the rest is ``None``.
+    ``ranking (n, k)`` orders rows within a class column: the level of each score among those of all rows, so that no
+    group sorts its scores again. ``swept (n,)`` is the score that thresholds of the positive class are laid on;
+    ``probabilities (n, k)`` sum to 1; each ``None`` when the model gives no such thing. For regression ``y`` and
+    ``decided`` are values and the rest is ``None``.
     """
 
     y: npt.NDArray[Any]
     decided: npt.NDArray[Any]
-    ranking: FloatArray | None
+    ranking: npt.NDArray[np.int32] | None
     probabilities: FloatArray | None
     design: Design
     classes: tuple[str, ...]
     positive: int | None
+    swept: FloatArray | None = None
 
     def take(self, rows: npt.NDArray[Any]) -> Rows:
         """Some of the rows, by mask or positions."""
@@ -67,6 +71,7 @@ class Rows:
             decided=self.decided[rows],
             ranking=None if self.ranking is None else self.ranking[rows],
             probabilities=None if self.probabilities is None else self.probabilities[rows],
+            swept=None if self.swept is None else self.swept[rows],
             design=self.design.take(rows),
         )
 
@@ -86,19 +91,27 @@ def rows_of(subject: Subject, context: Context) -> tuple[Rows, tuple[str, ...]]:
     design = Design(test.weights, test.clusters)
     decided = context.decisions("test")
     space = subject.model.score_space
-    ranking = probabilities = None
+    ranking = probabilities = swept = None
     if subject.task != "regression":
         if "scores" not in subject.model.capabilities or space is None:
             notes.append(
                 "The model gives labels only: no AUC, average precision, log loss, Brier score or calibration."
             )
         else:
-            ranking, probabilities = ranking_and_probabilities(context.scores("test"), space, subject.positive)
+            ranks, probabilities = ranking_and_probabilities(context.scores("test"), space, subject.positive)
+            ranking = _levels(ranks)
+            if subject.positive is not None:
+                swept = (ranks if probabilities is None else probabilities)[:, subject.positive]
             if probabilities is None:
                 notes.append(
                     "The scores are margins, not probabilities: log loss, Brier score and calibration are not measured."
                 )
-    return Rows(test.y, decided, ranking, probabilities, design, subject.classes, subject.positive), tuple(notes)
+    rows = Rows(test.y, decided, ranking, probabilities, design, subject.classes, subject.positive, swept)
+    return rows, tuple(notes)
+
+
+def _levels(scores: FloatArray) -> npt.NDArray[np.int32]:
+    return np.stack([score_levels(column)[1] for column in scores.T], axis=1).astype(np.int32)
 
 
 def classification_estimates(rows: Rows, bins: int, min_rows: int, per_class: bool) -> dict[Key, Estimate]:

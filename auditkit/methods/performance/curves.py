@@ -12,6 +12,7 @@ from auditkit.methods.performance.calibration import equal_mass_bins
 from auditkit.stats.coding import rows_of_codes
 from auditkit.stats.estimate import Estimate
 from auditkit.stats.linearised import PLAIN, Design, mean
+from auditkit.stats.ranking import ScoreArray, score_levels
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -40,17 +41,18 @@ class Cumulated:
         return np.asarray(self.false / self.false[-1], dtype=np.float64)
 
 
-def cumulate(scores: FloatArray, positive: BoolArray, weights: FloatArray | None = None) -> Cumulated:
+def cumulate(scores: ScoreArray, positive: BoolArray, weights: FloatArray | None = None) -> Cumulated:
     """Cumulated positives over the distinct ``scores (n,)``, largest first; ties as one step.
 
     >>> cumulate(np.array([0.9, 0.1]), np.array([True, False])).true.tolist()
     [0.0, 1.0, 1.0]
     """
     w = np.ones(len(scores)) if weights is None else weights
-    distinct, inverse = np.unique(-scores, return_inverse=True)
+    distinct, place = score_levels(scores)
+    distinct, inverse = distinct[::-1], len(distinct) - 1 - place
     true = np.cumsum(np.bincount(inverse, weights=w * positive, minlength=len(distinct)))
     false = np.cumsum(np.bincount(inverse, weights=w * ~positive, minlength=len(distinct)))
-    return Cumulated(np.r_[np.inf, -distinct], np.r_[0.0, true], np.r_[0.0, false])
+    return Cumulated(np.r_[np.inf, distinct], np.r_[0.0, true], np.r_[0.0, false])
 
 
 def roc_band(cumulated: Cumulated, level: float = 0.95) -> tuple[FloatArray, FloatArray]:

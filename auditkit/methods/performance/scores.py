@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from auditkit.stats.estimate import Estimate, undefined
 from auditkit.stats.linearised import PLAIN, Design, logit_bounds, mean, variance_of
-from auditkit.stats.ranking import auc_estimate, auc_parts
+from auditkit.stats.ranking import ScoreArray, auc_estimate, auc_parts, score_levels
 from auditkit.stats.scores import log_losses
 
 IntArray = npt.NDArray[np.int64]
@@ -17,7 +17,7 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 
-def roc_auc(scores: FloatArray, positive: BoolArray, design: Design = PLAIN) -> Estimate:
+def roc_auc(scores: ScoreArray, positive: BoolArray, design: Design = PLAIN) -> Estimate:
     """Probability that a positive row outranks a negative one, ties half; logit-DeLong interval.
 
     Source: DeLong, DeLong and Clarke-Pearson (1988); clusters: Obuchowski (1997).
@@ -28,7 +28,7 @@ def roc_auc(scores: FloatArray, positive: BoolArray, design: Design = PLAIN) -> 
     return auc_estimate(scores, positive, design.weights, design.clusters)
 
 
-def macro_roc_auc(scores: FloatArray, y: IntArray, classes: Sequence[str], design: Design = PLAIN) -> Estimate:
+def macro_roc_auc(scores: ScoreArray, y: IntArray, classes: Sequence[str], design: Design = PLAIN) -> Estimate:
     """Plain mean over classes of the one-versus-rest AUC of each score column.
 
     Args:
@@ -64,7 +64,7 @@ def _one_sided(sizes: IntArray, classes: Sequence[str]) -> str | None:
     return f"class {empty[0]!r} has no rows, so the mean over classes is undefined"
 
 
-def average_precision(scores: FloatArray, positive: BoolArray, design: Design = PLAIN) -> Estimate:
+def average_precision(scores: ScoreArray, positive: BoolArray, design: Design = PLAIN) -> Estimate:
     """Sum over thresholds of precision times the gain in recall, ties as one threshold.
 
     Interval: linearised, on the logit scale, with the number of positive units less one as degrees of freedom.
@@ -87,7 +87,7 @@ def average_precision(scores: FloatArray, positive: BoolArray, design: Design = 
 
 
 def macro_average_precision(
-    scores: FloatArray, y: IntArray, classes: Sequence[str], design: Design = PLAIN
+    scores: ScoreArray, y: IntArray, classes: Sequence[str], design: Design = PLAIN
 ) -> Estimate:
     """Plain mean over classes of the one-versus-rest average precision of each score column ``scores (n, k)``."""
     n, k = len(y), len(classes)
@@ -102,10 +102,11 @@ def macro_average_precision(
     return _precision_estimate(value, np.mean([parts for _, parts in found], axis=0), smallest, n, design)
 
 
-def _precision_parts(scores: FloatArray, positive: BoolArray, w: FloatArray) -> tuple[float, FloatArray]:
+def _precision_parts(scores: ScoreArray, positive: BoolArray, w: FloatArray) -> tuple[float, FloatArray]:
     """Average precision and its parts ``(n,)``: what moving each row's weight does to it."""
-    _, level_of = np.unique(-scores, return_inverse=True)
-    steps = int(level_of.max()) + 1
+    distinct, place = score_levels(scores)
+    steps = len(distinct)
+    level_of = steps - 1 - place
     gained = np.bincount(level_of, weights=w * positive, minlength=steps)
     seen = np.cumsum(np.bincount(level_of, weights=w, minlength=steps))
     total = float(gained.sum())
