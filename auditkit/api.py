@@ -246,12 +246,14 @@ def audit_subject(
         if record is not None and baseline_folder is not None and evidence.policy:
             evidence = _with_pairs(evidence, baseline_folder, record)
         # As a reader of the file gets it, order of mappings included: the card is then the same bytes from either.
-        report = Report(loads(dumps(evidence), where=EVIDENCE_FILE), folder)
+        text = dumps(evidence)
+        report = Report(loads(text, where=EVIDENCE_FILE), folder)
         if chosen:
             today = day_of(as_of) or datetime.date.today()
-            report = Report(loads(dumps(with_tables(report.evidence, chosen, today)), where=EVIDENCE_FILE), folder)
+            text = dumps(with_tables(report.evidence, chosen, today))
+            report = Report(loads(text, where=EVIDENCE_FILE), folder)
         if folder is not None:
-            report.write(folder)
+            report.write(folder, text)
             if keep_rows and record is not None:
                 write_bytes(folder / ROWS_FILE, rows_bytes(record))
     return report

@@ -40,9 +40,9 @@ class Report:
         with output_lock(folder):
             return self.write(folder)
 
-    def write(self, folder: Path) -> Path:
-        """As :meth:`save`, for a caller that holds the folder's lock."""
-        write_text(folder / EVIDENCE_FILE, dumps(self.evidence))
+    def write(self, folder: Path, text: str = "") -> Path:
+        """As :meth:`save`, for a caller that holds the folder's lock, and may know the evidence as ``text`` already."""
+        write_text(folder / EVIDENCE_FILE, text or dumps(self.evidence))
         write_text(folder / CARD_FILE, self.to_html())
         return folder
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,11 @@ def canonical_json(document: object) -> str:
 
 def sha256_of(document: object) -> str:
     """``sha256:<hex>`` of the canonical JSON of ``document``."""
-    return "sha256:" + hashlib.sha256(canonical_json(document).encode("ascii")).hexdigest()
+    return _sha256(canonical_json(document))
+
+
+def _sha256(text: str) -> str:
+    return "sha256:" + hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def to_document(evidence: Evidence) -> dict[str, Any]:
@@ -103,7 +107,15 @@ def seal(evidence: Evidence) -> Evidence:
 def dumps(evidence: Evidence) -> str:
     """Canonical JSON of sealed evidence, ending in a newline."""
     document = to_document(evidence)
-    return canonical_json({**document, "digest": _content_digest(document)}) + "\n"
+    members = {key: f'"{key}":{canonical_json(part)}' for key, part in document.items() if key != "digest"}
+    content = _object(text for key, text in sorted(members.items()) if key not in _OUTSIDE)
+    members["digest"] = f'"digest":{canonical_json(_sha256(content))}'
+    return _object(text for _, text in sorted(members.items())) + "\n"
+
+
+def _object(members: Iterable[str]) -> str:
+    """Members as :func:`canonical_json` would write them together, in their order."""
+    return "{" + ",".join(members) + "}"
 
 
 def outcome_document(outcome: Outcome) -> dict[str, Any]:
