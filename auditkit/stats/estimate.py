@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from auditkit.core.evidence import Interval
 
@@ -43,9 +43,15 @@ class Estimate:
     bounds: Bounds | None = None
     reason: str | None = None
     share: Share | None = None
+    _told: dict[float, Interval | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def interval(self, level: float) -> Interval | None:
-        """The interval at ``level``, widened by rounding error so that it always holds the value."""
+        """The interval at ``level``, widened by rounding error so that it always holds the value; kept once told."""
+        if level not in self._told:
+            self._told[level] = self._interval(level)
+        return self._told[level]
+
+    def _interval(self, level: float) -> Interval | None:
         if self.value is None or self.bounds is None:
             return None
         found = self.bounds(level)
