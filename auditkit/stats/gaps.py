@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
-from auditkit.stats.estimate import Estimate
+from auditkit.stats.estimate import Estimate, Share
 from auditkit.stats.folded import both_ways, undirected
 from auditkit.stats.intervals import fewest_degrees_of_freedom
 from auditkit.stats.melded import melded_limits
@@ -106,12 +106,9 @@ def _extremes(each: Sequence[Estimate], level: float) -> tuple[float, float] | N
     values = np.array([estimate.value for estimate in each], dtype=np.float64)
     left, right = np.triu_indices(len(each), 1)
     point = values[left] - values[right]
-    found = {}
-    for at in dict.fromkeys((far, near, strict)):
-        limits = _pairs_limits(each, at, left, right)
-        if limits is None:
-            return None
-        found[at] = limits
+    found = _pairs_limits(each, tuple(dict.fromkeys((far, near, strict))), left, right)
+    if found is None:
+        return None
     low, _ = undirected(point, found[near], found[strict], "difference", near)
     _, high = undirected(point, found[far], found[strict], "difference", far)
     return float(low.max()), float(high.max())
@@ -122,21 +119,42 @@ def _are_shares(each: Sequence[Estimate]) -> bool:
 
 
 def _pairs_limits(
-    each: Sequence[Estimate], level: float, left: IntArray, right: IntArray
-) -> tuple[FloatArray, FloatArray] | None:
-    """Limits ``(m,), (m,)`` of the differences of pairs, or ``None`` where an estimate has no interval."""
+    each: Sequence[Estimate], levels: Sequence[float], left: IntArray, right: IntArray
+) -> dict[float, tuple[FloatArray, FloatArray]] | None:
+    """Limits ``(m,), (m,)`` of the differences of pairs at each level; ``None`` where an estimate has no interval."""
     shares = [estimate.share for estimate in each if estimate.share is not None]
     if len(shares) == len(each):
-        rows = np.array([share.rows(level) for share in shares])
-        if not (rows > 0).all():
-            return None
-        value, odds = np.array([share.value for share in shares]), np.array([share.odds for share in shares])
-        return melded_limits(value, rows, left, right, "difference", level, odds)
-    found = []
-    for estimate in each:
-        interval = estimate.interval(level)
-        if estimate.value is None or interval is None:
-            return None
-        found.append((estimate.value, interval.low, interval.high))
-    low, high = np.array([pair_limits(found[a], found[b]) for a, b in zip(left, right, strict=True)]).T
-    return low, high
+        return _shares_limits(shares, levels, left, right)
+    found = {}
+    for level in levels:
+        known = []
+        for estimate in each:
+            interval = estimate.interval(level)
+            if estimate.value is None or interval is None:
+                return None
+            known.append((estimate.value, interval.low, interval.high))
+        low, high = np.array([pair_limits(known[a], known[b]) for a, b in zip(left, right, strict=True)]).T
+        found[level] = (low, high)
+    return found
+
+
+def _shares_limits(
+    shares: Sequence[Share], levels: Sequence[float], left: IntArray, right: IntArray
+) -> dict[float, tuple[FloatArray, FloatArray]] | None:
+    """The same of shares, melded, at all levels in one go."""
+    rows = np.array([[share.rows(level) for share in shares] for level in levels])
+    if not (rows > 0).all():
+        return None
+    value, odds = np.array([share.value for share in shares]), np.array([share.odds for share in shares])
+    begun = len(shares) * np.arange(len(levels))[:, None]  # each level has shares of its own: the rows may differ
+    low, high = melded_limits(
+        np.tile(value, len(levels)),
+        rows.ravel(),
+        (left + begun).ravel(),
+        (right + begun).ravel(),
+        "difference",
+        np.repeat(levels, len(left)),
+        np.tile(odds, len(levels)),
+    )
+    ends = zip(low.reshape(len(levels), -1), high.reshape(len(levels), -1), strict=True)
+    return dict(zip(levels, ends, strict=True))
