@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from auditkit.core.evidence import SCHEMA_ID, Outcome
+from auditkit.core.evidence import SCHEMA_ID, Interval, Measurement, Outcome
 from auditkit.core.plan import Step
 from auditkit.core.schema import canonical_json, outcome_document, outcome_from, sha256_of, write_text
 from auditkit.core.subject import Subject
@@ -20,7 +20,8 @@ def resume_key(subject: Subject, step: Step, seed: int, device: str) -> str | No
     """What a finished outcome is filed under, or ``None`` when the model or recipe has no fingerprint.
 
     The key covers the analyzer and its version, its parameters, the fingerprints of model, data and
-    (where the analyzer trains) recipe, the task, the seed, the device and the schema of the evidence.
+    (where the analyzer trains) recipe, the task, the seed, the device, the schema of the evidence and the fields of a
+    measurement: what was filed before it had them all is measured afresh.
     """
     analyzer = step.analyzer
     if analyzer is None or subject.model.fingerprint is None:
@@ -33,6 +34,7 @@ def resume_key(subject: Subject, step: Step, seed: int, device: str) -> str | No
     return sha256_of(
         {
             "schema": SCHEMA_ID,
+            "fields": [field.name for record in (Measurement, Interval) for field in fields(record)],
             "analyzer": analyzer.name,
             "version": analyzer.version,
             "params": step.params.model_dump(mode="json"),

@@ -262,6 +262,21 @@ def test_the_resume_key_moves_with_everything_that_moves_a_number():
     assert len(keys) == 9
 
 
+def test_what_was_filed_before_an_interval_kept_more_is_measured_afresh(tmp_path, monkeypatch):
+    @dataclasses.dataclass
+    class Older:
+        low: float
+        high: float
+
+    checkpoints = Checkpoints(tmp_path)
+    plan = Plan(steps=(step(draws),))
+    with monkeypatch.context() as earlier:
+        earlier.setattr("auditkit.execution.checkpoint.Interval", Older)
+        run_plan(subject(), plan, checkpoints=checkpoints)
+        assert run_plan(subject(), plan, checkpoints=checkpoints).resumed == ("demo.a",)
+    assert run_plan(subject(), plan, checkpoints=checkpoints).resumed == ()
+
+
 def test_a_model_without_a_fingerprint_is_simply_run_again():
     model = CountingModel()
     model.fingerprint = None
