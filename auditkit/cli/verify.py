@@ -17,7 +17,7 @@ from auditkit.core.errors import EvidenceError
 
 if TYPE_CHECKING:
     from auditkit.cli.recompute import Compared
-    from auditkit.core.evidence import Evidence, Measurement
+    from auditkit.core.evidence import Evidence
     from auditkit.core.verdict import Comparison, RuleResult, Verdict
     from auditkit.policy.model import Rule
 
@@ -268,6 +268,7 @@ def _rules(shown: Verdict, again: Verdict, evidence: Evidence) -> Iterator[Check
 def _is_hidden(result: RuleResult, rule: Rule | None, evidence: Evidence) -> bool:
     """Whether something that the rule looks at was withheld or rounded in this copy."""
     from auditkit.render.coarse import hides
+    from auditkit.stats.rebuilt import tells_freedom_in_part
 
     if rule is not None and rule.baseline is not None and _withheld_pairs(rule.baseline, evidence):
         return True
@@ -276,7 +277,7 @@ def _is_hidden(result: RuleResult, rule: Rule | None, evidence: Evidence) -> boo
     of_all_rows = rule is not None and rule.compare == "value" and not (rule.over or rule.where)
     if of_all_rows:
         found = [m for m in found if not m.slice and not m.over]
-    if not _is_counted(result.metric) and any(map(_tells_freedom_in_part, found)):
+    if not _is_counted(result.metric) and any(map(tells_freedom_in_part, found)):
         return True
     counted = any(artifact.name.endswith(".shared") for artifact in evidence.artifacts())
     return any(map(hides, found)) or (counted and not (of_all_rows and found))
@@ -287,12 +288,6 @@ def _is_counted(metric: str) -> bool:
     from auditkit.methods.fairness.metric_table import COMPOSITES, METRICS
 
     return metric.removeprefix("fairness.") in {*METRICS, *COMPOSITES}
-
-
-def _tells_freedom_in_part(m: Measurement) -> bool:
-    """Whether limits at another level rest on a number of clusters of a group, of which a shared copy tells a part."""
-    counted = None if m.interval is None else m.interval.degrees_of_freedom
-    return bool(m.slice or m.over) and counted is not None and counted != (m.n or 0) - 1
 
 
 def _withheld_pairs(name: str, evidence: Evidence) -> bool:

@@ -18,6 +18,8 @@ _MOST = 100_000_000
 _PACKED = frozenset({"words", "shapes", "document"})
 # Characters of a word in place: its quotes; and of its number: quotes, mark and some digits.
 _QUOTES, _NUMBER = 2, 6
+# What an object counts for, in characters, where many could come of few.
+_OBJECT = 60
 Shape = tuple[Any, ...]
 
 
@@ -116,6 +118,8 @@ class _Reader:
     """Unpacks values."""
 
     def __init__(self, words: Sequence[str], shapes: Sequence[Sequence[Any]]) -> None:
+        if not all(isinstance(word, str) for word in words):
+            raise TypeError("a word is no string")
         self.words, self.shapes, self.left = words, shapes, _MOST
 
     def value(self, value: Any) -> Any:
@@ -123,7 +127,7 @@ class _Reader:
             return self._text(value)
         if isinstance(value, dict):
             if value.keys() == {MARK}:
-                return [self._object(self.shapes[row[0]], iter(row[1:])) for row in value[MARK]]
+                return [self._row(row) for row in value[MARK]]
             return {key.removeprefix(MARK): self.value(inner) for key, inner in value.items()}
         return [self.value(inner) for inner in value] if isinstance(value, list) else value
 
@@ -135,15 +139,31 @@ class _Reader:
         if not text[1:].isdecimal():
             raise LookupError(text)
         word = self.words[int(text[1:])]
-        self.left -= len(word)
-        if self.left < 0:
-            raise ValueError("it would be too long unpacked")
+        self._spend(len(word))
         return word
 
+    def _spend(self, characters: int) -> None:
+        self.left -= characters
+        if self.left < 0:
+            raise ValueError("it would be too long unpacked")
+
+    def _row(self, row: Sequence[Any]) -> dict[str, Any]:
+        number, values = row[0], iter(row[1:])
+        if type(number) is not int or number < 0:
+            raise LookupError(number)
+        found = self._object(self.shapes[number], values)
+        if next(values, self) is not self:
+            raise LookupError("more values than keys")
+        return found
+
     def _object(self, shape: Sequence[Any], values: Iterator[Any]) -> dict[str, Any]:
-        return {
-            part if isinstance(part, str) else part[0]: self.value(next(values))
-            if isinstance(part, str)
-            else self._object(part[1:], values)
-            for part in shape
-        }
+        """The object of a shape; what it takes to hold it is counted, as empty objects in it spend no value."""
+        found = {}
+        self._spend(_OBJECT)
+        for part in shape:
+            key = part if isinstance(part, str) else part[0]
+            if not isinstance(key, str):
+                raise TypeError("a key is no string")
+            self._spend(len(key) + _QUOTES)
+            found[key] = self.value(next(values)) if isinstance(part, str) else self._object(part[1:], values)
+        return found

@@ -20,6 +20,8 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 # Exact limits, also joined from several or of a function of a share.
 _EXACT = ("clopper-pearson", "korn-graubard", "melded", "exact", "mover-log-ratio", "mover-bonferroni")
+# Ratios are widened up to so far in logs: products with it stay numbers.
+_FARTHEST = 600.0
 # The worst of several gaps, or the largest of several values: its limits need not be those of the one that it is.
 _OF_SEVERAL = ("worst-pair", "simultaneous", "largest")
 
@@ -134,9 +136,16 @@ def _widened(center: float, held: Interval, stretch: float, ratio: bool) -> tupl
     low = center - max(center - held.low, 0.0) * stretch
     high = center + max(held.high - center, 0.0) * stretch
     if ratio and stretch > 1.0 and center > 0.0:
-        low = min(low, center * (min(held.low, center) / center) ** stretch)
-        high = max(high, center * (max(held.high, center) / center) ** stretch)
+        low = min(low, _raised(center, min(held.low, center), stretch))
+        high = max(high, _raised(center, max(held.high, center), stretch))
     return low, high
+
+
+def _raised(center: float, end: float, stretch: float) -> float:
+    """``end`` with ``stretch`` times its distance from ``center`` in logs, as far as numbers go."""
+    if end <= 0.0:
+        return 0.0
+    return center * math.exp(min(max(stretch * math.log(end / center), -_FARTHEST), _FARTHEST))
 
 
 def _reach(held: Interval, level: float) -> float:

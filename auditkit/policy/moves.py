@@ -13,6 +13,7 @@ from typing import Literal
 
 from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Evidence, Interval, Measurement
+from auditkit.policy.group_gaps import GroupGaps
 from auditkit.policy.measured import Measured, is_exact
 from auditkit.policy.paired_moves import GapMoves, PairedMoves
 from auditkit.policy.share_moves import METHOD, ShareMoves
@@ -73,7 +74,8 @@ def moves(
     before, after = ({m.key: m for m in part.measurements()} for part in (base, head))
     keys = list(dict.fromkeys((*before, *after)))
     both = [key for key in keys if key in before and key in after]
-    ways = _Ways(ShareMoves((before[key], after[key]) for key in both), GapMoves(base, head), pairs)
+    ways = _Ways(ShareMoves((before[key], after[key]) for key in both), GapMoves(base, head), pairs,
+                GroupGaps(base), GroupGaps(head))  # fmt: skip
     found = [_move(before.get(key), after.get(key), confidence, ways, key) for key in keys]
     return tuple(sorted(_corrected(found, confidence, ways), key=_order))
 
@@ -131,6 +133,8 @@ class _Ways:
     shares: ShareMoves
     gaps: GapMoves
     pairs: PairedMoves | None
+    then: GroupGaps
+    now: GroupGaps
 
     def paired(self, base: Measurement, head: Measurement) -> bool:
         return self.pairs is not None and self.pairs.has(base, head)
@@ -147,7 +151,7 @@ class _Ways:
         if pairs.comparisons(base) < 2 or not _is_extreme(base):
             return pairs.limits(base, level)
         half = 1.0 - (1.0 - level) / 2.0
-        one, two = pairs.limits(base, half), change_limits(base, head, half)
+        one, two = pairs.limits(base, half), self._two_samples(base, head, half)
         return one if two is None else (max(one[0], two[0]), min(one[1], two[1]))
 
     def _apart(self, base: Measurement, head: Measurement, level: float) -> Limits | None:
@@ -155,6 +159,13 @@ class _Ways:
             return self.shares.limits(base.key, level)
         if _is_extreme(base) and self.gaps.has(base, head):
             return self.gaps.limits(base, level)
+        return self._two_samples(base, head, level)
+
+    def _two_samples(self, base: Measurement, head: Measurement, level: float) -> Limits | None:
+        """Limits joined from those of both: of a gap from its groups' numbers at half the error, where they tell it."""
+        half = 1.0 - (1.0 - level) / 2.0
+        if _is_extreme(base) and (then := self.then.interval(base, half)) and (now := self.now.interval(head, half)):
+            return now.low - then.high, now.high - then.low
         return change_limits(base, head, level)
 
     def method(self, base: Measurement, head: Measurement) -> str:

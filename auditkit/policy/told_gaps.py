@@ -17,12 +17,11 @@ from auditkit.core.evidence import Evidence, Measurement
 from auditkit.methods.fairness.gaps import Kind, disparities, pairs
 from auditkit.methods.fairness.worst import simultaneous_gap
 from auditkit.policy.families import Family
+from auditkit.policy.group_gaps import EXACT
 from auditkit.policy.lookup import Settings, Unresolved
 from auditkit.policy.measured import Measured
 from auditkit.policy.model import Policy
 from auditkit.stats.rebuilt import ROUNDED, same_interval
-
-_EXACT = 1e-8
 
 
 def as_told(
@@ -38,7 +37,7 @@ def as_told(
         return family
     if gap.unreliable:
         raise Unresolved(f"{gap.key} is not to be relied upon: {gap.unreliable}")
-    if not is_needed(members, gap, family.kind, ROUNDED if evidence.redacted else _EXACT):
+    if not is_needed(members, gap, family.kind, ROUNDED if evidence.redacted else EXACT):
         return family
     each = family.values()
     alone = family.only(int(np.nanargmax(each) if family.kind == "difference" else np.nanargmin(each)))
@@ -49,7 +48,7 @@ def as_told(
     )
 
 
-def is_needed(groups: Sequence[Measurement], gap: Measurement, kind: Kind, tolerance: float = _EXACT) -> bool:
+def is_needed(groups: Sequence[Measurement], gap: Measurement, kind: Kind, tolerance: float = EXACT) -> bool:
     """Whether a ``gap`` that was measured over ``groups`` is to be judged itself: their own numbers do not give its
     interval.
 

@@ -12,6 +12,8 @@ BY_SUBTRACTION = "withheld in shared copies: it would reveal a smaller group by 
 HIDDEN = "so that a smaller group cannot be found by subtraction"
 _ROUNDED = f"rounded, and its rows withheld, {HIDDEN}"
 _ROUNDED_CELLS = f"rounded, and its rows and interval withheld, {HIDDEN}"
+# Missed positives for each false alarm: two digits of it would tell both counts.
+_OF_TWO_COUNTS = "treatment_ratio"
 _GRAINS = (0.01, 0.02, 0.05, 0.1)
 
 
@@ -148,6 +150,8 @@ def coarse(measurement: Measurement, min_cell: int) -> Measurement:
     interval = shared_freedom(dataclasses.replace(measurement, n=None), min_cell)  # the rows themselves are not shown
     if value is None:
         return dataclasses.replace(measurement, n=None)
+    if _OF_TWO_COUNTS in measurement.name.split("."):
+        return _coarse_odds(measurement, value, rows, min_cell)
     if None in measurement.bounds:
         value = two_digits(value)
         interval = None if interval is None else _outwards(interval, None)
@@ -156,7 +160,21 @@ def coarse(measurement: Measurement, min_cell: int) -> Measurement:
     if rounded is None:
         return dataclasses.replace(measurement, value=None, n=None, interval=None, reason=BY_SUBTRACTION)
     interval = coarse_interval(interval, rows, min_cell)
+    if interval is not None and not interval.low <= rounded <= interval.high:  # half a step from the end
+        step = grain(rows, min_cell) or 1.0
+        ends = multiple(rounded, step, math.floor), multiple(rounded, step, math.ceil)
+        interval = dataclasses.replace(interval, low=min(interval.low, ends[0]), high=max(interval.high, ends[1]))
     return dataclasses.replace(measurement, value=rounded, n=None, interval=interval, reason=_ROUNDED)
+
+
+def _coarse_odds(measurement: Measurement, value: float, rows: int, min_cell: int) -> Measurement:
+    """A ratio of two counts as that of the rounded share that one is of both, whose odds it is; no gap of such."""
+    share = None if measurement.over else coarse_value(value / (1.0 + value), rows, min_cell, share=True)
+    if share is None:
+        return dataclasses.replace(measurement, value=None, n=None, interval=None, reason=BY_SUBTRACTION)
+    return dataclasses.replace(
+        measurement, value=two_digits(share / (1.0 - share)), n=None, interval=None, reason=_ROUNDED_CELLS
+    )
 
 
 def rounded_to(measurement: Measurement, value: float | None) -> Measurement:

@@ -128,6 +128,13 @@ def freedom_of(m: Measurement) -> float | None:
     return m.n - 1.0 if m.n > 1 and m.interval.method in _OF_ROWS else None
 
 
+def tells_freedom_in_part(m: Measurement) -> bool:
+    """Whether limits of ``m`` rest on a number of clusters of a group, which a shared copy tells no further than that
+    there are so many or more."""
+    counted = None if m.interval is None else m.interval.degrees_of_freedom
+    return bool(m.slice or m.over) and counted is not None and counted != (m.n or 0) - 1
+
+
 def scale_of(m: Measurement) -> Scale | None:
     """The scale on which the interval of ``m`` is made around its value; ``None`` where there is none."""
     if m.interval is None or m.interval.method not in SCALES:
@@ -166,7 +173,12 @@ def _around(m: Measurement) -> Estimate | None:
         return None
 
     def quantile(level: float) -> float:
-        return z_value(level) if freedom is None or scale.normal else t_value(level, freedom)
+        if freedom is None or scale.normal:
+            return z_value(level)
+        if level < held.level and tells_freedom_in_part(m):
+            # With more degrees of freedom than are told a lower level takes less off: never more than of none counted.
+            return t_value(held.level, freedom) * z_value(level) / z_value(held.level)
+        return t_value(level, freedom)
 
     center, (low, high) = scale.there(m.value), _read(m, scale)
     floor, ceiling = _ends(m)
@@ -212,7 +224,8 @@ def _share(m: Measurement) -> Estimate | None:
         return None
 
     def rows_at(level: float, whole: float = rows / known) -> float:
-        return whole * _correction(held, counted, level)
+        least = held.level if tells_freedom_in_part(m) else level
+        return whole * _correction(held, counted, max(level, least))
 
     share = Share(part, rows_at, odds)
     told = None if held.method == _NO_SHARE else share

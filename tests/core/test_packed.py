@@ -48,13 +48,38 @@ def test_a_document_that_is_not_packed_is_left_alone():
 
 @pytest.mark.parametrize(
     "body",
-    ["~1", "~x", "~", {"~": [[0]]}, {"~": [[7, 1]]}, {"~": [["a"]]}, {"~": 3}, {"~": [[]]}, {"~": [[1, 2]]}],
+    [
+        "~1",
+        "~x",
+        "~",
+        {"~": [[0]]},
+        {"~": [[7, 1]]},
+        {"~": [["a"]]},
+        {"~": 3},
+        {"~": [[]]},
+        {"~": [[1, 2]]},
+        {"~": [[-2, 1]]},
+        {"~": [[0, 1, 2]]},
+        {"~": [[False, 1]]},
+        {"~": [[2, 1]]},
+    ],
 )
 def test_a_document_packed_wrongly_is_refused(body):
     with pytest.raises(ValueError, match="packed"):
-        unpacked({"words": ["w"], "shapes": [["a"], 5], "document": body})
+        unpacked({"words": ["w"], "shapes": [["a"], 5, [[5, "a"]]], "document": body})
+
+
+def test_a_word_that_is_no_string_is_refused():
+    with pytest.raises(ValueError, match="packed"):
+        unpacked({"words": [[["x"] * 100]], "shapes": [], "document": ["~0"] * 100})
 
 
 def test_few_characters_do_not_become_very_many():
     with pytest.raises(ValueError, match="too long"):
         unpacked({"words": ["w" * 100_000], "shapes": [], "document": ["~0"] * 2000})
+
+
+def test_few_shapes_do_not_become_very_many_objects():
+    empty = [["k"] for _ in range(3000)]
+    with pytest.raises(ValueError, match="too long"):
+        unpacked({"words": [], "shapes": [empty], "document": {"~": [[0]] * 3000}})

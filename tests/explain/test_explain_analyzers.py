@@ -363,6 +363,21 @@ def test_sizes_that_follow_the_input_do_not_pass_for_surviving_random_weights():
     assert not any("survive" in note for note in outcome.notes if "saliency" not in note)
 
 
+def test_few_inputs_on_scales_of_their_own_do_not_pass_for_surviving_random_weights():
+    """Without their sign, ranks of four products of a weight and an input of its own size are alike by chance."""
+    survived, values = 0, []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        x = (rng.normal(size=(60, 4)) * [1.0, 30.0, 1000.0, 30000.0]).astype(np.float32)
+        torch.manual_seed(seed)
+        subject = make_subject(nn.Linear(4, 2), x, (x[:, 0] > 0).astype(int), task="binary", positive=1)
+        outcome = outcome_of("explain.saliency", subject, methods=["integrated_gradients"], draws=3)
+        survived += any("survive" in note for note in outcome.notes)
+        values += [m.value for m in found(outcome, "explain.randomisation_similarity", scope="all_layers")]
+    assert survived == 0
+    assert abs(float(np.mean(values))) < 0.3
+
+
 def test_what_occlusion_takes_away_does_not_pass_for_surviving_random_weights(monkeypatch):
     """Bright squares move any weights more than dark ones: by absolute value occlusion would survive, by sign not."""
     rng = np.random.default_rng(0)

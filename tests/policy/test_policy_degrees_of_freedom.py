@@ -17,11 +17,12 @@ from auditkit.core.schema import dumps, from_document, loads, seal, to_document
 from auditkit.policy.evaluate import evaluate
 from auditkit.policy.measured import Measured
 from auditkit.policy.model import Policy, Rule, parse_policy
+from auditkit.policy.moves import moves
 from auditkit.policy.pairs import Pairs
 from auditkit.policy.resolve import settle
 from auditkit.policy.resolve_change import changes_between
 from auditkit.render.redact import redact
-from auditkit.stats.rebuilt import _ODDS, SCALES, rebuilt
+from auditkit.stats.rebuilt import _ODDS, SCALES, rebuilt, tells_freedom_in_part
 from auditkit.stats.replication import replicated_difference, replicated_rate
 
 TODAY = datetime.date(2026, 1, 1)
@@ -107,7 +108,14 @@ def test_limits_at_another_level_are_those_of_an_audit_at_that_level(made, weigh
         if m.interval.low == m.interval.high or rebuilt(m) is None:
             assert m.bounds in ((m.interval.low, m.interval.high), (0.0, 1.0)), key  # cut off at both ends
             continue
-        assert is_close(wider(m, level), strict[key].interval), (key, m.interval, strict[key].interval)
+        ends, held = wider(m, level), strict[key].interval
+        if level < m.interval.level and tells_freedom_in_part(
+            m
+        ):  # a shared copy tells fewer: never nearer than is true
+            assert m.interval.low <= ends[0] <= held.low + 1e-9, key
+            assert held.high - 1e-9 <= ends[1] <= m.interval.high, key
+            continue
+        assert is_close(ends, held), (key, m.interval, held)
     if clustered and not weighted:
         assert {m.interval.method for m in audited.values()} >= METHODS[made, weighted]
 
@@ -289,6 +297,43 @@ def test_shared_copies_tell_no_number_of_clusters_of_a_group():
         assert m.interval.degrees_of_freedom == (9.0 if m.slice or m.over else 13.0)
     few = [m for m in redact(evidence, 15).measurements() if m.interval and m.slice]
     assert {m.interval.degrees_of_freedom for m in few} == {1.0}
+
+
+def test_limits_of_a_shared_copy_at_a_lower_level_are_never_nearer():
+    compared = 0
+    for evidence, strict in ((made(False, True), made(False, True, 0.9)) for made in (decisions, predictions)):
+        true = told(strict)
+        for least in (10, 15):  # the copy says 9 or 1 degrees of freedom where there are 13
+            for key, m in told(redact(evidence, least)).items():
+                if m.value is None or not m.slice or not tells_freedom_in_part(m):
+                    continue
+                ends, held = wider(m, 0.9), true[key].interval
+                size = 1e-5 * max(1.0, abs(held.low), abs(held.high))  # six digits are shared
+                assert ends[0] <= held.low + size, key
+                assert ends[1] >= held.high - size, key
+                compared += 1
+    assert compared >= 40
+
+
+def test_the_change_of_a_gap_on_a_curved_scale_is_that_of_its_groups():
+    """Of three groups: limits at half the error each, which those at the audits' own level do not tell."""
+    then, now = (predictions(False, False, seed=seed) for seed in (3, 4))
+    strict = [predictions(False, False, 0.975, seed=seed) for seed in (3, 4)]
+    key = next(m.key for m in then.measurements() if m.name == "fairness.r2.difference")
+    (move,) = [move for move in moves(then, now, other_data=True) if move.key == key]
+    old, new = (told_one.interval for each in strict for told_one in each.measurements() if told_one.key == key)
+    assert move.interval.low == pytest.approx(new.low - old.high, abs=1e-9)
+    assert move.interval.high == pytest.approx(new.high - old.low, abs=1e-9)
+
+
+def test_a_ratio_is_widened_as_far_as_numbers_go():
+    held = Interval(low=0.2, high=3.0, method="melded-worst-pair", degrees_of_freedom=1.0)
+    ratio = Measurement(name="a.rate.ratio", value=0.7, n=90, interval=held, over=("g",))
+    low, high = Measured(measurements=(ratio,)).limits(0.9999)
+    assert low[0] <= 1e-200
+    assert 1e200 <= high[0] < np.inf
+    below = replace(ratio, interval=replace(held, low=-0.1))
+    assert Measured(measurements=(below,)).limits(0.99)[0][0] < 0.0
 
 
 def test_a_gate_on_a_shared_copy_is_never_surer_than_the_whole():

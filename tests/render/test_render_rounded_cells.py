@@ -8,9 +8,10 @@ import pytest
 from sklearn import metrics as sk
 
 import auditkit
-from auditkit.core.evidence import Measurement
+from auditkit.core.evidence import Interval, Measurement
 from auditkit.methods.fairness.metric_table import METRICS
 from auditkit.render.cells import small_cells
+from auditkit.render.coarse import coarse
 from auditkit.render.numerators import is_margin
 from auditkit.render.redact import redact
 from auditkit.render.rounded_cells import NO_CELLS, gap_of, of_cells, rate, round_cells
@@ -382,3 +383,25 @@ def test_scores_are_taken_to_be_few_where_nothing_shows_that_they_are_not():
         ),
     )
     assert shown(redact(bare), "performance.roc_auc", g="F").n is None
+
+
+def test_a_rounded_share_lies_within_its_own_interval():
+    held = Interval(low=0.0, high=0.0, method="linearised")
+    sure = Measurement(name="a.error", value=0.0, n=120, interval=held, slice={"g": "A"}, bounds=(0.0, 1.0))
+    found = coarse(sure, 10)
+    assert found.interval.low <= found.value <= found.interval.high
+    assert found.value > 0.0
+
+
+@pytest.mark.parametrize(("rows", "value"), [(34, None), (240, 0.43)])
+def test_a_ratio_of_two_counts_is_rounded_as_their_share(rows, value):
+    held = Interval(low=0.2, high=0.7, method="clopper-pearson-odds")
+    exact = Measurement(
+        name="fairness.treatment_ratio", value=0.41, n=rows, interval=held, slice={"g": "A"}, bounds=(0.0, None)
+    )
+    found = coarse(exact, 10)
+    assert found.value == value
+    assert found.interval is None
+    assert found.n is None
+    gap = dataclasses.replace(exact, name="fairness.treatment_ratio.difference", slice={}, over=("g",))
+    assert coarse(gap, 10).value is None

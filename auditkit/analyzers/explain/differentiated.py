@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _MIN_ROWS_A_MAP = 10
 _LARGEST_MAP = 64
 _FEWEST_RANKED = 4
+# Without their sign the ranks of unrelated maps of fewer parts are alike by chance: of 4 parts on scales of their own
+# by 0.6 on average.
+_FEWEST_TURNED = 8
 _FOLLOW_THE_INPUT = ("integrated_gradients", "input_x_gradient", "deep_lift", "expected_gradients", "occlusion")
 
 
@@ -223,7 +226,7 @@ def randomisation_similarities(
     Methods that multiply slopes by the input, or by what it differs from, and occlusion, which takes the input away,
     are compared with their signs, as their size follows the input whatever the weights; the others by absolute value.
     Random weights turn the sign of an output as often as not: a map with signs that comes back turned over has
-    survived, so that the sign which a copy gives all rows of an output is left out.
+    survived, so that the sign which a copy gives all rows of an output is left out, from 8 parts on.
     """
     from auditkit.methods.explain.differentiable import all_outputs, untouched
     from auditkit.methods.explain.randomisation import randomise_parameters
@@ -255,7 +258,8 @@ def randomisation_similarities(
             for method, theirs in explained(twin).items():
                 values = found.setdefault((method, scope), [])
                 if method in own and own[method].shape[1] >= _FEWEST_RANKED and np.isfinite(theirs).all():
-                    turned = few.targets if method in _FOLLOW_THE_INPUT else None
+                    parts = own[method].shape[1]
+                    turned = few.targets if method in _FOLLOW_THE_INPUT and parts >= _FEWEST_TURNED else None
                     values += _similarity(own[method], theirs, turned)
         context.progress(2 + draw + 1, 2 + settings.draws)
     return {key: np.array(values, dtype=np.float64) for key, values in found.items()}

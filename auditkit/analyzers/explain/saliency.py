@@ -29,7 +29,7 @@ MEASURES = {
     "explain.attribution_concentration": "Share of the absolute attribution held by the top tenth of the inputs.",
     "explain.method_agreement": "Mean rank correlation of two methods' absolute attributions of a row.",
     "explain.randomisation_similarity": "Rank correlation with explanations of n copies that have random weights; of "
-    "methods with a sign without the sign that a copy gives all rows of an output.",
+    "methods with a sign and 8 parts or more without the sign that a copy gives all rows of an output.",
 }
 
 _NOTHING = "every attribution is zero: the output does not depend on the inputs here"
@@ -237,7 +237,7 @@ def _sanity(
 
 ANALYZER = Analyzer(
     name="explain.saliency",
-    version="7",
+    version="8",
     title="Saliency, paths and occlusion",
     summary="Gradient, path and occlusion explanations: complete, agreeing with one another, unlike random weights?",
     reference="Sundararajan, Taly and Yan (2017), Axiomatic Attribution for Deep Networks; Adebayo et al. (2018)",
