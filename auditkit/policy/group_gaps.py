@@ -30,7 +30,7 @@ class GroupGaps:
             self._groups[m.key] = self._behind(m)
         groups, asked = self._groups[m.key], (m.key, level)
         if asked not in self._found:
-            self._found[asked] = None if groups is None else _gap(groups, m, level).interval
+            self._found[asked] = None if groups is None else _gap(groups, m, _kind(m), level).interval
         return self._found[asked]
 
     def _behind(self, m: Measurement) -> Measured | None:
@@ -46,17 +46,26 @@ class GroupGaps:
                 and where <= each.slice.items()
             )
         )  # fmt: skip
-        if len(groups.measurements) < 2 or any(estimate is None for estimate in groups.known):
-            return None
-        again = _gap(groups, m, m.interval.level)
-        close = again.value is not None and abs(again.value - m.value) <= ROUNDED * max(1.0, abs(m.value))
         tolerance = ROUNDED if self._evidence.redacted else EXACT
-        return groups if close and again.interval and same_interval(again.interval, m.interval, tolerance) else None
+        return groups if len(groups.measurements) > 1 and gives(groups, m, _kind(m), tolerance) else None
+
+
+def gives(groups: Measured, gap: Measurement, kind: Kind, tolerance: float) -> bool:
+    """Whether the numbers of ``groups`` give the ``gap`` over them, with its interval as it was measured."""
+    if gap.value is None or gap.interval is None or any(estimate is None for estimate in groups.known):
+        return False
+    again = _gap(groups, gap, kind, gap.interval.level)
+    close = again.value is not None and abs(again.value - gap.value) <= ROUNDED * max(1.0, abs(gap.value))
+    return close and again.interval is not None and same_interval(again.interval, gap.interval, tolerance)
 
 
 def _ending(m: Measurement) -> str:
     return next((ending for ending in _ENDINGS if m.name.endswith(ending)), "")
 
 
-def _gap(groups: Measured, m: Measurement, level: float) -> Gap:
-    return simultaneous_gap(groups, _ENDINGS[_ending(m)], level, bounds=(0.0, m.bounds[1]))
+def _kind(m: Measurement) -> Kind:
+    return _ENDINGS[_ending(m)]
+
+
+def _gap(groups: Measured, m: Measurement, kind: Kind, level: float) -> Gap:
+    return simultaneous_gap(groups, kind, level, bounds=(0.0, m.bounds[1]))

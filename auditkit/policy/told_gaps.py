@@ -15,13 +15,12 @@ import numpy as np
 
 from auditkit.core.evidence import Evidence, Measurement
 from auditkit.methods.fairness.gaps import Kind, disparities, pairs
-from auditkit.methods.fairness.worst import simultaneous_gap
 from auditkit.policy.families import Family
-from auditkit.policy.group_gaps import EXACT
+from auditkit.policy.group_gaps import EXACT, gives
 from auditkit.policy.lookup import Settings, Unresolved
 from auditkit.policy.measured import Measured
 from auditkit.policy.model import Policy
-from auditkit.stats.rebuilt import ROUNDED, same_interval
+from auditkit.stats.rebuilt import ROUNDED
 
 
 def as_told(
@@ -67,10 +66,7 @@ def is_needed(groups: Sequence[Measurement], gap: Measurement, kind: Kind, toler
         worst = float(np.nanmax(each) if kind == "difference" else np.nanmin(each))
     if not abs(worst - gap.value) <= ROUNDED * max(1.0, abs(gap.value)):
         return False  # it is no gap of these values
-    if any(estimate is None for estimate in own.known):
-        return True
-    again = simultaneous_gap(own, kind, gap.interval.level, bounds=(0.0, gap.bounds[1])).interval
-    return again is None or not same_interval(again, gap.interval, tolerance)
+    return not gives(own, gap, kind, tolerance)
 
 
 def _is_whole(family: Family, settings: Settings, policy: Policy) -> bool:
