@@ -138,13 +138,14 @@ def test_rectifiers_in_place_or_reused_are_told_and_the_rest_is_measured(kind):
     outcome = explain("explain.saliency", subject, methods=methods)
     assert outcome.status == "measured"
     notes = " ".join(outcome.notes)
-    refused = {"deep_lift": "DeepLift", "guided_grad_cam": "Guided GradCAM"}
-    if kind == "reused":  # guided backpropagation passes each use of a rectifier; see the next test
-        del refused["guided_grad_cam"]
-    for word in refused.values():
-        assert f"{word} does not apply: this method needs hooks that the model's layers refuse" in notes
+    # Guided backpropagation passes each use of a reused rectifier; see the next test.
+    refused = {"guided_grad_cam"} if kind == "in place" else set()
+    told = "Guided GradCAM does not apply: this method needs hooks that the model's layers refuse" in notes
+    assert told == bool(refused)
+    assert "DeepLift is worked out without captum's hooks: captum refuses the model" in notes
     measured = {m.params["method"] for m in outcome.measurements if "method" in m.params}
-    assert measured == {"integrated_gradients", *methods} - set(refused)
+    assert measured == {"integrated_gradients", *methods} - refused
+    assert all(m.unreliable is None for m in found(outcome, "explain.completeness_delta"))
 
 
 def test_guided_backpropagation_through_a_reused_rectifier_is_that_of_two():

@@ -79,6 +79,8 @@ def attribute_all(
         context.check_deadline()
         try:
             found[method] = _by_name(model, context, inputs, method, tolerance, max_steps)
+            if tried := found[method].params.get("tried"):
+                notes.append(Note(f"{_capital(WORDS[method])} is worked out without captum's hooks: {tried}."))
         except NotApplicable as error:
             refused = refused or error
             notes.append(Note(f"{_capital(WORDS[method])} does not apply: {error.what}; {error.why or error.fix}."))

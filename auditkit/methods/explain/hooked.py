@@ -1,7 +1,7 @@
-"""Explanations that need hooks inside the module, through captum: GradCAM, guided GradCAM, DeepLift.
+"""Explanations through captum's hooks inside the module: GradCAM, guided GradCAM, DeepLift.
 
 Hooks see modules only. A rectifier that is called as a function, works in place or is used twice escapes them or breaks
-them; that is found out and told, never passed over.
+them; that is found out and told, never passed over, and DeepLift is then worked out without hooks.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from auditkit.methods.explain.differentiable import (
     to_numpy,
     untouched,
 )
+from auditkit.methods.explain.rescale import rescaled
 
 _Maps = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # images (m, ...), targets (m,) -> maps (m, ...)
 _NO_SUM = "a map of a layer has no sum that could be compared with the model's output"
@@ -161,8 +162,10 @@ def deep_lift(
 ) -> Attribution:
     """DeepLift (rescale rule) from ``baseline``, checked for completeness.
 
-    Layers that its hooks do not know (rectifiers called as functions, GELU, attention ...) make it incomplete without
-    a word; here the sum is compared with the change of the user's model, and a gap makes the status ``failed``.
+    captum's hooks miss, without a word, max poolings that follow one another and activations that are no modules or
+    that it does not know; activations in place or used twice refuse them. Where captum does not give the whole change
+    of the user's model, the rule is worked out without hooks (:mod:`auditkit.methods.explain.rescale`); where that
+    misses it by more than ``tolerance`` the status is ``failed``.
 
     Args:
         subject: What is differentiated.
@@ -173,42 +176,80 @@ def deep_lift(
 
     Returns:
         ``values (n, *features, 1)``, ``base_values``, diagnostics ``completeness_delta`` and ``completeness_limit``;
-        status ``exact``, ``estimated`` or ``failed``.
+        status ``exact``, ``estimated`` or ``failed``; ``params["engine"]`` is ``captum`` or ``auditkit``, and
+        ``params["tried"]`` why captum was left.
 
     Raises:
-        NotApplicable: AK510 no gradient; AK481 in-place or reused rectifiers, which refuse the hooks.
+        NotApplicable: AK510 no gradient.
 
     Source: Shrikumar, Greenside and Kundaje (2017), section 3.
     """
-    from captum.attr import DeepLift
-
-    refuse_in_place(subject.module)
     baseline = baseline.expand(inputs.shape) if baseline.shape != inputs.shape else baseline
-    whole = _Whole(subject)
+    with untouched(subject.module):
+        ends = tuple(all_outputs(subject, end, batch_size) for end in (inputs, baseline))
+    try:
+        theirs = _lifted(subject, inputs, baseline, ends, (_captum_lift, tolerance, batch_size))
+        if theirs.status == "exact":
+            return dataclasses.replace(theirs, params={"engine": "captum"})
+        tried = f"captum misses the change of the output by {theirs.diagnostics['completeness_delta']:.3g}"
+    except NotApplicable as error:
+        if error.code != "AK481":
+            raise
+        tried = f"captum refuses the model ({error.why})"
+    ours = _lifted(subject, inputs, baseline, ends, (_own_lift, tolerance, batch_size))
+    if ours.status == "failed":
+        reason = f"{ours.reason}: DeepLift does not know every layer of this model"
+        ours = dataclasses.replace(ours, reason=reason)
+    return dataclasses.replace(ours, params={"engine": "auditkit", "tried": tried})
+
+
+_Lift = Callable[[Differentiated, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def _lifted(
+    subject: Differentiated,
+    inputs: torch.Tensor,
+    baseline: torch.Tensor,
+    ends: tuple[FloatArray, ...],
+    how: tuple[_Lift, float, int],
+) -> Attribution:
+    """One engine's DeepLift, with its sum compared with the change of the outputs ``ends``."""
+    (engine, tolerance, batch_size), (prediction, base) = how, ends
     parts = []
     with untouched(subject.module):
-        prediction = all_outputs(subject, inputs, batch_size)
-        base = all_outputs(subject, baseline, batch_size)
         for rows in batches(len(inputs), batch_size):
             target = torch.as_tensor(subject.targets[rows], device=inputs.device)
             try:
-                found = DeepLift(whole).attribute(leaf(inputs[rows]), baseline[rows].clone(), target=target)
+                parts.append(to_numpy(engine(subject, inputs[rows], baseline[rows], target)))
             except (RuntimeError, AssertionError, TypeError, ValueError, AttributeError) as error:
                 raise hooks_refused(error) from error
-            parts.append(to_numpy(found))
     values = np.concatenate(parts)
     change = prediction - base
     delta = float(np.abs(values.reshape(len(values), -1).sum(axis=1) - change).max(initial=0.0))
     size = float(np.abs(prediction).max(initial=0.0))
     limit = tolerance * float(np.abs(change).mean()) + ROUNDING * size
     status, reason = completeness_status(delta, limit, size)
-    if status == "failed":
-        reason = f"{reason}: DeepLift does not know every layer of this model"
     attribution = attribution_of(
         subject, "deep_lift", values, prediction, status=status, reason=reason, n_evals=2 * len(inputs)
     )
     diagnostics = {"completeness_delta": delta, "completeness_limit": limit}
     return dataclasses.replace(attribution, base_values=base[:, None], diagnostics=diagnostics)
+
+
+def _captum_lift(
+    subject: Differentiated, inputs: torch.Tensor, baseline: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    from captum.attr import DeepLift
+
+    refuse_in_place(subject.module)
+    found: torch.Tensor = DeepLift(_Whole(subject)).attribute(leaf(inputs), baseline.clone(), target=targets)
+    return found
+
+
+def _own_lift(
+    subject: Differentiated, inputs: torch.Tensor, baseline: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    return rescaled(subject.forward, inputs, baseline, targets)
 
 
 def refuse_in_place(module: torch.nn.Module) -> None:
