@@ -317,7 +317,7 @@ def _agree(
 
 ANALYZER = Analyzer(
     name="explain.faithfulness",
-    version="6",
+    version="7",
     title="Are the explanations any good?",
     summary="Whether explanations foretell what the model does when parts are removed, hold still, and agree.",
     reference="Petsiuk, Das and Saenko (2018), RISE; Yeh et al. (2019), On the (In)fidelity and Sensitivity of "
