@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from auditkit.core.evidence import Interval
+from auditkit.stats.intervals import keep_limits
 
 Bounds = Callable[[float], Interval | None]
 
@@ -59,6 +60,12 @@ class Estimate:
             return found
         low, high = min(found.low, self.value), max(found.high, self.value)
         return replace(found, low=low, high=high)
+
+
+def prepare(estimates: Iterable[Estimate], level: float) -> None:
+    """Work out the exact limits of all shares among ``estimates`` in one go, ahead of their intervals one by one."""
+    known = [(share.value, share.rows(level)) for estimate in estimates if (share := estimate.share) is not None]
+    keep_limits([(value, rows) for value, rows in known if rows > 0], level)
 
 
 def undefined(reason: str, n: int = 0) -> Estimate:

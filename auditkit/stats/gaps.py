@@ -32,6 +32,7 @@ class Gap:
 
 
 Limits = tuple[float, float, float]
+LevelLimits = dict[float, tuple[FloatArray, FloatArray]]
 
 
 def pair_limits(a: Limits, b: Limits) -> tuple[float, float]:
@@ -77,17 +78,28 @@ def largest_gap(groups: Mapping[str, Estimate], level: float = 0.95, span: float
     Source: Berger (1982), Technometrics 24 (intersection-union); Fay, Proschan and Brittain (2015), Biometrics 71, for
     shares; Zou and Donner (2008), Statistics in Medicine 27 (MOVER).
     """
-    known = {name: estimate for name, estimate in groups.items() if estimate.value is not None}
+    return largest_gaps([groups], level, [span])[0]
+
+
+def largest_gaps(asked: Sequence[Mapping[str, Estimate]], level: float, spans: Sequence[float | None]) -> list[Gap]:
+    """:func:`largest_gap` of each quantity, with all exact limits worked out in one go."""
+    known = [{name: found for name, found in groups.items() if found.value is not None} for groups in asked]
+    limits = _limits_of([list(groups.values()) for groups in known], level)
+    return [_largest(*each, level) for each in zip(known, limits, spans, strict=True)]
+
+
+def _largest(known: Mapping[str, Estimate], limits: LevelLimits | None, span: float | None, level: float) -> Gap:
+    """The largest gap of estimates that all have a value, from the limits of all their pairs at each level."""
     n = sum(estimate.n for estimate in known.values())
     if len(known) < 2:
         return Gap(None, "", "", n, None, "fewer than two groups have a value")
     top = max(known, key=lambda name: known[name].value or 0.0)
     bottom = min(known, key=lambda name: known[name].value or 0.0)
     value = float((known[top].value or 0.0) - (known[bottom].value or 0.0))
-    each = list(known.values())
-    ends = _extremes(each, level)
-    if ends is None:
+    if limits is None:
         return Gap(value, top, bottom, n, None, "a group has no interval of its own, so the gap has none")
+    each = list(known.values())
+    ends = _extremes(each, limits, level)
     low, high = min(ends[0], value), max(ends[1], value)
     high = high if span is None else max(min(high, span), value)
     interval = Interval(
@@ -100,17 +112,14 @@ def largest_gap(groups: Mapping[str, Estimate], level: float = 0.95, span: float
     return Gap(value, top, bottom, n, interval)
 
 
-def _extremes(each: Sequence[Estimate], level: float) -> tuple[float, float] | None:
+def _extremes(each: Sequence[Estimate], limits: LevelLimits, level: float) -> tuple[float, float]:
     """The near and the far limit of the largest of all gaps."""
     far, near, strict = levels_of_gap(level, len(each))
     values = np.array([estimate.value for estimate in each], dtype=np.float64)
     left, right = np.triu_indices(len(each), 1)
     point = values[left] - values[right]
-    found = _pairs_limits(each, tuple(dict.fromkeys((far, near, strict))), left, right)
-    if found is None:
-        return None
-    low, _ = undirected(point, found[near], found[strict], "difference", near)
-    _, high = undirected(point, found[far], found[strict], "difference", far)
+    low, _ = undirected(point, limits[near], limits[strict], "difference", near)
+    _, high = undirected(point, limits[far], limits[strict], "difference", far)
     return float(low.max()), float(high.max())
 
 
@@ -118,43 +127,62 @@ def _are_shares(each: Sequence[Estimate]) -> bool:
     return all(estimate.share is not None for estimate in each)
 
 
-def _pairs_limits(
-    each: Sequence[Estimate], levels: Sequence[float], left: IntArray, right: IntArray
-) -> dict[float, tuple[FloatArray, FloatArray]] | None:
-    """Limits ``(m,), (m,)`` of the differences of pairs at each level; ``None`` where an estimate has no interval."""
-    shares = [estimate.share for estimate in each if estimate.share is not None]
-    if len(shares) == len(each):
-        return _shares_limits(shares, levels, left, right)
+def _limits_of(asked: Sequence[Sequence[Estimate]], level: float) -> list[LevelLimits | None]:
+    """Limits of the differences of all pairs of each, at each level that their largest gap needs.
+
+    ``None`` where there is no pair, or an estimate without an interval.
+    """
+    exact = [index for index, each in enumerate(asked) if len(each) > 1 and _are_shares(each)]
+    shares = [[share for estimate in asked[index] if (share := estimate.share) is not None] for index in exact]
+    found = dict(zip(exact, _shares_limits(shares, level), strict=True))
+    return [found[index] if index in found else _mover_limits(each, level) for index, each in enumerate(asked)]
+
+
+def _distinct_levels(level: float, groups: int) -> tuple[float, ...]:
+    return tuple(dict.fromkeys(levels_of_gap(level, groups)))
+
+
+def _mover_limits(each: Sequence[Estimate], level: float) -> LevelLimits | None:
+    """Those that follow from the limits of each estimate."""
+    left, right = np.triu_indices(len(each), 1)
+    if not len(left):
+        return None
     found = {}
-    for level in levels:
+    for own in _distinct_levels(level, len(each)):
         known = []
         for estimate in each:
-            interval = estimate.interval(level)
+            interval = estimate.interval(own)
             if estimate.value is None or interval is None:
                 return None
             known.append((estimate.value, interval.low, interval.high))
         low, high = np.array([pair_limits(known[a], known[b]) for a, b in zip(left, right, strict=True)]).T
-        found[level] = (low, high)
+        found[own] = (low, high)
     return found
 
 
-def _shares_limits(
-    shares: Sequence[Share], levels: Sequence[float], left: IntArray, right: IntArray
-) -> dict[float, tuple[FloatArray, FloatArray]] | None:
-    """The same of shares, melded, at all levels in one go."""
-    rows = np.array([[share.rows(level) for share in shares] for level in levels])
-    if not (rows > 0).all():
-        return None
-    value, odds = np.array([share.value for share in shares]), np.array([share.odds for share in shares])
-    begun = len(shares) * np.arange(len(levels))[:, None]  # each level has shares of its own: the rows may differ
+def _shares_limits(asked: Sequence[Sequence[Share]], level: float) -> list[LevelLimits | None]:
+    """The exact (melded) ones of shares, of all quantities and at all levels in one go."""
+    # A block is one quantity at one level, with shares of its own: their effective rows may differ by level.
+    blocks = [(index, own) for index, each in enumerate(asked) for own in _distinct_levels(level, len(each))]
+    if not blocks:
+        return []
+    rows = [np.array([share.rows(own) for share in asked[index]]) for index, own in blocks]
+    starts = np.cumsum([0, *(len(part) for part in rows)])
+    ends = [np.stack(np.triu_indices(len(part), 1)) + start for part, start in zip(rows, starts[:-1], strict=True)]
+    left, right = np.concatenate(ends, axis=1)
+    shares = [share for index, _ in blocks for share in asked[index]]
     low, high = melded_limits(
-        np.tile(value, len(levels)),
-        rows.ravel(),
-        (left + begun).ravel(),
-        (right + begun).ravel(),
+        np.array([share.value for share in shares]),
+        np.concatenate(rows),
+        left,
+        right,
         "difference",
-        np.repeat(levels, len(left)),
-        np.tile(odds, len(levels)),
+        np.repeat([own for _, own in blocks], [part.shape[1] for part in ends]),
+        np.array([share.odds for share in shares]),
     )
-    ends = zip(low.reshape(len(levels), -1), high.reshape(len(levels), -1), strict=True)
-    return dict(zip(levels, ends, strict=True))
+    cuts = np.cumsum([part.shape[1] for part in ends])[:-1]
+    found: list[LevelLimits] = [{} for _ in asked]
+    for (index, own), *limits in zip(blocks, np.split(low, cuts), np.split(high, cuts), strict=True):
+        found[index][own] = (limits[0], limits[1])
+    empty = {index for (index, _), part in zip(blocks, rows, strict=True) if not (part > 0).all()}
+    return [None if index in empty else each for index, each in enumerate(found)]

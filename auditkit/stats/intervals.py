@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 # Half widths below this share of the largest value are rounding: the values do not vary.
 _ROUNDING = 1e-12
+# Share, rows and level of limits already worked out.
+ShareKey = tuple[float, float, float]
+_KEPT: dict[ShareKey, tuple[float, float]] = {}
+_MOST_KEPT = 4096
 
 
 def z_value(level: float) -> float:
@@ -72,7 +76,26 @@ def wilson(p: float, n: float, level: float = 0.95) -> Interval | None:
     return Interval(low=min(low, p), high=max(high, p), level=level, method="wilson")
 
 
-@lru_cache(maxsize=1024)
+def keep_limits(shares: Iterable[tuple[float, float]], level: float) -> dict[ShareKey, tuple[float, float]]:
+    """Exact limits of shares on (effective) rows, all above 0, in one go; :func:`exact_share` finds them from then on.
+
+    >>> kept = keep_limits([(0.1, 20), (0.5, 8)], 0.95)
+    >>> [round(limit, 4) for limit in kept[0.1, 20, 0.95]]
+    [0.0123, 0.317]
+    """
+    from auditkit.stats.melded import exact_limits
+
+    keys = [key for p, n in shares if (key := (p, n, level)) not in _KEPT]
+    if not keys:
+        return _KEPT
+    value, rows, _ = np.array(keys, dtype=np.float64).T
+    limits = zip(*(ends.tolist() for ends in exact_limits(value, rows, level)), strict=True)
+    if len(_KEPT) > _MOST_KEPT:
+        _KEPT.clear()
+    _KEPT.update(zip(keys, limits, strict=True))
+    return _KEPT
+
+
 def exact_share(p: float, n: float, level: float = 0.95, method: str = "clopper-pearson") -> Interval | None:
     """Exact limits of a share: each of them misses at most as often as ``level`` says.
 
@@ -90,10 +113,8 @@ def exact_share(p: float, n: float, level: float = 0.95, method: str = "clopper-
     """
     if n <= 0:
         return None
-    from auditkit.stats.melded import exact_limits
-
-    low, high = exact_limits(np.array([p], dtype=np.float64), np.array([n], dtype=np.float64), level)
-    return Interval(low=float(low[0]), high=float(high[0]), level=level, method=method)
+    low, high = keep_limits([(p, n)], level)[p, n, level]
+    return Interval(low=low, high=high, level=level, method=method)
 
 
 def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Interval | None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
-from auditkit.stats.estimate import Estimate
+from auditkit.stats.estimate import Estimate, prepare
 from auditkit.stats.intervals import fewest_degrees_of_freedom
 
 FloatArray = npt.NDArray[np.float64]
@@ -78,6 +78,7 @@ def mean_of_shares(each: Sequence[Estimate], n: int, correlation: FloatArray | N
         return Estimate(value, n, None, missing)
 
     def bounds(level: float) -> Interval | None:
+        prepare(each, level)
         found = [part.interval(level) for part in each]
         known = [interval for interval in found if interval is not None]
         if len(known) < len(found):

@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ from statsmodels.stats.weightstats import DescrStatsW
 from auditkit.core.evidence import Interval
 from auditkit.stats import intervals
 from auditkit.stats.effective import effective_rows
-from auditkit.stats.estimate import Estimate, Share, mapped, undefined
-from auditkit.stats.gaps import largest_gap
+from auditkit.stats.estimate import Estimate, Share, mapped, prepare, undefined
+from auditkit.stats.gaps import largest_gap, largest_gaps
 from auditkit.stats.linearised import expected_proportion, logit_bounds, mean, proportion, t_value, variance_of
 
 LEVELS = (0.8, 0.9, 0.95, 0.99)
@@ -303,6 +304,56 @@ def test_the_largest_gap_of_shares_is_that_of_fishers_test():
         p = stats.fisher_exact([[14, 6], [hits, 25 - hits]], alternative="greater").pvalue
         assert (found.interval.low > 0) == (p < 0.0125), hits
         assert found.interval.method == "melded-worst-pair"
+
+
+def test_gaps_asked_for_together_are_those_asked_for_alone():
+    """Shares of rows, of F1's odds and of clusters, means, and what has no interval: none sees another's numbers."""
+    rng = np.random.default_rng(11)
+    clusters = np.repeat(np.arange(9), 5)
+    double = Estimate(0.7, 20, None, share=Share(0.5, lambda _: 20.0, odds=2.0))
+    asked = [
+        {"a": _exact_estimate(0.7, 20), "b": _exact_estimate(0.2, 25), "c": _exact_estimate(0.0, 4)},
+        {"a": _shares_estimate(0.8, 70), "b": _shares_estimate(0.6, 80)},
+        {"a": double, "b": replace(double, value=0.1, share=Share(0.05, lambda _: 60.0, odds=2.0))},
+        {"a": undefined("x"), "b": _exact_estimate(0.5, 8)},
+        {"a": Estimate(0.5, 4), "b": _shares_estimate(0.6, 80)},
+        {"a": _exact_estimate(0.5, 8), "b": replace(double, share=Share(0.5, lambda _: 0.0))},
+        {name: proportion(rng.random(45) < 0.4, clusters=clusters) for name in "abcd"},
+    ]
+    spans = [1.0, 1.0, None, 1.0, 1.0, 1.0, 0.5]
+    for level in (0.9, 0.99):
+        together = largest_gaps(asked, level, spans)
+        for groups, span, found in zip(asked, spans, together, strict=True):
+            alone = largest_gap(groups, level, span)
+            assert (found.value, found.high_group, found.n, found.reason) == (
+                alone.value,
+                alone.high_group,
+                alone.n,
+                alone.reason,
+            )
+            assert (found.interval is None) == (alone.interval is None)
+            if found.interval is not None:
+                assert replace(found.interval, low=0.0, high=1.0) == replace(alone.interval, low=0.0, high=1.0)
+                assert found.interval.low == pytest.approx(alone.interval.low, abs=1e-12)
+                assert found.interval.high == pytest.approx(alone.interval.high, abs=1e-12)
+    assert [gap.interval is None for gap in together] == [False, False, False, True, True, True, False]
+    assert largest_gaps([], 0.95, []) == []
+
+
+def test_limits_kept_ahead_are_clopper_and_pearsons():
+    asked = [(0.0, 7.0), (0.3, 10.0), (0.5, 2.5), (1.0, 900.0)]
+    prepare(
+        [*(_exact_estimate(p, n) for p, n in asked), undefined("x"), Estimate(0.5, 3, share=Share(0.5, lambda _: 0.0))],
+        0.93,
+    )
+    for p, n in asked:
+        found = intervals.exact_share(p, n, 0.93, "told")
+        low = stats.beta.ppf(0.035, p * n, n - p * n + 1) if p > 0 else 0.0
+        high = stats.beta.ppf(0.965, p * n + 1, n - p * n) if p < 1 else 1.0
+        assert (found.low, found.high) == (pytest.approx(low, abs=1e-10), pytest.approx(high, abs=1e-10))
+        assert found.method == "told"
+        other = intervals.exact_share(p, n, 0.5)
+        assert other.high - other.low < found.high - found.low
 
 
 @pytest.mark.parametrize("p", [0.02, 0.2, 0.5])

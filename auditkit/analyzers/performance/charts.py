@@ -14,7 +14,7 @@ from auditkit.core.evidence import Counts, Curve, Series, Table
 from auditkit.core.subject import FloatArray, Subject
 from auditkit.methods.performance import calibration, classification, curves
 from auditkit.stats.coding import rows_by_group
-from auditkit.stats.estimate import Estimate
+from auditkit.stats.estimate import Estimate, prepare
 from auditkit.stats.ranking import ScoreArray
 
 # The moment matrix of clustered rows has k^4 numbers.
@@ -125,6 +125,7 @@ def _reliability(rows: Rows, binning: Binning, level: float) -> Iterator[Produce
 
 
 def _limits(rates: Sequence[Estimate], level: float) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
+    prepare(rates, level)
     found = [rate.interval(level) for rate in rates]
     return tuple(i.low if i else None for i in found), tuple(i.high if i else None for i in found)
 

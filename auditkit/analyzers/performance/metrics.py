@@ -21,8 +21,8 @@ from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.evidence import Measurement, Table
 from auditkit.core.subject import Subject
 from auditkit.stats.coding import rows_by_group
-from auditkit.stats.estimate import Estimate
-from auditkit.stats.gaps import largest_gap
+from auditkit.stats.estimate import Estimate, prepare
+from auditkit.stats.gaps import largest_gaps
 
 
 class PerformanceParams(Params):
@@ -85,6 +85,7 @@ def _estimates(subject: Subject, rows: Rows, params: PerformanceParams, *, per_c
 
 
 def _measurements(found: Mapping[Key, Estimate], where: Mapping[str, str], level: float) -> Iterator[Measurement]:
+    prepare(found.values(), level)
     for (name, settings), estimate in found.items():
         direction, bounds, _ = QUANTITIES[name]
         interval = estimate.interval(level)
@@ -107,11 +108,11 @@ def _gaps(column: str, groups: Mapping[str, Mapping[Key, Estimate]], level: floa
     if len(groups) < 2:
         return
     cells = []
-    for key in next(iter(groups.values())):
+    keys = list(next(iter(groups.values())))
+    spans = [_span(name) for name, _ in keys]
+    gaps = largest_gaps([{group: found[key] for group, found in groups.items()} for key in keys], level, spans)
+    for key, span, gap in zip(keys, spans, gaps, strict=True):
         name, settings = key
-        _, (low, high), _ = QUANTITIES[name]
-        span = high - low if low is not None and high is not None else None
-        gap = largest_gap({group: found[key] for group, found in groups.items()}, level, span)
         left_out = [group for group, found in groups.items() if found[key].value is None]
         yield Measurement(
             name=f"performance.{name}.difference",
@@ -132,6 +133,12 @@ def _gaps(column: str, groups: Mapping[str, Mapping[Key, Estimate]], level: floa
         columns=("quantity", "largest in", "smallest in", "undefined in"),
         rows=tuple(cells),
     )
+
+
+def _span(name: str) -> float | None:
+    """The largest gap possible of a quantity."""
+    _, (low, high), _ = QUANTITIES[name]
+    return high - low if low is not None and high is not None else None
 
 
 ANALYZER = Analyzer(
