@@ -268,7 +268,6 @@ def _rules(shown: Verdict, again: Verdict, evidence: Evidence) -> Iterator[Check
 def _is_hidden(result: RuleResult, rule: Rule | None, evidence: Evidence) -> bool:
     """Whether something that the rule looks at was withheld or rounded in this copy."""
     from auditkit.render.coarse import hides
-    from auditkit.stats.rebuilt import tells_freedom_in_part
 
     if rule is not None and rule.baseline is not None and _withheld_pairs(rule.baseline, evidence):
         return True
@@ -277,17 +276,11 @@ def _is_hidden(result: RuleResult, rule: Rule | None, evidence: Evidence) -> boo
     of_all_rows = rule is not None and rule.compare == "value" and not (rule.over or rule.where)
     if of_all_rows:
         found = [m for m in found if not m.slice and not m.over]
-    if not _is_counted(result.metric) and any(map(tells_freedom_in_part, found)):
+    clustered = evidence.subject.test.n_clusters is not None and not of_all_rows
+    if clustered or any(m.rests_on_clusters for m in found):
         return True
     counted = any(artifact.name.endswith(".shared") for artifact in evidence.artifacts())
     return any(map(hides, found)) or (counted and not (of_all_rows and found))
-
-
-def _is_counted(metric: str) -> bool:
-    """Whether rules on it are judged by counts, which tell their degrees of freedom themselves."""
-    from auditkit.methods.fairness.metric_table import COMPOSITES, METRICS
-
-    return metric.removeprefix("fairness.") in {*METRICS, *COMPOSITES}
 
 
 def _withheld_pairs(name: str, evidence: Evidence) -> bool:

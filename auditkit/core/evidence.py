@@ -121,6 +121,12 @@ class Measurement:
         return self.name.split(".", 1)[0]
 
     @property
+    def rests_on_clusters(self) -> bool:
+        """Whether limits of groups rest on a number of clusters: on degrees of freedom that are not rows less one."""
+        counted = None if self.interval is None else self.interval.degrees_of_freedom
+        return bool(self.slice or self.over) and counted is not None and counted != (self.n or 0) - 1
+
+    @property
     def key(self) -> str:
         """A stable identity: the name, the slice, the columns and the params."""
         parts = [self.name]

@@ -12,6 +12,8 @@ from auditkit.core.evidence import Interval
 State = Literal["pass", "fail", "inconclusive", "error", "waived"]
 Level = Literal["error", "warning"]
 
+# Before the rows that would settle a comparison, in its message.
+SIZED = "; at the rates seen, "
 EXIT_CODES: Mapping[str, int] = {"pass": 0, "waived": 0, "fail": 1, "error": 3, "inconclusive": 4}
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 
 from auditkit.core.evidence import Interval, Measurement
+from auditkit.render.clusters import shared_freedom
 
 BY_SUBTRACTION = "withheld in shared copies: it would reveal a smaller group by subtraction"
 HIDDEN = "so that a smaller group cannot be found by subtraction"
@@ -117,28 +118,6 @@ def multiple(value: float, step: float, direction: Callable[[float], int]) -> fl
 
 def _two_digit_step(value: float) -> float:
     return float(10.0 ** (math.floor(math.log10(abs(value))) - 1)) if value else 1.0
-
-
-def shared_freedom(measurement: Measurement, min_cell: int) -> Interval | None:
-    """The interval of a measurement with its degrees of freedom told no further than a shared copy may.
-
-    They tell a number of clusters (patients, sites): of all rows that is told anyhow, of a group a small number of it
-    could be found by subtraction. So they are those of ``min_cell`` clusters where there are so many or more, else
-    1: limits at a stricter level, which rest on them, are then too wide, never too narrow. Rows less one stay where
-    the rows do.
-
-    >>> held = Interval(low=0.0, high=1.0, method="cluster-student-t", degrees_of_freedom=24.0)
-    >>> found = Measurement(name="a.b", value=0.5, n=300, interval=held, slice={"sex": "F"})
-    >>> shared_freedom(found, 10).degrees_of_freedom, shared_freedom(found, 30).degrees_of_freedom
-    (9.0, 1.0)
-    """
-    interval, group = measurement.interval, bool(measurement.slice or measurement.over)
-    counted = None if interval is None else interval.degrees_of_freedom
-    of_rows = counted is not None and measurement.n is not None and counted == measurement.n - 1
-    if interval is None or counted is None or not group or of_rows:
-        return interval
-    least = max(min_cell - 1.0, 1.0)
-    return dataclasses.replace(interval, degrees_of_freedom=least if counted >= least else 1.0)
 
 
 def coarse(measurement: Measurement, min_cell: int) -> Measurement:

@@ -10,7 +10,8 @@ from auditkit.core.errors import AuditkitError
 from auditkit.core.evidence import AnyArtifact, DataFacts, Evidence, Measurement, Outcome, RunFacts
 from auditkit.core.schema import from_document, plain, seal, to_document
 from auditkit.render.cells import SmallCells, small_cells
-from auditkit.render.coarse import BY_SUBTRACTION, coarse, digits, rounded_to, shared_freedom
+from auditkit.render.clusters import shared_freedom, without_clusters
+from auditkit.render.coarse import BY_SUBTRACTION, coarse, digits, rounded_to
 from auditkit.render.groups import Group, counted_group, group_of
 from auditkit.render.numerators import SIZES, lines_of, rounded_gaps, small_numerators
 from auditkit.render.ordered import in_order
@@ -59,7 +60,7 @@ def redact(evidence: Evidence, min_cell: int | None = None) -> Evidence:
     groups = evidence.subject.test.sensitive
     outcomes = tuple(
         _redact_outcome(outcome, small, cells, groups, min_cell, asked_for(evidence.card))
-        for outcome in evidence.outcomes
+        for outcome in without_clusters(evidence)
     )
     copy = dataclasses.replace(
         evidence,

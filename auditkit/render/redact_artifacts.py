@@ -75,13 +75,18 @@ def _digits(value: float | None, count: int) -> float | None:
 
 
 def _redact_counts(counts: Counts, cells: SmallCells, min_cell: int) -> list[AnyArtifact]:
-    """The counts themselves when no cell is small; else the safe groups, and a table with the hidden cells empty."""
+    """The counts themselves when no cell is small; else the safe groups, and a table with the hidden cells empty.
+
+    Second moments over the clusters of a group tell how many there are, so that such counts are a table too.
+    """
     k = len(counts.classes)
     values = [cell for block in counts.n for row in block for cell in row]
     hidden = cells.hidden_in(counts) if counts.over else _hidden_of_all(values, k, min_cell)
-    if not hidden:
+    told = bool(counts.over) and counts.moment is not None  # how many clusters a group has
+    if not hidden and not told:
         return [counts]
     safe = [g for g in range(len(counts.groups)) if not any(g * k * k <= index < (g + 1) * k * k for index in hidden)]
+    safe = [] if told else safe
     rows: list[tuple[Scalar, ...]] = []
     for index, value in enumerate(values):
         g, cell = divmod(index, k * k)
@@ -93,7 +98,9 @@ def _redact_counts(counts: Counts, cells: SmallCells, min_cell: int) -> list[Any
         title="Rows by " + (", ".join(counts.over) + ", " if counts.over else "") + "label and decision",
         columns=(*counts.over, "label", "decision", "rows"),
         rows=tuple(rows),
-        note=f"Cells under {min_cell}, and those that would reveal them by subtraction, are withheld.",
+        note=f"Cells under {min_cell}, and those that would reveal them by subtraction, are withheld."
+        if hidden
+        else "",
     )
     return [table] if not safe else [_keep_groups(counts, safe), table]
 

@@ -10,10 +10,12 @@ from types import MappingProxyType
 
 from auditkit.core.evidence import Evidence, Interval
 from auditkit.core.rounding import keeps_side
-from auditkit.core.verdict import Comparison, RuleResult, Side, State, Verdict
+from auditkit.core.verdict import Comparison, RuleResult, Side, Verdict
+from auditkit.render.clusters import Clustered
 from auditkit.render.coarse import HIDDEN, coarse_interval, coarse_value, digits, hides, withholds
 from auditkit.render.groups import Group, group_of
 from auditkit.render.redact import MIN_CELL, withheld_reason
+from auditkit.render.result_words import SAYS, count_states
 from auditkit.render.suppression import hidden_cells
 
 WHOLE = "all rows"
@@ -21,13 +23,6 @@ WHOLE = "all rows"
 Rounded = Mapping[str, Mapping[Group, float | None]]
 #: Disparity -> columns, with what is shown of it and whether that is rounded.
 Gaps = Mapping[str, Mapping[frozenset[str], tuple[float | None, bool]]]
-_SAYS = {
-    "pass": "it is inside the limit",
-    "fail": "it is outside the limit",
-    "inconclusive": "there are too few rows to decide",
-    "error": "it could not be judged",
-    "waived": "it is outside the limit, and waived",
-}
 
 
 def redact_verdict(
@@ -36,6 +31,7 @@ def redact_verdict(
     withheld: frozenset[str] = frozenset(),
     rounded: Rounded = MappingProxyType({}),
     gaps: Gaps = MappingProxyType({}),
+    clustered: Clustered | None = None,
 ) -> Verdict:
     """The verdict with the same states, but no number of a group under ``min_cell`` rows, nor one that gives it.
 
@@ -45,12 +41,13 @@ def redact_verdict(
         withheld: Names of disparities that the shared evidence withholds, see :func:`withheld_disparities`.
         rounded: Groups whose rows the shared evidence does not tell, see :func:`rounded_groups`.
         gaps: Disparities that the shared evidence rounds, see :func:`rounded_disparities`.
+        clustered: What may be shared where rows are clustered, see ``clusters.clustered_in``.
     """
     results = tuple(
         _gap_result(result, min_cell, gaps[result.metric])
         if result.metric in gaps and result.metric not in withheld
         else _result(result, min_cell, withheld, rounded)
-        for result in verdict.results
+        for result in (verdict.results if clustered is None else map(clustered.shown, verdict.results))
     )
     summary = verdict.summary  # it quotes the message of the rule that decided
     for complete, shared in zip(verdict.results, results, strict=True):
@@ -105,7 +102,7 @@ def _gap_result(
         comparisons.append(_gap_shown(comparison, value, min_cell, result.limits) if rounded else comparison)
     if tuple(comparisons) == result.comparisons:
         return result
-    message = f"{_count_states(result)}; numbers of groups with fewer than {min_cell} rows behind a rate are rounded"
+    message = f"{count_states(result)}; numbers of groups with fewer than {min_cell} rows behind a rate are rounded"
     return dataclasses.replace(result, comparisons=tuple(comparisons), message=message)
 
 
@@ -121,7 +118,7 @@ def _gap_shown(comparison: Comparison, value: float | None, min_cell: int, limit
         n=None,
         n_needed=None,
         sides=(Side(group=comparison.sides[0].group, value=value, n=None),),
-        message=f"{_SAYS[comparison.state]}; rounded, {HIDDEN}",
+        message=f"{SAYS[comparison.state]}; rounded, {HIDDEN}",
     )
 
 
@@ -155,7 +152,7 @@ def _known(result: RuleResult, groups: Mapping[Group, float | None]) -> dict[str
 def _result(result: RuleResult, min_cell: int, withheld: frozenset[str], rounded: Rounded) -> RuleResult:
     if result.metric in withheld:
         bare = tuple(_bare(comparison, min_cell) for comparison in result.comparisons)
-        message = f"{_count_states(result)}; its numbers are withheld: a group has fewer than {min_cell} rows"
+        message = f"{count_states(result)}; its numbers are withheld: a group has fewer than {min_cell} rows"
         return dataclasses.replace(result, comparisons=bare, message=message)
     sizes: dict[str, int] = {}
     for comparison in result.comparisons:
@@ -189,7 +186,7 @@ def _result(result: RuleResult, min_cell: int, withheld: frozenset[str], rounded
     states = list(dict.fromkeys(comparison.state for comparison in comparisons))
     comparisons = tuple(sorted(comparisons, key=lambda each: (states.index(each.state), each.label)))
     what = "are withheld" if small else "behind a rate are rounded"
-    message = f"{_count_states(result)}; numbers of groups with fewer than {min_cell} rows {what}"
+    message = f"{count_states(result)}; numbers of groups with fewer than {min_cell} rows {what}"
     return dataclasses.replace(result, comparisons=comparisons, message=message)
 
 
@@ -229,7 +226,7 @@ def _comparison(
             n=None,
             n_needed=None,
             sides=tuple(_side(side, small, coarse, values, min_cell) for side in comparison.sides),
-            message=f"{_SAYS[comparison.state]}; {withheld_reason(min_cell)}",
+            message=f"{SAYS[comparison.state]}; {withheld_reason(min_cell)}",
         )
     if touched & coarse:
         rows = min((side.n or 0 for side in comparison.sides if side.group in coarse), default=comparison.n or 0)
@@ -243,7 +240,7 @@ def _comparison(
             n=None,
             n_needed=None,
             sides=sides,
-            message=f"{_SAYS[comparison.state]}; rounded, {HIDDEN}",
+            message=f"{SAYS[comparison.state]}; rounded, {HIDDEN}",
         )
     return comparison
 
@@ -295,7 +292,7 @@ def _bare(comparison: Comparison, min_cell: int) -> Comparison:
         label=comparison.label,
         state=comparison.state,
         value=None,
-        message=f"{_SAYS[comparison.state]}; {withheld_reason(min_cell)}",
+        message=f"{SAYS[comparison.state]}; {withheld_reason(min_cell)}",
         exploratory=comparison.exploratory,
     )
 
@@ -310,18 +307,3 @@ def _side(side: Side, small: set[str], coarse: set[str], values: Mapping[str, fl
         value = coarse_value(side.value or 0.0, side.n or 0, min_cell, share=True)
         return Side(group=side.group, value=value, n=None)
     return side
-
-
-def _count_states(result: RuleResult) -> str:
-    tally = result.tally()
-    total, parts = tally.total(), []
-    told: tuple[tuple[State, str], ...] = (
-        ("fail", "outside the limit"),
-        ("inconclusive", "not settled"),
-        ("error", "not judged"),
-        ("waived", "outside the limit, and waived"),
-    )
-    for state, words in told:
-        if tally[state]:
-            parts.append(f"{tally[state]} of {total} comparisons {words}")
-    return ", ".join(parts) or f"{total} of {total} comparisons inside the limit"

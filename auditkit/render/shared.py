@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from auditkit.core.evidence import Evidence, Measurement
 from auditkit.core.verdict import Verdict
+from auditkit.render.clusters import clustered_in
 from auditkit.render.coarse import hides
 from auditkit.render.numerals import parameters, scalar
 from auditkit.render.redact import redact, smallest_cell
@@ -51,6 +52,7 @@ def _withheld(verdict: Verdict, shared: Evidence) -> Verdict:
         withheld_disparities(shared),
         rounded_groups(shared),
         rounded_disparities(shared),
+        clustered_in(shared),
     )
 
 

@@ -128,13 +128,6 @@ def freedom_of(m: Measurement) -> float | None:
     return m.n - 1.0 if m.n > 1 and m.interval.method in _OF_ROWS else None
 
 
-def tells_freedom_in_part(m: Measurement) -> bool:
-    """Whether limits of ``m`` rest on a number of clusters of a group, which a shared copy tells no further than that
-    there are so many or more."""
-    counted = None if m.interval is None else m.interval.degrees_of_freedom
-    return bool(m.slice or m.over) and counted is not None and counted != (m.n or 0) - 1
-
-
 def scale_of(m: Measurement) -> Scale | None:
     """The scale on which the interval of ``m`` is made around its value; ``None`` where there is none."""
     if m.interval is None or m.interval.method not in SCALES:
@@ -175,7 +168,7 @@ def _around(m: Measurement) -> Estimate | None:
     def quantile(level: float) -> float:
         if freedom is None or scale.normal:
             return z_value(level)
-        if level < held.level and tells_freedom_in_part(m):
+        if level < held.level and m.rests_on_clusters:
             # With more degrees of freedom than are told a lower level takes less off: never more than of none counted.
             return t_value(held.level, freedom) * z_value(level) / z_value(held.level)
         return t_value(level, freedom)
@@ -224,7 +217,7 @@ def _share(m: Measurement) -> Estimate | None:
         return None
 
     def rows_at(level: float, whole: float = rows / known) -> float:
-        least = held.level if tells_freedom_in_part(m) else level
+        least = held.level if m.rests_on_clusters else level
         return whole * _correction(held, counted, max(level, least))
 
     share = Share(part, rows_at, odds)

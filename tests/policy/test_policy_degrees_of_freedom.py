@@ -22,7 +22,7 @@ from auditkit.policy.pairs import Pairs
 from auditkit.policy.resolve import settle
 from auditkit.policy.resolve_change import changes_between
 from auditkit.render.redact import redact
-from auditkit.stats.rebuilt import _ODDS, SCALES, rebuilt, tells_freedom_in_part
+from auditkit.stats.rebuilt import _ODDS, SCALES, rebuilt
 from auditkit.stats.replication import replicated_difference, replicated_rate
 
 TODAY = datetime.date(2026, 1, 1)
@@ -109,9 +109,7 @@ def test_limits_at_another_level_are_those_of_an_audit_at_that_level(made, weigh
             assert m.bounds in ((m.interval.low, m.interval.high), (0.0, 1.0)), key  # cut off at both ends
             continue
         ends, held = wider(m, level), strict[key].interval
-        if level < m.interval.level and tells_freedom_in_part(
-            m
-        ):  # a shared copy tells fewer: never nearer than is true
+        if level < m.interval.level and m.rests_on_clusters:  # a shared copy tells fewer: never nearer than is true
             assert m.interval.low <= ends[0] <= held.low + 1e-9, key
             assert held.high - 1e-9 <= ends[1] <= m.interval.high, key
             continue
@@ -305,7 +303,7 @@ def test_limits_of_a_shared_copy_at_a_lower_level_are_never_nearer():
         true = told(strict)
         for least in (10, 15):  # the copy says 9 or 1 degrees of freedom where there are 13
             for key, m in told(redact(evidence, least)).items():
-                if m.value is None or not m.slice or not tells_freedom_in_part(m):
+                if m.value is None or not m.slice or not m.rests_on_clusters:
                     continue
                 ends, held = wider(m, 0.9), true[key].interval
                 size = 1e-5 * max(1.0, abs(held.low), abs(held.high))  # six digits are shared
