@@ -30,7 +30,11 @@ class Report:
     """
 
     evidence: Evidence
-    folder: Path | None = field(default=None, repr=False, compare=False)
+    folder: Path | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        ways = ".table() lists them, .gate(policy) judges them, .save(folder) keeps them"
+        return f"<Report: {self.evidence.told()}; {ways}>"
 
     def save(self, out: str | Path) -> Path:
         """Write ``evidence.json`` and ``model-card.html`` into the folder ``out``; returns the folder."""

@@ -15,6 +15,7 @@ import click
 from auditkit import __version__
 from auditkit.cli.console import set_color, set_debug, set_quiet
 from auditkit.core.errors import AuditkitError
+from auditkit.core.printable import printable
 
 # Command -> (module:attribute, one line for --help). Listed here so that --help imports no command.
 COMMANDS = {
@@ -199,7 +200,7 @@ def _name(error: OSError) -> str | None:
 
 def _message(error: AuditkitError) -> str:
     """The coded text; control characters of names that it quotes are shown, not obeyed."""
-    text = "".join(c if c == "\n" or c.isprintable() else repr(c)[1:-1] for c in error.text())
+    text = printable(error.text(), lines=True)
     return click.style("error ", fg="red", bold=True) + text if _colored() else f"error {text}"
 
 

@@ -13,6 +13,7 @@ import click
 from auditkit.cli.console import is_quiet, people_console, say
 from auditkit.cli.gate import output_option, parse_outputs, write_outputs
 from auditkit.core.errors import UsageError
+from auditkit.core.printable import printable
 
 if TYPE_CHECKING:
     from auditkit.api import Report
@@ -167,7 +168,9 @@ def conclude(
     parts = [f"{states.count(state)} {word}" for state, word in words.items() if state in states]
     say(f"{len(states)} analyzers: {', '.join(parts)}")
     for outcome in evidence.unmeasured():
-        click.echo(f"{outcome.status.upper()} {_shown(outcome.analyzer)}: {_shown(outcome.reason or '')}", err=True)
+        click.echo(
+            f"{outcome.status.upper()} {printable(outcome.analyzer)}: {printable(outcome.reason or '')}", err=True
+        )
     code = 3 if evidence.unmeasured() else 0
     if judge:
         from auditkit.cli.verdict_table import print_verdict
@@ -194,7 +197,3 @@ def _plan(config: Config, only: tuple[str, ...], needed: tuple[str, ...]) -> Pla
         seed=config.run.seed,
         deadline_seconds=config.run.deadline_seconds,
     )
-
-
-def _shown(text: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

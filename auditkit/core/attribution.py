@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from auditkit.core.printable import printable
 from auditkit.core.subject import FloatArray
 
 AttributionStatus = Literal["exact", "estimated", "unverified", "failed"]
@@ -46,6 +47,13 @@ class Attribution:
     std_error: FloatArray | None = None
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     reason: str | None = None
+
+    def __repr__(self) -> str:
+        rows, *features, outputs = self.values.shape
+        size = f"{rows:,} rows, {' x '.join(map(str, features))} features, {outputs} outputs"
+        checks = "".join(f", {name} {value:.3g}" for name, value in self.diagnostics.items())
+        why = f"; {self.reason}" if self.reason else ""
+        return printable(f"<Attribution by {self.method}: {size} ({self.output_space}); {self.status}{checks}{why}>")
 
     def _repr_html_(self) -> str:
         from auditkit.core.notebook import html_of

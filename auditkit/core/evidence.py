@@ -8,14 +8,16 @@ that is missing is ``None`` with a ``reason``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from math import inf, isfinite
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol, get_args
 
 from pydantic import Discriminator, GetPydanticSchema
 
+from auditkit.core.printable import printable
 from auditkit.core.shown import ImageGrid as ImageGrid
 from auditkit.core.shown import Picture as Picture
 from auditkit.core.shown import TokenRow as TokenRow
@@ -67,6 +69,9 @@ class Interval:
         if not 0.0 < self.level < 1.0:
             raise ValueError(f"interval level must be in (0, 1), got {self.level}")
 
+    def __str__(self) -> str:
+        return f"[{self.low:.4g}, {self.high:.4g}] at {100 * self.level:.4g} %"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
@@ -114,6 +119,14 @@ class Measurement:
                 raise ValueError(f"{self.name} bound must be finite or None, got {bound!r}")
         if self.value is None and not self.reason:
             raise ValueError(f"{self.name} has no value and no reason")
+
+    def __str__(self) -> str:
+        """The number with its interval and rows in a line; ``repr`` tells all."""
+        value = "no value" if self.value is None else f"{self.value:.4g} {self.unit}".strip()
+        interval = f" {self.interval}" if self.interval else ""
+        rows = "" if self.n is None else f" (n = {self.n:,}{'' if self.n_of == 'rows' else f' {self.n_of}'})"
+        told = [why for why in (self.reason, self.unreliable and f"unreliable: {self.unreliable}") if why]
+        return printable(f"{self.key}: {value}{interval}{rows}{''.join(f'; {why}' for why in told)}")
 
     @property
     def family(self) -> str:
@@ -338,6 +351,10 @@ class Outcome:
         if self.status != "measured" and not self.reason:
             raise ValueError(f"{self.analyzer}: a {self.status} outcome needs a reason")
 
+    def __repr__(self) -> str:
+        said = f": {self.reason}" if self.reason else f", {len(self.measurements):,} numbers"
+        return printable(f"<Outcome of {self.analyzer}: {self.status.replace('_', ' ')}{said}>")
+
     @property
     def family(self) -> str:
         """The part of the analyzer's name before the first dot."""
@@ -436,6 +453,16 @@ class Evidence:
     run: RunFacts = field(default_factory=RunFacts)
     digest: str = ""
     schema: str = SCHEMA_ID
+
+    def told(self) -> str:
+        """What was audited, and how much was measured, in a line."""
+        numbers = sum(1 for _ in self.measurements())
+        each = Counter(outcome.status for outcome in self.outcomes)
+        ways = ", ".join(f"{each[status]} {status.replace('_', ' ')}" for status in get_args(Status) if each[status])
+        return f"{self.subject.name!r}, {numbers:,} numbers of {len(self.outcomes)} analyzers ({ways})"
+
+    def __repr__(self) -> str:
+        return f"<Evidence: {self.told()}, {self.digest or 'no digest'}>"
 
     @cached_property
     def meanings(self) -> Mapping[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from auditkit.core.evidence import Interval
+from auditkit.core.printable import printable
 
 State = Literal["pass", "fail", "inconclusive", "error", "waived"]
 Level = Literal["error", "warning"]
@@ -113,6 +114,17 @@ class Verdict:
     policy: str = ""
     unmeasured: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<Verdict: {self._first_line()}>"
+
+    def __str__(self) -> str:
+        """The answer, and under it each rule with what was found."""
+        rules = (printable(f"  {each.state:12} {each.id}: {each.message}") for each in self.results)
+        return "\n".join([self._first_line(), *rules])
+
+    def _first_line(self) -> str:
+        return printable(f"{self.state.upper()} (exit code {self.exit_code}): {self.summary}")
 
     def _repr_html_(self) -> str:
         from auditkit.core.notebook import html_of

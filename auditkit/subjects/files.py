@@ -348,8 +348,6 @@ def _frame(cursor: duckdb.DuckDBPyConnection, header: Iterable[str]) -> pd.DataF
 
 def _filled(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The array with its gaps as NaN, or as ``None`` where it holds anything but numbers."""
-    if type(values) is np.ndarray:  # DuckDB masks columns with gaps alone; without any, the import of masks is saved
-        return values
     gaps, values = np.ma.getmaskarray(values), np.ma.getdata(values)
     if not gaps.any():
         return values
