@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import math
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from test_robustness_pgd import WIDE, linear, signed_margin, small_net
 from test_robustness_pgd import fitted_net as whole_fitted_net
 
 from auditkit.core.errors import UsageError
-from auditkit.methods.robustness import apgd, autoattack, fab, pgd, square
+from auditkit.methods.robustness import apgd, autoattack, fab, pgd, square, window_search
 from auditkit.methods.robustness.auto_pgd import checkpoints
 from auditkit.methods.robustness.boundary_walk import to_boundary
 from auditkit.methods.robustness.oracle import dlr, targeted_dlr
@@ -157,7 +158,6 @@ def test_survivors_get_the_whole_published_budget():
 
 def test_known_refusals_change_nothing_but_the_count():
     net, x, y = fitted_net()
-    from auditkit.methods.robustness import window_search
 
     class Forgetful(dict):
         def get(self, key, default=None):
@@ -180,6 +180,48 @@ def test_known_refusals_change_nothing_but_the_count():
     assert torch.equal(lazy.adversarial, asking.adversarial)
     assert torch.equal(lazy.success, asking.success)
     assert lazy.n_evaluations < asking.n_evaluations
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 6), (3, 4, 4), (7,)])
+def test_square_goes_where_a_search_goes_that_builds_every_point_anew(shape):
+    """Windows are written into points that are kept; the reference projects whole rows and asks about all of them."""
+    torch.manual_seed(3)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(math.prod(shape), 3))
+    x = torch.rand(40, *shape)
+    y = net(x).argmax(1)
+    eps, queries, seed = 0.08, 200, 4
+    settings = {"scale": torch.rand(shape), "mask": torch.rand(shape) > 0.2, "seed": seed, "queries": queries}
+    found = square(net, x, y, eps=eps, **settings)
+
+    scale = settings["scale"] * settings["mask"]
+    clean = make_threat(x, eps, "linf", (0.0, 1.0), scale).batch(x, y, torch.arange(len(x)))
+    plane, draws = (
+        window_search._plane(x.shape[1:]),
+        window_search._Draws((seed, 0), shape[0] if len(shape) == 3 else 1),
+    )
+    unit = window_search._stripes(clean, plane, (seed, 0))
+
+    def asked(unit):
+        logits = net(torch.where(unit == 0, x, (x + scale * unit).clamp(0.0, 1.0))).detach()
+        others = logits.scatter(1, y[:, None], -math.inf).amax(1)
+        return (others - logits.gather(1, y[:, None])[:, 0]).double(), logits.argmax(1) != y
+
+    margin, fooled = asked(unit)
+    for query in range(queries):
+        tall, wide = plane.window(share_at(query))
+        top, left = draws.below(plane.height - tall + 1), draws.below(plane.width - wide + 1)
+        new = plane.view(unit).clone()
+        new[:, :, top : top + tall, left : left + wide] = eps * torch.tensor(draws.signs()).reshape(-1, 1, 1)
+        new = clean.project(new.reshape(unit.shape))
+        gap, hit = asked(new)
+        better = ~fooled & ((gap > margin) | hit)
+        unit[better], margin[better], fooled[better] = new[better], gap[better], hit[better]
+    assert 0 < int(fooled.sum()) < len(x)
+    assert torch.equal(found.success, fooled)
+    end = torch.where(unit == 0, x, (x + scale * unit).clamp(0.0, 1.0))
+    clean_margin = asked(torch.zeros_like(unit))[0]
+    kept = fooled | (margin > clean_margin)
+    assert torch.equal(found.adversarial[kept], end[kept])
 
 
 @pytest.mark.parametrize("name", some("fab", "fast"))

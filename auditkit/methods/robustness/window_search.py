@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -147,54 +148,42 @@ def search(oracle: Oracle, batch: Batch, queries: int, key: tuple[int, int]) -> 
     """
     plane = _plane(batch.x.shape[1:])
     draws = _Draws(key, plane.channels)
-    propose, first = (_linf, _stripes) if batch.threat.norm == "linf" else (_l2, _tiles)
-    m, device = len(batch.rows), batch.x.device
-    unit = first(batch, plane, key)
-    fooled, margins = oracle.margins(batch.points(unit), batch.y)
-    end = unit.clone()
-    active, here = torch.arange(m, device=device)[~fooled], batch.keep(~fooled)
-    unit, margin = unit[~fooled], margins[~fooled]
-    changed_at = torch.zeros(len(active), dtype=torch.int64, device=device)
+    kind, first = (_Corners, _stripes) if batch.threat.norm == "linf" else (_Piles, _tiles)
+    end = first(batch, plane, key)
+    fooled, margins = oracle.margins(batch.points(end), batch.y)
+    active = (~fooled).nonzero()[:, 0]
+    here: _Corners | _Piles = kind(batch.keep(active), plane, end[active])
+    margin, changed_at = margins[active], torch.zeros_like(active)
     refused_at: dict[tuple[object, ...], int] = {}
     for query in range(queries):
         if len(active) == 0:
             break
-        move, make = propose(draws, plane, share_at(query))
-        open_ = changed_at >= refused_at.get(move, -1)
+        move, make = here.propose(draws, share_at(query))
+        rows = (changed_at >= refused_at.get(move, -1)).nonzero()[:, 0]
         refused_at[move] = query + 1
-        rows = open_.nonzero()[:, 0]
+        rows, points, settle = make(rows)
         if len(rows) == 0:
             continue
-        asked, old = (here, unit) if len(rows) == len(active) else (here.keep(rows), unit[rows])
-        new = make(asked, old)
-        moves = (new != old).reshape(len(new), -1).any(dim=1)
-        if not bool(moves.all()):
-            rows, new, asked = rows[moves], new[moves], asked.keep(moves)
-            if len(rows) == 0:
-                continue
-        hit, gap = oracle.margins(asked.points(new), asked.y)
+        hit, gap = oracle.margins(points, here.batch.y[rows])
         better = (gap > margin[rows]) | hit
         if not bool(better.any()):
             continue
+        settle(better)
         taken = rows[better]
-        unit[taken], margin[taken], changed_at[taken] = new[better], gap[better], query + 1
+        margin[taken], changed_at[taken] = gap[better], query + 1
         if bool(hit.any()):
             gone = rows[hit]
-            end[active[gone]], margins[active[gone]], fooled[active[gone]] = unit[gone], margin[gone], True
-            rest = torch.ones(len(active), dtype=torch.bool, device=device)
+            end[active[gone]], margins[active[gone]], fooled[active[gone]] = here.unit[gone], margin[gone], True
+            rest = torch.ones_like(active, dtype=torch.bool)
             rest[gone] = False
-            here, active, unit, margin, changed_at = (
-                here.keep(rest),
-                active[rest],
-                unit[rest],
-                margin[rest],
-                changed_at[rest],
-            )
-    end[active], margins[active] = unit, margin
+            here, active, margin, changed_at = here.keep(rest), active[rest], margin[rest], changed_at[rest]
+    end[active], margins[active] = here.unit, margin
     return Climbed(end, fooled, margins)
 
 
-_Move = tuple[tuple[object, ...], Callable[[Batch, Tensor], Tensor]]
+# Positions of rows -> the positions of those that the proposal moves, their inputs, and how to keep what it gained.
+_Make = Callable[[Tensor], tuple[Tensor, Tensor, Callable[[Tensor], None]]]
+_Move = tuple[tuple[object, ...], _Make]
 
 
 def _stripes(batch: Batch, plane: _Plane, key: tuple[int, int]) -> Tensor:
@@ -204,22 +193,59 @@ def _stripes(batch: Batch, plane: _Plane, key: tuple[int, int]) -> Tensor:
     return batch.project(batch.threat.eps * spread)
 
 
-def _linf(draws: _Draws, plane: _Plane, share: float) -> _Move:
-    """Set a window to plus or minus eps, one sign a channel."""
-    tall, wide = plane.window(share)
-    top, left = draws.below(plane.height - tall + 1), draws.below(plane.width - wide + 1)
-    signs = draws.signs()
+class _Corners:
+    """Rows under ``linf``, every feature at one of the two ends of what is feasible for it.
 
-    def make(batch: Batch, unit: Tensor) -> Tensor:
+    The inputs at both ends are worked out once, and those at the points where the rows stand are kept, so that a
+    proposal costs what its window holds and one copy of the rows that it moves.
+    """
+
+    def __init__(self, batch: Batch, plane: _Plane, unit: Tensor) -> None:
+        self.batch, self.plane, self.unit, self.points = batch, plane, unit, batch.points(unit)
         eps = batch.threat.eps
-        new = unit.clone()
-        inside = (slice(None), slice(None), slice(top, top + tall), slice(left, left + wide))
-        to = eps * torch.tensor(signs, dtype=unit.dtype, device=unit.device).reshape(-1, 1, 1)
-        lower, upper = plane.view(batch.lower)[inside], plane.view(batch.upper)[inside]
-        plane.view(new)[inside] = torch.minimum(torch.maximum(to, lower), upper)
-        return new
+        self.high, self.low = (batch.within_bounds(torch.full_like(batch.x, end)) for end in (eps, -eps))
+        self.points_high, self.points_low = batch.points(self.high), batch.points(self.low)
 
-    return (tall, wide, top, left, signs), make
+    def keep(self, mask: Tensor) -> _Corners:
+        """Only the rows marked in ``mask``."""
+        kept = copy.copy(self)
+        kept.batch = self.batch.keep(mask)
+        for name in ("unit", "points", "high", "low", "points_high", "points_low"):
+            setattr(kept, name, getattr(self, name)[mask])
+        return kept
+
+    def propose(self, draws: _Draws, share: float) -> _Move:
+        """Set a window to plus or minus eps, one sign a channel."""
+        plane = self.plane
+        tall, wide = plane.window(share)
+        top, left = draws.below(plane.height - tall + 1), draws.below(plane.width - wide + 1)
+        signs = draws.signs()
+        window = (slice(None), slice(top, top + tall), slice(left, left + wide))
+
+        def make(rows: Tensor) -> tuple[Tensor, Tensor, Callable[[Tensor], None]]:
+            def inside(part: Tensor) -> Tensor:
+                return plane.view(part)[:, *window]
+
+            def chosen(high: Tensor, low: Tensor) -> Tensor:
+                if len(set(signs)) == 1:
+                    return inside(high if signs[0] > 0 else low)
+                up = torch.tensor(signs, device=rows.device).reshape(-1, 1, 1) > 0
+                return torch.where(up, inside(high), inside(low))
+
+            to = chosen(self.high, self.low)
+            moves = (to != inside(self.unit)).flatten(1).any(dim=1)
+            rows = rows[moves[rows]]
+            points = self.points[rows]
+            inside(points)[:] = chosen(self.points_high, self.points_low)[rows]
+
+            def settle(better: Tensor) -> None:
+                taken = rows[better]
+                self.points[taken] = points[better]
+                plane.view(self.unit)[taken, *window] = to[taken]
+
+            return rows, points, settle
+
+        return (tall, wide, top, left, signs), make
 
 
 def bump(height: int, width: int) -> Tensor:
@@ -270,33 +296,71 @@ def _tiles(batch: Batch, plane: _Plane, key: tuple[int, int]) -> Tensor:
     return batch.project((flat / size * batch.threat.eps).reshape(batch.x.shape).to(batch.x))
 
 
-def _l2(draws: _Draws, plane: _Plane, share: float) -> _Move:
-    """Move the budget of a second window, and what is unspent, into a first one, under a fresh pair of bumps."""
-    tall, wide = plane.window(share, least=3)
-    places = [(draws.below(plane.height - tall + 1), draws.below(plane.width - wide + 1)) for _ in range(2)]
-    upright, signs = bool(draws.below(2)), draws.signs()
+class _Piles:
+    """Rows under ``l2``, of norm eps before the bounds."""
+
+    def __init__(self, batch: Batch, plane: _Plane, unit: Tensor) -> None:
+        self.batch, self.plane, self.unit = batch, plane, unit
+
+    def keep(self, mask: Tensor) -> _Piles:
+        """Only the rows marked in ``mask``."""
+        return _Piles(self.batch.keep(mask), self.plane, self.unit[mask])
+
+    def propose(self, draws: _Draws, share: float) -> _Move:
+        """Move the budget of a second window, and what is unspent, into a first one, under a fresh pair of bumps."""
+        plane = self.plane
+        tall, wide = plane.window(share, least=3)
+        places = [(draws.below(plane.height - tall + 1), draws.below(plane.width - wide + 1)) for _ in range(2)]
+        upright, signs = bool(draws.below(2)), draws.signs()
+
+        def make(rows: Tensor) -> tuple[Tensor, Tensor, Callable[[Tensor], None]]:
+            batch, old = self.batch, self.unit
+            if len(rows) < len(old):
+                batch, old = batch.keep(rows), old[rows]
+            new = _piled(batch, plane, old, _Piled(tall, wide, places, upright, signs))
+            moves = (new != old).flatten(1).any(dim=1)
+            if not bool(moves.all()):
+                rows, new, batch = rows[moves], new[moves], batch.keep(moves)
+
+            def settle(better: Tensor) -> None:
+                self.unit[rows[better]] = new[better]
+
+            return rows, batch.points(new), settle
+
+        return (tall, wide, *places, upright, signs), make
+
+
+@dataclass(frozen=True, slots=True)
+class _Piled:
+    """A move under ``l2``: size and places of its windows, which way the bumps lie, and the sign of each channel."""
+
+    tall: int
+    wide: int
+    places: list[tuple[int, int]]
+    upright: bool
+    signs: tuple[int, ...]
+
+
+def _piled(batch: Batch, plane: _Plane, unit: Tensor, move: _Piled) -> Tensor:
+    """Where the move takes the rows at ``unit``."""
+    tall, wide, eps = move.tall, move.wide, batch.threat.eps
     first, second = (
-        (slice(None), slice(None), slice(top, top + tall), slice(left, left + wide)) for top, left in places
+        (slice(None), slice(None), slice(top, top + tall), slice(left, left + wide)) for top, left in move.places
     )
-
-    def make(batch: Batch, unit: Tensor) -> Tensor:
-        eps = batch.threat.eps
-        old = plane.view(unit)
-        both = torch.zeros((plane.height, plane.width), dtype=torch.bool, device=unit.device)
-        both[first[2:]], both[second[2:]] = True, True
-        spent = (old**2).sum(dim=(1, 2, 3), keepdim=True)
-        there = ((old * both) ** 2).sum(dim=(2, 3), keepdim=True)
-        here = old[first] / torch.linalg.vector_norm(old[first], dim=(2, 3), keepdim=True).clamp_min(1e-12)
-        pattern = two_bumps(tall, wide, upright=upright).to(unit)
-        turned = torch.tensor(signs, dtype=unit.dtype, device=unit.device).reshape(-1, 1, 1) * pattern + here
-        turned = turned / torch.linalg.vector_norm(turned, dim=(2, 3), keepdim=True).clamp_min(1e-12)
-        budget = ((eps**2 - spent).clamp_min(0.0) / plane.channels + there).sqrt()
-        new = old.clone()
-        new[second] = 0.0
-        new[first] = turned * budget
-        flat = new.reshape(unit.shape)
-        size = torch.linalg.vector_norm(flat.reshape(len(flat), -1), dim=1).clamp_min(1e-12)
-        # What the bounds cut off is handed out again at the next move: each proposal has norm eps before the bounds.
-        return batch.project(flat * (eps / size).reshape(-1, *[1] * (unit.ndim - 1)))
-
-    return (tall, wide, *places, upright, signs), make
+    old = plane.view(unit)
+    both = torch.zeros((plane.height, plane.width), dtype=torch.bool, device=unit.device)
+    both[first[2:]], both[second[2:]] = True, True
+    spent = (old**2).sum(dim=(1, 2, 3), keepdim=True)
+    there = ((old * both) ** 2).sum(dim=(2, 3), keepdim=True)
+    here = old[first] / torch.linalg.vector_norm(old[first], dim=(2, 3), keepdim=True).clamp_min(1e-12)
+    pattern = two_bumps(tall, wide, upright=move.upright).to(unit)
+    turned = torch.tensor(move.signs, dtype=unit.dtype, device=unit.device).reshape(-1, 1, 1) * pattern + here
+    turned = turned / torch.linalg.vector_norm(turned, dim=(2, 3), keepdim=True).clamp_min(1e-12)
+    budget = ((eps**2 - spent).clamp_min(0.0) / plane.channels + there).sqrt()
+    new = old.clone()
+    new[second] = 0.0
+    new[first] = turned * budget
+    flat = new.reshape(unit.shape)
+    size = torch.linalg.vector_norm(flat.flatten(1), dim=1).clamp_min(1e-12)
+    # What the bounds cut off is handed out again at the next move: each proposal has norm eps before the bounds.
+    return batch.project(flat * (eps / size).reshape(-1, *[1] * (unit.ndim - 1)))
