@@ -43,6 +43,7 @@ class Trial:
     outcome: Outcome
     before: Mapping[str, Any]
     after: Mapping[str, Any]
+    told: tuple[tuple[int, int], ...] = ()
 
     def again(self, subject: Subject | None = None, **settings: Any) -> Outcome:
         """Run once more."""
@@ -156,6 +157,15 @@ def deadline_is_kept(trial: Trial) -> None:
         raise AssertionError("it ran to its end after the deadline: call context.check_deadline()")
 
 
+def progress_is_one_bar(trial: Trial) -> None:
+    """What is told of progress is one bar: its end stays where it is, nothing told is taken back, nothing is beyond."""
+    ends = sorted({total for _, total in trial.told})
+    assert len(ends) < 2, f"the end of the bar moves: {ends}"
+    steps = [done for done, _ in trial.told]
+    assert steps == sorted(steps), f"the bar goes back: {steps}"
+    assert all(0 <= done <= total for done, total in trial.told), f"beyond the end of the bar: {steps} of {ends}"
+
+
 def small_data_is_survived(trial: Trial) -> None:
     """One row, one class or two rows never crash it and never give a number without honesty about n."""
     for rows in (np.array([0]), np.array([0, 1]), _one_class(trial.subject)):
@@ -178,6 +188,7 @@ CHECKS: tuple[Callable[[Trial], None], ...] = (
     data_unchanged,
     missing_capability_is_told,
     deadline_is_kept,
+    progress_is_one_bar,
     small_data_is_survived,
 )
 
@@ -214,8 +225,8 @@ def check_analyzer(
         raise ValueError(f"this subject cannot try {analyzer.name}: {lacking}")
     settings = analyzer.params.model_validate(dict(params or {}))
     before = _state(subject)
-    outcome, after = _observed_run(analyzer, settings, subject)
-    trial = Trial(analyzer, settings, subject, outcome, before, after)
+    outcome, after, told = _observed_run(analyzer, settings, subject)
+    trial = Trial(analyzer, settings, subject, outcome, before, after, told)
     broken = []
     for check in checks:
         if check.__name__ in skip:
@@ -234,20 +245,24 @@ def _run(analyzer: Analyzer, params: Params, subject: Subject, **settings: Any) 
     return run_step(subject, step, seed=7, predictions=PredictionCache(subject), **settings)
 
 
-def _observed_run(analyzer: Analyzer, params: Params, subject: Subject) -> tuple[Outcome, Mapping[str, Any]]:
-    """Run with an eye on the state as the analyzer itself leaves it, before the runner restores anything."""
+def _observed_run(
+    analyzer: Analyzer, params: Params, subject: Subject
+) -> tuple[Outcome, Mapping[str, Any], tuple[tuple[int, int], ...]]:
+    """Run with an eye on progress, and on the state as the analyzer itself leaves it, before the runner restores it."""
     seen: dict[str, Any] = {}
+    told: list[tuple[int, int]] = []
 
     def watched(subject: Subject, context: Any, params: Any) -> Any:
+        heard = dataclasses.replace(context, progress=lambda done, total: told.append((done, total)))
         try:
-            yield from analyzer.run(subject, context, params)
+            yield from analyzer.run(subject, heard, params)
         finally:
             seen.update(_state(subject))
 
     import dataclasses
 
     outcome = _run(dataclasses.replace(analyzer, run=watched), params, subject)
-    return outcome, seen or _state(subject)
+    return outcome, seen or _state(subject), tuple(told)
 
 
 def _state(subject: Subject) -> dict[str, Any]:

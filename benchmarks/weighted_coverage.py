@@ -6,7 +6,9 @@ should be at most 2.5 %. A gate decides on one limit, so that the two together s
 
 Rows of a cluster share a rate, drawn from a beta distribution whose variance makes any two rows of a cluster correlate
 as told (1: all rows of a cluster agree). Derived metrics: 30 % of the rows have the positive label, and rows of both
-labels are decided rightly with the cluster's rate, so that labels fail together.
+labels are decided rightly with the cluster's rate, so that labels fail together; where clusters have one label, 30 % of
+the clusters have it. Every count metric is of a kind that is drawn here: rates of decisions and of right decisions are
+shares, rates within a label are the recall or its mirror image, and a rate that is 1 less another misses where it does.
 
 Usage: python benchmarks/weighted_coverage.py [draws] [--write]
 """
@@ -29,7 +31,7 @@ RESULT = Path(__file__).parent / "results" / "weighted_coverage.md"
 LEVEL = 0.95
 MISS = 0.025
 POSITIVES = 0.3
-MOST_ROWS = 600_000
+MOST_ROWS = 4_000_000
 RATES = (0.05, 0.2, 0.5)
 SIZES = ("4", "20", "50", "2 or 20")
 WEIGHTS = ("none", "lognormal", "one in ten counts tenfold", "linked")
@@ -155,16 +157,30 @@ def measured(setting: Setting, draws: int, seed: int = 0) -> Iterator[Found]:
         assert ends is not None
         yield _found(kind, setting, *ends, truth)
     rows = drawn(setting, draws, rng)
-    label = rng.random(len(rows.draw)) < POSITIVES
+    own = rng.random(len(rows.draw)) < POSITIVES
+    yield from _derived(setting, rows, own, rng, "")
+    if rows.cluster is not None:
+        rows = drawn(setting, draws, rng)
+        assert rows.cluster is not None
+        shared = (rng.random(int(rows.cluster[-1]) + 1) < POSITIVES)[rows.cluster]
+        yield from _derived(setting, rows, shared, rng, ", a label a cluster")
+
+
+def _derived(setting: Setting, rows: Draws, label: np.ndarray, rng: np.random.Generator, told: str) -> Iterator[Found]:
+    """The metrics of labels and decisions."""
     wrong = rng.random(len(label)) < rows.chance(setting.rate, setting.correlation, rng)
-    decided = np.where(wrong, ~label, label)
-    counts, e = _counts(rows, label.astype(int), decided.astype(int)), setting.rate
+    counts = _counts(rows, label.astype(int), np.where(wrong, ~label, label).astype(int))
+    p, q, e = POSITIVES, 1 - POSITIVES, setting.rate
     for metric, truth in (
         ("balanced_accuracy", 1 - e),
-        ("positive_predictive_value", POSITIVES * (1 - e) / (POSITIVES * (1 - e) + (1 - POSITIVES) * e)),
-        ("f1", 2 * POSITIVES * (1 - e) / (2 * POSITIVES * (1 - e) + e)),
+        ("positive_predictive_value", p * (1 - e) / (p * (1 - e) + q * e)),
+        ("f1", 2 * p * (1 - e) / (2 * p * (1 - e) + e)),
+        ("true_positive_rate", 1 - e),
+        ("negative_predictive_value", q * (1 - e) / (q * (1 - e) + p * e)),
+        ("threat_score", p * (1 - e) / (p * (1 - e) + e)),
+        ("false_negative_share", p),
     ):
-        yield _found(metric, setting, *group_rates(counts, metric).limits(LEVEL), truth)
+        yield _found(metric + told, setting, *group_rates(counts, metric).limits(LEVEL), truth)
 
 
 def _counts(rows: Draws, label, decided):

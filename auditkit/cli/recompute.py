@@ -10,6 +10,7 @@ import numpy as np
 
 from auditkit.core.errors import AuditkitError
 from auditkit.core.evidence import Counts, Evidence, Interval, Measurement, Outcome
+from auditkit.core.gap_names import metric_and_kind
 from auditkit.render.coarse import hides
 from auditkit.stats.estimate import Estimate
 from auditkit.stats.intervals import clopper_pearson, wilson
@@ -299,6 +300,6 @@ def _gap_interval(m: Measurement, groups: Sequence[Measurement]) -> Interval | N
     known = tuple(estimate for estimate in each if estimate is not None)
     if m.interval is None or len(known) < len(each):
         return None
-    kind: Literal["difference", "ratio"] = "ratio" if m.name.endswith(".ratio") else "difference"
+    kind = metric_and_kind(m.name)[1] or "difference"
     found = simultaneous_gap(CellRates(known), kind, m.interval.level, bounds=(0.0, m.bounds[1])).interval
     return found if found is not None and found.method == m.interval.method else None

@@ -14,6 +14,7 @@ import click
 
 from auditkit.cli.console import is_quiet, people_console
 from auditkit.core.errors import EvidenceError
+from auditkit.core.gap_names import gap_names
 
 if TYPE_CHECKING:
     from auditkit.cli.recompute import Compared
@@ -271,7 +272,7 @@ def _is_hidden(result: RuleResult, rule: Rule | None, evidence: Evidence) -> boo
 
     if rule is not None and rule.baseline is not None and _withheld_pairs(rule.baseline, evidence):
         return True
-    names = {result.metric, f"{result.metric}.difference", f"{result.metric}.ratio"}
+    names = {result.metric, *gap_names(result.metric)}
     found = [m for m in evidence.measurements() if m.name in names]
     of_all_rows = rule is not None and rule.compare == "value" and not (rule.over or rule.where)
     if of_all_rows:

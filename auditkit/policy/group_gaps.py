@@ -7,13 +7,13 @@ grows faster than the quantiles do. The groups' own intervals tell it, where the
 from __future__ import annotations
 
 from auditkit.core.evidence import Evidence, Interval, Measurement
+from auditkit.core.gap_names import metric_and_kind
 from auditkit.methods.fairness.gaps import Kind
 from auditkit.methods.fairness.worst import Gap, simultaneous_gap
 from auditkit.policy.measured import Measured
 from auditkit.stats.rebuilt import ROUNDED, same_interval
 
 EXACT = 1e-8
-_ENDINGS: dict[str, Kind] = {".difference": "difference", ".ratio": "ratio"}
 
 
 class GroupGaps:
@@ -30,24 +30,26 @@ class GroupGaps:
             self._groups[m.key] = self._behind(m)
         groups, asked = self._groups[m.key], (m.key, level)
         if asked not in self._found:
-            self._found[asked] = None if groups is None else _gap(groups, m, _kind(m), level).interval
+            kind = metric_and_kind(m.name)[1]
+            self._found[asked] = None if groups is None or kind is None else _gap(groups, m, kind, level).interval
         return self._found[asked]
 
     def _behind(self, m: Measurement) -> Measured | None:
         """The groups of ``m`` whose numbers give its interval as it was measured."""
-        if m.interval is None or m.value is None:
+        metric, kind = metric_and_kind(m.name)
+        if kind is None or m.interval is None or m.value is None:
             return None
         columns, where = {*m.over, *m.slice}, m.slice.items()
         groups = Measured(
             measurements=tuple(
                 each
-                for each in self._evidence.by_name.get(m.name.removesuffix(_ending(m)), ())
+                for each in self._evidence.by_name.get(metric, ())
                 if set(each.slice) == columns and not each.over and each.params == m.params
                 and where <= each.slice.items()
             )
         )  # fmt: skip
         tolerance = ROUNDED if self._evidence.redacted else EXACT
-        return groups if len(groups.measurements) > 1 and gives(groups, m, _kind(m), tolerance) else None
+        return groups if len(groups.measurements) > 1 and gives(groups, m, kind, tolerance) else None
 
 
 def gives(groups: Measured, gap: Measurement, kind: Kind, tolerance: float) -> bool:
@@ -57,14 +59,6 @@ def gives(groups: Measured, gap: Measurement, kind: Kind, tolerance: float) -> b
     again = _gap(groups, gap, kind, gap.interval.level)
     close = again.value is not None and abs(again.value - gap.value) <= ROUNDED * max(1.0, abs(gap.value))
     return close and again.interval is not None and same_interval(again.interval, gap.interval, tolerance)
-
-
-def _ending(m: Measurement) -> str:
-    return next((ending for ending in _ENDINGS if m.name.endswith(ending)), "")
-
-
-def _kind(m: Measurement) -> Kind:
-    return _ENDINGS[_ending(m)]
 
 
 def _gap(groups: Measured, m: Measurement, kind: Kind, level: float) -> Gap:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.evidence import Interval, Measurement
+from auditkit.core.gap_names import metric_and_kind
 from auditkit.methods.fairness.metrics import Exact
 from auditkit.stats.estimate import Estimate
 from auditkit.stats.intervals import t_value, z_value
@@ -114,10 +115,11 @@ def _stretched(m: Measurement, level: float, shrink: float, several: bool = True
     if m.interval is None:
         return m.value, m.value
     stretch = max(1.0, _reach(m.interval, level) / _reach(m.interval, m.interval.level))
-    low, high = _widened(m.value, m.interval, stretch, m.name.endswith(".ratio"))
+    is_ratio = metric_and_kind(m.name)[1] == "ratio"
+    low, high = _widened(m.value, m.interval, stretch, is_ratio)
     if several and any(name in m.interval.method for name in _OF_SEVERAL):
         # The far limit may be that of groups which hardly differ: all of it is their error.
-        if m.name.endswith(".ratio"):
+        if is_ratio:
             low = min(low, _widened(1.0, m.interval, stretch, True)[0])
         else:
             high = max(high, _widened(0.0, m.interval, stretch, False)[1])

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from auditkit.core.errors import AuditkitError
+from auditkit.core.gap_names import gap_names
 from auditkit.methods.fairness.metric_table import COMPOSITES, METRICS
 from auditkit.policy.hints import nearest
 from auditkit.policy.model import Policy
-
-_GAPS = ("", ".difference", ".ratio")
 
 
 def unknown_metrics(policy: Policy, measured: Collection[str] = ()) -> Iterator[tuple[int, str]]:
@@ -22,7 +21,7 @@ def unknown_metrics(policy: Policy, measured: Collection[str] = ()) -> Iterator[
         policy: The rules.
         measured: Names in the evidence that is judged, which may come from analyzers that are not installed here.
     """
-    known = {f"fairness.{name}{gap}" for name in (*METRICS, *COMPOSITES) for gap in _GAPS}
+    known = {known_as for name in (*METRICS, *COMPOSITES) for known_as in _names(f"fairness.{name}")}
     known |= {*METRICS, *COMPOSITES, *measured}
     asked = list(enumerate(rule.metric for rule in policy.rule))
     if all(_is_known(metric, known) for _, metric in asked):
@@ -36,7 +35,11 @@ def unknown_metrics(policy: Policy, measured: Collection[str] = ()) -> Iterator[
 
 def _is_known(metric: str, known: Collection[str]) -> bool:
     """A rule names a number, or what its differences and ratios are of."""
-    return any(f"{metric}{gap}" in known for gap in _GAPS)
+    return any(name in known for name in _names(metric))
+
+
+def _names(metric: str) -> tuple[str, ...]:
+    return metric, *gap_names(metric)
 
 
 def _installed() -> tuple[set[str], set[str]]:

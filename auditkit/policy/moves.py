@@ -13,6 +13,7 @@ from typing import Literal
 
 from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Evidence, Interval, Measurement
+from auditkit.core.gap_names import metric_and_kind
 from auditkit.policy.group_gaps import GroupGaps
 from auditkit.policy.measured import Measured, is_exact
 from auditkit.policy.paired_moves import GapMoves, PairedMoves
@@ -245,7 +246,7 @@ def _named(move: Move) -> Moved:
 
 
 def _is_extreme(m: Measurement) -> bool:
-    return bool(m.over) and m.name.endswith((".difference", ".ratio"))
+    return bool(m.over) and metric_and_kind(m.name)[1] is not None
 
 
 _FIRST: dict[str, int] = {

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from auditkit.core.errors import AuditkitError
 from auditkit.core.evidence import Evidence, Measurement
+from auditkit.core.gap_names import metric_and_kind
 from auditkit.methods.fairness.gaps import disparities
 from auditkit.methods.fairness.metric_table import COMPOSITES, METRICS
 from auditkit.methods.fairness.metrics import Rates
@@ -21,7 +22,6 @@ from auditkit.policy.pairs import Pairs
 from auditkit.policy.resolve import SAME_FROM_COUNTS, settle
 from auditkit.policy.resolve_change import changes_between
 
-_KINDS: Mapping[str, Compare] = {".difference": "difference", ".ratio": "ratio"}
 _SAME = 1e-9
 _ANY_LEVEL = 0.95
 
@@ -234,7 +234,7 @@ def _worst(changes: Sequence[Change], kind: Literal["difference", "ratio"]) -> t
 
 def _named(m: Measurement) -> tuple[str, Compare, tuple[str, ...]]:
     """The metric, what of it is compared, and over which columns."""
-    for ending, kind in _KINDS.items():
-        if m.over and m.name.endswith(ending):
-            return m.name.removesuffix(ending), kind, m.over
+    metric, kind = metric_and_kind(m.name)
+    if m.over and kind is not None:
+        return metric, kind, m.over
     return m.name, "value", m.over or tuple(m.slice)

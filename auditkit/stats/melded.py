@@ -107,7 +107,7 @@ def curves(p: FloatArray, n: FloatArray, step: float = _COARSE) -> Curves:
 
 def _kept_curves(a: FloatArray, b: FloatArray, z: FloatArray) -> tuple[FloatArray, FloatArray]:
     """:func:`quantile_curve`, worked out once for each pair of parameters."""
-    if len(a) > _MOST_KEPT:
+    if not 0 < len(a) <= _MOST_KEPT:
         return quantile_curve(a, b, z)
     keys = [(len(z), one, two) for one, two in zip(a.tolist(), b.tolist(), strict=True)]
     held = {key: _KEPT.get(key) for key in keys}

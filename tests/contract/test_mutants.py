@@ -99,6 +99,14 @@ def ignores_the_deadline(subject, context, params):
     yield measurement(0.5)
 
 
+def restarts_its_bar(subject, context, params):
+    for _ in range(2):
+        for done in range(3):
+            context.check_deadline()
+            context.progress(done + 1, 3)
+    yield measurement(0.5)
+
+
 def crashes_on_one_row(subject, context, params):
     context.check_deadline()
     if subject.test.n < 5:
@@ -118,6 +126,7 @@ MUTANTS = {
     "model_unchanged": analyzer(trains_the_model),
     "data_unchanged": analyzer(writes_the_data),
     "deadline_is_kept": analyzer(ignores_the_deadline),
+    "progress_is_one_bar": analyzer(restarts_its_bar),
     "small_data_is_survived": analyzer(crashes_on_one_row),
 }
 

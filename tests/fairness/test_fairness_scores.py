@@ -37,7 +37,7 @@ def find(outcome, name, over=(), **where):
 
 
 def masses(y, score, groups, design=PLAIN):
-    levels = d.score_levels(score)
+    levels = d.coarse_levels(score)
     return d.group_masses(levels, y == 1, groups, int(groups.max()) + 1, design), levels
 
 
@@ -113,7 +113,7 @@ def test_estimates_by_group_equal_scikit_learn():
 def test_weights_count_as_repeated_rows():
     y, score, sensitive = rows(200)
     twice = np.random.default_rng(0).integers(1, 4, 200)
-    levels, g = d.score_levels(score), (sensitive["sex"] == "M").astype(np.int64)
+    levels, g = d.coarse_levels(score), (sensitive["sex"] == "M").astype(np.int64)
     weighted = d.group_masses(levels, y == 1, g, 2, Design(twice.astype(float), None))
     at = np.repeat(np.arange(200), twice)
     repeated = d.group_masses(d.Levels(levels.code[at], levels.at), y[at] == 1, g[at], 2, PLAIN)
@@ -163,7 +163,7 @@ def test_the_permutation_test_holds_its_level_and_finds_a_planted_gap():
     for seed in range(60):
         y, score, sensitive = rows(200, seed=seed)
         g = (sensitive["sex"] == "M").astype(np.int64)
-        p_values.append(d.abroca_p_value(d.score_levels(score), y == 1, g, 2, np.random.default_rng(seed), 19))
+        p_values.append(d.abroca_p_value(d.coarse_levels(score), y == 1, g, 2, np.random.default_rng(seed), 19))
     assert np.mean(np.array(p_values) <= 0.05) <= 0.05 + 3 * (0.05 * 0.95 / 60) ** 0.5
     assert np.mean(np.array(p_values) <= 0.5) > 0.25
     planted = find(run(*rows(2000, noise=0.8)), "fairness.abroca_p_value", over=("sex",))

@@ -11,7 +11,7 @@ from scipy import optimize, special, stats
 from statsmodels.stats.proportion import proportion_confint
 
 from auditkit.stats.beta import beta_quantile
-from auditkit.stats.melded import exact_limits, melded_limits, normal_cdf
+from auditkit.stats.melded import curves, exact_limits, melded_limits, normal_cdf
 
 ONE, TWO = np.array([0]), np.array([1])
 
@@ -102,6 +102,15 @@ def test_a_limit_without_rows_is_unknown_and_zero_hits_leave_a_ratio_unbounded()
     low, high = melded_limits(np.array([0.5, 0.0]), np.array([10.0, 10.0]), ONE, TWO, "ratio", 0.95)
     assert low[0] > 0.5
     assert np.isinf(high[0])
+
+
+def test_no_groups_have_no_curves_and_no_pairs_have_no_limits():
+    none = np.zeros(0)
+    found = curves(none, none)
+    assert found.low.shape == found.high.shape == (0, len(found.z))
+    places = none.astype(np.int64)
+    for kind in ("difference", "ratio"):
+        assert [limit.shape for limit in melded_limits(none, none, places, places, kind, 0.95)] == [(0,), (0,)]
 
 
 def test_effective_rows_need_not_be_whole():

@@ -13,6 +13,7 @@ from pydantic import Field
 from auditkit.analyzers.explain.attributions import AttributedRows, AttributionParams, attributed_rows
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.evidence import Measurement, Scalar, Table
+from auditkit.core.stages import Stages
 from auditkit.core.subject import FloatArray, IntArray, StrArray, Subject
 from auditkit.stats.linearised import Design
 
@@ -56,8 +57,10 @@ class _Compared:
 
 def run(subject: Subject, context: Context, params: DisparityParams) -> Iterator[Produced]:
     """Compare groups of each sensitive column within bins of the model's output."""
+    stages = Stages(context, (9, 1))
     context.check_deadline()
-    found = attributed_rows(subject, context, params)
+    found = attributed_rows(subject, stages.inside(), params)
+    stages.end()
     rows = _rows_that_move(found)
     yield Note(found.background)
     if len(rows) < len(found.rows):
@@ -70,7 +73,7 @@ def run(subject: Subject, context: Context, params: DisparityParams) -> Iterator
     for done, (column, values) in enumerate(found.data.sensitive.items()):
         context.check_deadline()
         yield from _column(column, values[rows], found, rows, bins, context, params)
-        context.progress(done + 1, len(found.data.sensitive))
+        stages.reach((done + 1) / len(found.data.sensitive))
 
 
 def _rows_that_move(found: AttributedRows) -> IntArray:

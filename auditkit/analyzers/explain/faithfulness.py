@@ -17,6 +17,7 @@ from auditkit.analyzers.explain.partwise import Partwise, partwise_table
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.errors import MissingExtra, NotApplicable
 from auditkit.core.evidence import Curve, Direction, Interval, Measurement, Scalar, Series
+from auditkit.core.stages import Stages
 from auditkit.core.subject import Dataset, FloatArray, Subject
 from auditkit.methods.explain.faithfulness import Removals, gains, infidelity, max_sensitivity, remove_in_order
 from auditkit.stats.bounded import bounded_mean
@@ -60,7 +61,10 @@ class FaithfulnessParams(AttributionParams):
 
 def run(subject: Subject, context: Context, params: FaithfulnessParams) -> Iterator[Produced]:
     """Remove parts in order and at random in one pass, then move inputs, change the masker and compare methods."""
-    parts = _parts(subject, context, params)
+    # Attributions, removal in order, small moves, other maskers, agreement.
+    stages = Stages(context, (4, 4, 4, 1, 1))
+    parts = _parts(subject, stages.inside(), params)
+    stages.end()
     for sentence in parts.notes:
         yield Note(sentence)
     usable = {name: amounts for name, amounts in parts.amounts.items() if np.isfinite(amounts).all()}
@@ -69,22 +73,22 @@ def run(subject: Subject, context: Context, params: FaithfulnessParams) -> Itera
     found = remove_in_order(
         parts.ask, usable, rng, present=parts.present, steps=params.steps, random_orders=params.random_orders
     )
-    context.progress(1, 4)
+    stages.end()
     for method, amounts in usable.items():
         yield from _faithful(found, method, amounts, parts, context)
     yield from _curves(found, parts)
     context.check_deadline()
     yield from _sensitive(parts, params, context)
-    context.progress(2, 4)
+    stages.end()
     context.check_deadline()
     yield from _masked(parts)
-    context.progress(3, 4)
+    stages.end()
     for first, second in combinations(usable, 2):
         pair = {"first": first, "second": second}
         unreliable = _failed(parts, first, second)
         yield from _agree("explain.ranking_agreement", "explain.top5_overlap", usable[first], usable[second],
                           parts, pair, unreliable)  # fmt: skip
-    context.progress(4, 4)
+    stages.end()
 
 
 def _parts(subject: Subject, context: Context, params: FaithfulnessParams) -> Partwise:

@@ -15,6 +15,7 @@ from auditkit.analyzers.explain.explained import TOO_FEW, explained_outputs, few
 from auditkit.analyzers.explain.shuffled import loss_of, loss_table
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.evidence import Curve, Measurement, Scalar, Series, Table
+from auditkit.core.stages import Stages
 from auditkit.core.subject import FloatArray, IntArray, Subject, take_rows
 from auditkit.methods.explain.effects import (
     Effect,
@@ -95,7 +96,10 @@ def run(subject: Subject, context: Context, params: GlobalParams) -> Iterator[Pr
     """Shuffle, average, draw and pair; each from rows that Shapley values were computed for, or their labels."""
     from auditkit.subjects.codec import make_codec
 
-    found = attributed_rows(subject, context, params)
+    # Shapley values, shuffled columns, signed means, effects, pairs.
+    stages = Stages(context, (8, 4, 1, 4, 4))
+    found = attributed_rows(subject, stages.inside(), params)
+    stages.end()
     yield Note(found.background)
     if found.unreliable:
         yield Note(f"The attributions failed their check: {found.unreliable}.")
@@ -113,14 +117,14 @@ def run(subject: Subject, context: Context, params: GlobalParams) -> Iterator[Pr
     if len(found.outputs) > 1:
         yield Note(f"Effects and interactions are those of the {view.name}, whose attributions are largest.")
     yield from _shuffled(subject, context, params, view)
-    context.progress(1, 4)
+    stages.end()
     yield from _signed(view, params)
-    context.progress(2, 4)
+    stages.end()
     yield from _effects(context, params, view)
     yield from _categories(context, params, view)
-    context.progress(3, 4)
+    stages.end()
     yield from _interactions(context, params, view)
-    context.progress(4, 4)
+    stages.end()
 
 
 def _players(view: _View, limit: int) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -16,6 +16,7 @@ from auditkit.analyzers.explain.shap import NOTHING_MOVES
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.errors import MissingExtra
 from auditkit.core.evidence import MISSING_GROUP, Interval, Measurement, Scalar, Table
+from auditkit.core.stages import Stages
 from auditkit.core.subject import FloatArray, IntArray, StrArray, Subject, take_rows
 from auditkit.stats.estimate import Estimate, undefined
 from auditkit.stats.linearised import Design
@@ -63,8 +64,10 @@ class _Use:
 
 def run(subject: Subject, context: Context, params: ProxiesParams) -> Iterator[Produced]:
     """Strength of every feature times its use, then what all features and all attributions tell together."""
+    stages = Stages(context, (1, 1))
     context.check_deadline()
-    found = attributed_rows(subject, context, params)
+    found = attributed_rows(subject, stages.inside(), params)
+    stages.end()
     yield Note(found.background)
     if found.unreliable:
         yield Note(f"The attributions failed their check: {found.unreliable}.")
@@ -76,9 +79,9 @@ def run(subject: Subject, context: Context, params: ProxiesParams) -> Iterator[P
     for done, (column, values) in enumerate(subject.test.sensitive.items()):
         context.check_deadline()
         yield from _column(subject, context, params, (column, values[rows], matrix, rows), found, features, use)
-        context.progress(2 * done + 1, 2 * columns)
+        stages.reach((2 * done + 1) / (2 * columns))
         yield from _equal_treatment(column, found, context, params)
-        context.progress(2 * done + 2, 2 * columns)
+        stages.reach((done + 1) / columns)
 
 
 def _features(found: AttributedRows) -> tuple[_Feature, ...]:

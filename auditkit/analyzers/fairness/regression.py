@@ -59,7 +59,7 @@ class RegressionParams(Params):
 
 def run(subject: Subject, context: Context, params: RegressionParams) -> Iterator[Produced]:
     """Every sensitive column: quantities by group, their gaps, distances of the predictions."""
-    from auditkit.methods.fairness.distances import GroupedScores, score_levels
+    from auditkit.methods.fairness.distances import GroupedScores, coarse_levels
     from auditkit.methods.fairness.regression import Rows, jain_index
     from auditkit.stats.coding import encode_groups
     from auditkit.stats.ranking import midranks
@@ -74,7 +74,7 @@ def run(subject: Subject, context: Context, params: RegressionParams) -> Iterato
     picked, notes = rows_of_curves(context, design, len(rows.true), params.max_rows)
     yield from notes
     # Ranks from 0 to 1: the area between two cumulated distributions is then over the top shares of all rows.
-    levels = score_levels((midranks(rows.predicted[picked]) - 0.5) / len(picked))
+    levels = coarse_levels((midranks(rows.predicted[picked]) - 0.5) / len(picked))
     part, nothing = design.take(picked), np.zeros(len(picked), dtype=bool)
     for done, (column, values) in enumerate(test.sensitive.items()):
         context.check_deadline()

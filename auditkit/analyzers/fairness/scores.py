@@ -214,14 +214,14 @@ class _Curves:
 
 
 def _curves(rows: _Rows) -> _Curves:
-    from auditkit.methods.fairness.distances import score_levels
+    from auditkit.methods.fairness.distances import coarse_levels
 
-    ranking = score_levels(rows.ranking)
+    ranking = coarse_levels(rows.ranking)
     if rows.probability is None:
         return _Curves(rows, ((ranking, ("abroca", "ks")),))
     if np.array_equal(rows.probability, rows.ranking):
         return _Curves(rows, ((ranking, ("abroca", "ks", "wasserstein")),))
-    return _Curves(rows, ((ranking, ("abroca", "ks")), (score_levels(rows.probability), ("wasserstein",))))
+    return _Curves(rows, ((ranking, ("abroca", "ks")), (coarse_levels(rows.probability), ("wasserstein",))))
 
 
 def _distances(

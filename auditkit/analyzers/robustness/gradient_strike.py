@@ -10,10 +10,10 @@ import numpy as np
 from auditkit.analyzers.robustness.arena import CHUNK, Arena, deciding_logits
 from auditkit.analyzers.robustness.gradient_checks import Examined, examine, telling_eps
 from auditkit.analyzers.robustness.lens import Lens
-from auditkit.analyzers.robustness.stages import Stages
 from auditkit.analyzers.robustness.strikes import BoolArray, Budget, Strike, controls, joined
 from auditkit.analyzers.robustness.toolbox_strike import TOOLBOX, Toolbox
 from auditkit.core.analyzer import Context
+from auditkit.core.stages import Stages
 from auditkit.core.subject import FloatArray, IntArray
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from auditkit.analyzers.robustness.arena import Arena
-from auditkit.analyzers.robustness.stages import Stages
 from auditkit.analyzers.robustness.strikes import BoolArray, Budget, Strike, controls, joined
 from auditkit.analyzers.robustness.toolbox_strike import QUESTIONED
 from auditkit.core.analyzer import Context
 from auditkit.core.errors import MissingExtra, UsageError
+from auditkit.core.stages import Stages
 from auditkit.core.subject import FloatArray, IntArray
 
 

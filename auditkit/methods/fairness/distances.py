@@ -19,6 +19,7 @@ from auditkit.core.evidence import Interval
 from auditkit.methods.fairness.roc_curves import Roc, areas_between, roc_curves
 from auditkit.stats.intervals import z_value
 from auditkit.stats.linearised import PLAIN, Design
+from auditkit.stats.ranking import score_levels
 from auditkit.stats.resampling import resample_weights
 
 FloatArray = npt.NDArray[np.float64]
@@ -48,15 +49,15 @@ class Distance:
     reason: str | None = None
 
 
-def score_levels(scores: FloatArray) -> Levels:
+def coarse_levels(scores: FloatArray) -> Levels:
     """Levels of ``scores (n,)``: the distinct scores where they are few, else about equally many rows each.
 
-    >>> score_levels(np.array([0.2, 0.9, 0.2])).code.tolist()
+    >>> coarse_levels(np.array([0.2, 0.9, 0.2])).code.tolist()
     [0, 1, 0]
     """
-    distinct, code = np.unique(scores, return_inverse=True)
+    distinct, code = score_levels(scores)
     if len(distinct) <= _LEVELS:
-        return Levels(code.astype(np.int64), distinct)
+        return Levels(code, np.asarray(distinct, dtype=np.float64))
     edges = np.unique(np.quantile(scores, np.arange(_LEVELS) / _LEVELS, method="inverted_cdf"))
     return Levels(np.maximum(np.searchsorted(edges, scores, side="right") - 1, 0).astype(np.int64), edges)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from auditkit.core.analyzer import Context
 
@@ -39,6 +40,10 @@ class Stages:
         if done > self._told:
             self._told = done
             self.context.progress(done, WHOLE)
+
+    def inside(self) -> Context:
+        """The context of the part in hand: what is told to it of progress moves this bar."""
+        return replace(self.context, progress=lambda done, total: self.reach(done / max(total, 1)))
 
     def ticks(self, expected: float) -> Callable[[], None]:
         """To be called at each of about ``expected`` steps of the part in hand; further ones wait for its end."""
