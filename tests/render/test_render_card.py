@@ -298,6 +298,38 @@ def test_without_a_policy_nothing_is_judged():
     assert "Every rule of the policy" not in text
 
 
+def test_a_page_that_judges_nothing_begins_with_a_number_of_each_part():
+    def first_screen(evidence, verdict=None):
+        return render_card(evidence, verdict).partition('<section id="verdict"')[2].partition("</section>")[0]
+
+    shown = first_screen(sample.evidence(policy=None))
+    parts = dict(re.findall(r'<a href="#(m-[^"]+)"><i>([^<]+)</i>', shown))
+    assert list(parts.values()) == ["Performance", "Fairness", "Robustness", "Privacy"]
+    page = render_card(sample.evidence(policy=None))
+    assert all(f'id="{anchor}"' in page for anchor in parts)
+    assert 'class="tiles"' not in first_screen(sample.evidence(), sample.verdict())
+
+
+def test_the_first_drawings_of_fairness_are_of_what_its_key_numbers_are_about():
+    names = ("accuracy", "balanced_accuracy", "false_positive_rate", "selection_rate", "true_positive_rate")
+    measured = [
+        Measurement(name=f"fairness.{name}", value=value, n=400, slice={"sex": sex}, reason="exact")
+        for name in names
+        for sex, value in (("F", 0.3), ("M", 0.4))
+    ]
+    outcome = Outcome(analyzer="fairness.groups", version="1", status="measured", measurements=measured)
+    (view,) = family_views(seal(sample.evidence(outcomes=(outcome,))), frozenset())
+    assert [chart.title.partition(" by sex")[0] for chart in (*view.charts, *view.folded)] == [
+        "Selection rate",
+        "True positive rate",
+        "False positive rate",
+        "Accuracy",
+        "Balanced accuracy",
+    ]
+    (view,) = family_views(seal(sample.evidence(outcomes=(outcome,))), frozenset({"fairness.accuracy"}))
+    assert view.charts[0].title.startswith("Accuracy by sex")
+
+
 def test_an_evidence_without_outcomes_still_makes_a_page():
     page = Page(render_card(sample.evidence(outcomes=()), sample.passing()))
     assert_inert(page)

@@ -145,7 +145,10 @@ def _crossing_second(figures: Sequence[Figure]) -> list[Figure]:
 
 def _importance(figure: Figure, ruled: frozenset[str]) -> tuple[int, int, int]:
     base = quantity(figure.metric)
-    known = next((rank for rank, name in enumerate(HEADLINES) if name.split(".")[0] == base), len(HEADLINES))
+    # What groups have in common is not the news: of fairness the quantities whose gaps are headlines come first.
+    gaps = figure.metric.startswith("fairness.")
+    known = next((rank for rank, name in enumerate(HEADLINES)
+                  if name.split(".")[0] == base and gaps == ("." in name)), len(HEADLINES))  # fmt: skip
     whole = figure.kind == "density" or base in _WHOLE
     looked_at = figure.metric in ruled and figure.kind != "bars by group"
     rank = 0 if figure.kind == "headline" else 1 if looked_at else 2 if whole else 3
@@ -206,7 +209,7 @@ def _tile(measurement: Measurement, anchor: str) -> Tile:
     if is_rounded(measurement):
         detail.append("rounded")
     if measurement.n is not None:
-        detail.append(f"n {count(measurement.n)}" + ("" if measurement.n_of == "rows" else f" {measurement.n_of}"))
+        detail.append(f"n\u00a0{count(measurement.n)}" + ("" if measurement.n_of == "rows" else f" {measurement.n_of}"))
     if measurement.unit and measurement.value is not None:
         detail.insert(0, clean(measurement.unit, limit=24))
     what = about(measurement)

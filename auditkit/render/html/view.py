@@ -30,6 +30,9 @@ STATUSES = {
     "failed": "failed to run",
 }
 
+# The parts whose first number says something of the model, and not of the rows or of an explanation's arithmetic.
+_TOLD_FIRST = frozenset({"family-performance", "family-fairness", "family-robustness", "family-privacy"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
@@ -179,6 +182,14 @@ class CardView:
     embedded: Markup | None = None
     embedded_verdict: Markup | None = None
     embedded_note: str = ""
+
+    @property
+    def first_numbers(self) -> tuple[tuple[str, Tile], ...]:
+        """Of a page that judges nothing, the title and first key number of each part that tells of the model."""
+        if self.verdict.state != "none":
+            return ()
+        parts = [family for family in self.families if family.anchor in _TOLD_FIRST]
+        return tuple((family.title, family.tiles[0]) for family in parts if family.tiles)
 
     @property
     def contents(self) -> tuple[tuple[str, str, bool], ...]:
