@@ -1,9 +1,10 @@
-"""How many clusters (patients, sites) a group has is told by no shared copy: what would tell it is withheld.
+"""That a group has few clusters (patients, sites) is told by no shared copy: what would tell how many is withheld.
 
 Limits of clustered rows rest on Student's quantiles with the clusters less one as degrees of freedom. Limits of one
 number at two levels stand in the ratio of two quantiles, which gives those; so each number of a group is shown at one
 level alone, that of the audit. Near limits of gaps mix levels, limits of a share of 0 or 1 are a function of the
-clusters alone, and second moments of counts over clusters give their number themselves.
+clusters alone, and second moments of counts over clusters give their number themselves. Where all groups of some
+columns have ``min_cell`` clusters or more the number is no secret, and their limits stay.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from auditkit.render.result_words import SAYS, count_states
 WITHHELD = "what would tell how many clusters a group has is withheld"
 NO_INTERVAL = "its interval is withheld in shared copies: it would tell how many clusters a group has"
 _WHOLE = "all rows"
+_GAPS = ("difference", "ratio")
 # Limits that are joined from limits at more than one level.
 _SEVERAL_LEVELS = ("bonferroni", "simultaneous", "largest")
 
@@ -43,15 +45,53 @@ def shared_freedom(measurement: Measurement, min_cell: int) -> Interval | None:
     return dataclasses.replace(interval, degrees_of_freedom=least if interval.degrees_of_freedom >= least else 1.0)
 
 
-def without_clusters(evidence: Evidence) -> tuple[Outcome, ...]:
-    """The outcomes with the intervals withheld that would, with the others, tell a number of clusters."""
+def without_clusters(evidence: Evidence, min_cell: int) -> tuple[Outcome, ...]:
+    """The outcomes without the intervals that would, with the others, tell a number of clusters under ``min_cell``.
+
+    Where one group of some columns has so few, all groups of these columns go: theirs would give it by subtraction.
+    """
     if evidence.subject.test.n_clusters is None:
         return evidence.outcomes
-    level = _level_of(evidence.measurements())
+    level, open_ = _level_of(evidence.measurements()), open_sets(evidence, min_cell)
     return tuple(
-        dataclasses.replace(outcome, measurements=tuple(_without(m, level) for m in outcome.measurements))
+        dataclasses.replace(
+            outcome, measurements=tuple(m if set_of(m) in open_ else _without(m, level) for m in outcome.measurements)
+        )
         for outcome in evidence.outcomes
     )
+
+
+Groups = tuple[str, frozenset[str]]
+
+
+def set_of(m: Measurement) -> Groups:
+    """The quantity and the columns whose groups it is compared between: a value, its difference and its ratio alike."""
+    return _quantity(m.name), frozenset({*m.slice, *m.over})
+
+
+def _quantity(name: str) -> str:
+    base, _, ending = name.rpartition(".")
+    return base if ending in _GAPS else name
+
+
+def open_sets(evidence: Evidence, min_cell: int) -> frozenset[Groups]:
+    """The quantities and columns of which each group has ``min_cell`` clusters or more: nothing of them is withheld.
+
+    A group whose number of clusters is not known counts as small.
+    """
+    enough: dict[Groups, bool] = {}
+    for m in evidence.measurements():
+        if m.slice or m.over:
+            own = set_of(m)
+            enough[own] = enough.get(own, True) and _has_enough(m, min_cell)
+    return frozenset(own for own, is_enough in enough.items() if is_enough)
+
+
+def _has_enough(m: Measurement, min_cell: int) -> bool:
+    if m.interval is None:
+        return False
+    counted = m.interval.degrees_of_freedom
+    return counted is not None and counted + 1.0 >= min_cell
 
 
 def _without(m: Measurement, level: float | None) -> Measurement:
@@ -86,9 +126,11 @@ class Clustered:
 
     Attributes:
         level: The level at which limits of groups are shown.
+        open_sets: Quantities and columns of which nothing is withheld, see :func:`open_sets`.
     """
 
     level: float | None = None
+    open_sets: frozenset[Groups] = frozenset()
 
     def shown(self, result: RuleResult) -> RuleResult:
         """``result`` without what would tell a number of clusters."""
@@ -98,7 +140,7 @@ class Clustered:
         return dataclasses.replace(result, comparisons=comparisons, message=f"{count_states(result)}; {WITHHELD}")
 
     def _comparison(self, comparison: Comparison, result: RuleResult) -> Comparison:
-        if _is_of_all_rows(comparison):
+        if _is_of_all_rows(comparison) or (_quantity(result.metric), _columns(comparison.label)) in self.open_sets:
             return comparison
         held, kind = comparison.interval, _kind(result)
         if held is None or (held.level == self.level and (kind == "value" or _reaches_no_gap(held, kind))):
@@ -110,14 +152,25 @@ class Clustered:
         return dataclasses.replace(comparison, interval=None, n_needed=None, sides=sides, message=message)
 
 
-def clustered_in(shared: Evidence) -> Clustered | None:
+def clustered_in(shared: Evidence, min_cell: int) -> Clustered | None:
     """What of results of rules may be shared beside a shared copy; ``None`` where rows are not clustered."""
-    return None if shared.subject.test.n_clusters is None else Clustered(_level_of(shared.measurements()))
+    if shared.subject.test.n_clusters is None:
+        return None
+    return Clustered(_level_of(shared.measurements()), open_sets(shared, min_cell))
+
+
+def _columns(label: str) -> frozenset[str]:
+    """The columns that ``sex x age where origin=B: F x young vs M x old`` compares groups of.
+
+    Of another wording come names of no column, and what is compared is then not known to have enough clusters.
+    """
+    over, _, where = label.partition(": ")[0].partition(" (")[0].partition(" [")[0].partition(" where ")
+    return frozenset({*over.split(" x "), *(part.partition("=")[0] for part in where.split(", ") if where)})
 
 
 def _kind(result: RuleResult) -> str:
     ending = result.metric.rpartition(".")[2]
-    return ending if result.compare == "value" and ending in ("difference", "ratio") else result.compare
+    return ending if result.compare == "value" and ending in _GAPS else result.compare
 
 
 def _is_of_all_rows(comparison: Comparison) -> bool:

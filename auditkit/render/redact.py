@@ -60,7 +60,7 @@ def redact(evidence: Evidence, min_cell: int | None = None) -> Evidence:
     groups = evidence.subject.test.sensitive
     outcomes = tuple(
         _redact_outcome(outcome, small, cells, groups, min_cell, asked_for(evidence.card))
-        for outcome in without_clusters(evidence)
+        for outcome in without_clusters(evidence, min_cell)
     )
     copy = dataclasses.replace(
         evidence,

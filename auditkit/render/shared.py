@@ -52,7 +52,7 @@ def _withheld(verdict: Verdict, shared: Evidence) -> Verdict:
         withheld_disparities(shared),
         rounded_groups(shared),
         rounded_disparities(shared),
-        clustered_in(shared),
+        clustered_in(shared, smallest_cell(shared)),
     )
 
 

@@ -37,7 +37,7 @@ POLICY = {
 
 
 @functools.cache
-def audited(clustered=True, n=280):
+def audited(clustered=True, n=280, min_cell=CLUSTERS + 1):
     """Each cluster holds rows of every group, of one size: Kish's number of clusters is the number of clusters."""
     rng = np.random.default_rng(4)
     clusters, sex = np.repeat(np.arange(CLUSTERS), n // CLUSTERS), np.tile(list("FMX" + "FM"), n // 5)
@@ -47,7 +47,7 @@ def audited(clustered=True, n=280):
     score[sex == "X"] = np.clip(score[sex == "X"], 0.51, 1)  # all of X are selected
     return auditkit.audit_predictions(
         label, (score > 0.5).astype(int), scores=score, sensitive={"sex": sex}, positive=1, progress=False,
-        policy=POLICY, clusters=clusters if clustered else None, card={"min_cell": 2},
+        policy=POLICY, clusters=clusters if clustered else None, card={"min_cell": min_cell},
         analyzers={"performance": {}, "fairness.groups": {"cross_check": False},
                    "fairness.scores": {"resamples": 20, "permutations": 0}},
     )  # fmt: skip
@@ -160,6 +160,47 @@ def test_what_is_withheld_says_why_and_the_rest_stays():
     groups = [m for m in shared_copy(audited().evidence)[0].by_name["fairness.mean_score"] if m.slice]
     assert len(groups) == 3
     assert all(m.interval is not None for m in groups)
+
+
+def test_of_many_clusters_nothing_is_withheld():
+    report = audited(min_cell=CLUSTERS)
+    complete = {r.id: [c.interval for c in r.comparisons] for r in report.verdict().results}
+    assert {name: [c.interval for c in shown.comparisons] for name, shown in results(report).items()} == complete
+    assert any(c.n_needed for c in results(report)["same"].comparisons)
+    shared = shared_copy(report.evidence)[0]
+    gap = shared.by_name["fairness.mean_score.difference"][0]
+    assert gap.interval.low > 0
+    assert [m.interval is None for m in shared.by_name["fairness.selection_rate"] if m.slice] == [False] * 3
+
+
+@functools.cache
+def crossed():
+    """12 patients, half of them seen on both wards and half on one; ward C knows three of them."""
+    rng = np.random.default_rng(8)
+    clusters = np.repeat(np.arange(12), 60)
+    sex, ward = np.tile(["F", "M"], 360), np.tile(np.repeat(["A", "B"], 2), 180)
+    ward = np.where((clusters < 3) & (np.arange(720) % 5 == 0), "C", ward)
+    score = np.clip(0.3 + 0.3 * (sex == "M") + 0.1 * (ward == "B") + rng.normal(0, 0.15, 720), 0, 1)
+    keys = {"metric": "fairness.mean_score", "compare": "difference", "max": 0.1, "min_n": 0, "confidence": 0.9}
+    policy = {"rule": [dict(keys, id="by-sex", over=["sex"]), dict(keys, id="by-ward", over=["ward"]),
+                       dict(keys, id="both", metric="fairness.selection_rate", over=["sex"], where={"ward": "A"})]}  # fmt: skip
+    return auditkit.audit_predictions(
+        (rng.random(720) < score).astype(int), (score > 0.5).astype(int), scores=score, positive=1, progress=False,
+        sensitive={"sex": sex, "ward": ward}, clusters=clusters, policy=policy, card={"min_cell": 10},
+        analyzers={"fairness.scores": {"resamples": 20, "permutations": 0}, "fairness.groups": {"cross_check": False}},
+    )  # fmt: skip
+
+
+def test_few_clusters_in_a_group_close_its_columns_and_no_others():
+    complete, shown = {r.id: r for r in crossed().verdict().results}, results(crossed())
+    assert [c.interval for c in shown["by-sex"].comparisons] == [c.interval for c in complete["by-sex"].comparisons]
+    assert all(c.interval for name in ("by-ward", "both") for c in complete[name].comparisons)
+    assert len(complete["both"].comparisons) == 1
+    assert not any(c.interval or side.interval for c in shown["by-ward"].comparisons for side in c.sides)
+    assert not any(c.interval for c in shown["both"].comparisons), "crossed with a ward of three patients"
+    gaps = {m.over: m.interval for m in shared_copy(crossed().evidence)[0].by_name["fairness.mean_score.difference"]}
+    assert gaps["sex",].low > 0
+    assert gaps["ward",] is None
 
 
 def test_without_clusters_every_interval_is_shown():
