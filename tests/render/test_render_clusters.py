@@ -183,7 +183,8 @@ def crossed():
     score = np.clip(0.3 + 0.3 * (sex == "M") + 0.1 * (ward == "B") + rng.normal(0, 0.15, 720), 0, 1)
     keys = {"metric": "fairness.mean_score", "compare": "difference", "max": 0.1, "min_n": 0, "confidence": 0.9}
     policy = {"rule": [dict(keys, id="by-sex", over=["sex"]), dict(keys, id="by-ward", over=["ward"]),
-                       dict(keys, id="both", metric="fairness.selection_rate", over=["sex"], where={"ward": "A"})]}  # fmt: skip
+                       dict(keys, id="both", over=["sex"], where={"ward": "A"}, metric="fairness.selection_rate")
+                       ]}  # fmt: skip
     return auditkit.audit_predictions(
         (rng.random(720) < score).astype(int), (score > 0.5).astype(int), scores=score, positive=1, progress=False,
         sensitive={"sex": sex, "ward": ward}, clusters=clusters, policy=policy, card={"min_cell": 10},
