@@ -128,6 +128,7 @@ def audit_predictions(
     task: str | None = None,
     positive: Any = None,
     classes: Sequence[Any] | None = None,
+    score_space: str = "probability",
     analyzers: Settings = None,
     policy: PolicySource = None,
     card: Mapping[str, Any] | None = None,
@@ -142,13 +143,15 @@ def audit_predictions(
     Args:
         y_true: Labels ``(n,)``.
         y_pred: Decisions ``(n,)``; may be absent when ``scores`` are given.
-        scores: Probability of the positive class ``(n,)``, or one column a class ``(n, k)``.
+        scores: Score of the positive class ``(n,)``, or one column a class ``(n, k)``.
         sensitive: As in :func:`audit`, like the arguments below.
         weights: Row weights.
         clusters: Person or site of each row.
         task: ``binary``, ``multiclass`` or ``regression``.
         positive: Label of the positive class.
         classes: Labels in the order of the columns of ``scores``; the sorted labels that occur when left out.
+        score_space: What the scores are: ``probability``, ``logit`` (log-odds), or ``margin``: points on a scale of
+            their own, higher for the positive class, such as credit scores. Those rank rows alone, and need ``y_pred``.
         analyzers: Names, families or settings.
         policy: Rules to embed and judge by.
         card: As in :func:`audit`.
@@ -172,6 +175,7 @@ def audit_predictions(
         task=task,
         positive=positive,
         classes=classes,
+        score_space=score_space,
         name=name,
     )
     return audit_subject(

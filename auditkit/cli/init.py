@@ -32,6 +32,7 @@ sensitive = []                        # e.g. ["sex", "origin"]: compared over, n
 # cluster = "person"                  # rows of one person or site: intervals respect it
 # prediction = "decision"             # saved predictions, when there is no [model]
 # score = "probability"
+# score_space = "margin"              # what the score is, where it is no probability: "logit", or "margin" (points)
 
 # [data.schema.postcode]              # where the inferred kind of a feature is wrong
 # kind = "categorical"

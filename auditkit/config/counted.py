@@ -72,6 +72,8 @@ def _unfit(config: Config, facts: ParquetFacts) -> str | None:
         return "weights and clusters need every row"
     if data.score is not None and not isinstance(data.score, str):
         return "several score columns need every row"
+    if data.score is not None and data.score_space != "probability":
+        return "scores that are no probabilities need every row"
     labels = (data.target, *(() if data.prediction is None else (data.prediction,)))
     kinds = {facts.kinds.get(name, "") for name in labels}
     if data.task == "regression" or any(kind.startswith(("FLOAT", "DOUBLE", "DECIMAL")) for kind in kinds):

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from auditkit.config.model import POLICY_KEYS, CardSection, Config
+from auditkit.config.model import POLICY_KEYS, CardSection, Config, DataSection
 from auditkit.core.errors import PolicyError, UsageError
 from auditkit.core.registry import nearest
 from auditkit.core.toml_file import PYPROJECT, TomlFile, UnreadableTomlError, read_toml
@@ -282,6 +282,12 @@ def _contradictions(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
         for key in ("prediction", "score"):
             if getattr(data, key) is not None:
                 yield ("data", key), f"[data] {key} is for saved predictions: leave [model] out, or drop this key"
+    yield from _contradictions_of_data(data)
+
+
+def _contradictions_of_data(data: DataSection) -> Iterator[tuple[tuple[str, ...], str]]:
+    if data.score_space != "probability" and data.score is None:
+        yield ("data", "score_space"), "[data] score_space says what a saved 'score' is, and there is none"
     if data.text is not None and data.features:
         yield ("data", "schema"), "[data] schema does not apply to a text column"
     for key in ("keep", "bins"):

@@ -72,6 +72,10 @@ class DataSection(Section):
     score: Name | tuple[Name, ...] | None = Field(
         default=None, description="column of saved scores of the positive class, or one column a class"
     )
+    score_space: Literal["probability", "logit", "margin"] = Field(
+        default="probability",
+        description="what saved scores are: probabilities, log-odds, or points on any scale (margin)",
+    )
     positive: Label | None = Field(default=None, description="label of the positive class")
     classes: tuple[Label, ...] | None = Field(default=None, description="labels in the order of the score columns")
     sensitive: tuple[Name, ...] = Field(

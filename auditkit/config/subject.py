@@ -87,6 +87,7 @@ def _saved_predictions(config: Config, test: Source) -> Subject:
             task=data.task,
             positive=data.positive,
             classes=data.classes,
+            score_space=data.score_space,
             name=config.card.title or "saved predictions",
         )
 
@@ -96,6 +97,7 @@ _ARGUMENTS = {
     "y_true": "target",
     "y_pred": "prediction",
     "scores": "score",
+    "score_space": "score_space",
     "sensitive": "sensitive",
     "weights": "weight",
     "clusters": "cluster",

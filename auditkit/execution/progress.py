@@ -107,7 +107,19 @@ def ending(outcome: Outcome, seconds: float, resumed: bool) -> str:
     if outcome.status == "measured":
         again = ", kept from the earlier run" if resumed else f" in {seconds:.1f} s"
         return f"{mark}{again} ({len(outcome.measurements)} numbers)"
+    if outcome.status == "not_applicable":
+        return f"{mark}: {_first_need(outcome.reason or '')}"
     return f"{mark}: {outcome.reason}"
+
+
+def _first_need(reason: str) -> str:
+    """What is lacking first; the card tells the rest, which is much the same for many analyzers.
+
+    >>> _first_need("needs inputs: there are none; needs model: there is none; needs text: it is a table")
+    'needs inputs: there are none (and 2 more)'
+    """
+    first, *others = reason.split("; needs ")
+    return f"{first} (and {len(others)} more)" if others else first
 
 
 def console_sink(console: Console) -> LogProgress | BarProgress:

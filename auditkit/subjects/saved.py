@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.core.errors import UsageError
-from auditkit.core.subject import FloatArray, Schema, Subject
+from auditkit.core.subject import FloatArray, Schema, ScoreSpace, Subject
 from auditkit.subjects.alignment import aligned, common_index, label_column, regression_target
 from auditkit.subjects.callable import two_columns
 from auditkit.subjects.datasets import finished, make_dataset
@@ -17,6 +17,13 @@ from auditkit.subjects.labels import class_names, encode_labels, label_name, pos
 from auditkit.subjects.output_checks import checked_scores
 from auditkit.subjects.predictions import SavedPredictions
 from auditkit.subjects.tasks import known_task, looks_continuous, positive_of, seen_labels, task_of
+
+# What saved scores of classes may be, and what is then measured.
+SCORE_SPACES: dict[ScoreSpace, str] = {
+    "probability": "shares of 1; everything",
+    "logit": "log-odds; everything",
+    "margin": "points on any scale, higher for the positive class (credit scores, risk deciles); what ranks rows alone",
+}
 
 
 def make_predictions_subject(  # noqa: PLR0913 - the public surface
@@ -30,6 +37,7 @@ def make_predictions_subject(  # noqa: PLR0913 - the public surface
     task: str | None = None,
     positive: Any = None,
     classes: Sequence[Any] | None = None,
+    score_space: str = "probability",
     name: str = "predictions",
 ) -> Subject:
     """A subject of saved predictions, without a model.
@@ -37,20 +45,20 @@ def make_predictions_subject(  # noqa: PLR0913 - the public surface
     Args:
         y_true: True labels or values ``(n,)``.
         y_pred: The decisions ``(n,)``; without them, the largest score decides (binary: 0.5 and above).
-        scores: Probabilities: ``(n,)`` of the positive class, or ``(n, k)`` in the order of ``classes``;
-            values for regression.
+        scores: ``(n,)`` of the positive class, or ``(n, k)`` in the order of ``classes``; values for regression.
         sensitive: Columns that name groups.
         weights: Positive row weights.
         clusters: The person or site of each row.
         task: Inferred from labels when left out.
         positive: The positive class of a binary task.
         classes: Class labels in the order of ``scores``; the sorted labels that occur when left out.
+        score_space: What the scores of classes are: ``probability``, ``logit`` or ``margin``, see :data:`SCORE_SPACES`.
         name: The name on the card.
 
     Raises:
-        UsageError: AK200 to AK220, AK246 to AK250.
+        UsageError: AK200 to AK220, AK246 to AK250, AK259.
     """
-    wanted = known_task(task)
+    wanted, space = known_task(task), _known_space(score_space, y_pred)
     n = len(y_true)
     if y_pred is None and scores is None:
         raise UsageError("AK216", "there are neither decisions nor scores", fix="give y_pred= or scores=")
@@ -66,7 +74,7 @@ def make_predictions_subject(  # noqa: PLR0913 - the public surface
     else:
         names = predicted_names(truth, decided, classes)
         check_pair(truth, decided, names, scores, positive if wanted != "multiclass" else None)
-        model = _saved_classes(decided, scores, names, positive, n)
+        model = _saved_classes(decided, scores, names, positive, space)
     found = task_of(model, wanted)
 
     def encode(values: Any) -> npt.NDArray[Any]:
@@ -93,23 +101,42 @@ def _saved_values(values: Any) -> SavedPredictions:
     return SavedPredictions(column, column[:, None], classes=(), score_space="value")
 
 
-def _saved_classes(decided: Any, scores: Any, names: tuple[str, ...], positive: Any, n: int) -> SavedPredictions:
+def _known_space(space: str, decided: Any) -> ScoreSpace:
+    known = next((own for own in SCORE_SPACES if own == space), None)
+    if known is None:
+        told = "; ".join(f"{own!r}: {what}" for own, what in SCORE_SPACES.items())
+        raise UsageError("AK259", f"there is no score space {space!r}", where="score_space", fix=f"use one of {told}")
+    if known == "margin" and decided is None:
+        raise UsageError(
+            "AK259",
+            "scores on a scale of their own do not say which rows are decided as positive",
+            where="score_space",
+            fix="give the decisions as well: y_pred= (or [data] prediction)",
+        )
+    return known
+
+
+def _saved_classes(
+    decided: Any, scores: Any, names: tuple[str, ...], positive: Any, space: ScoreSpace
+) -> SavedPredictions:
     table: FloatArray | None = None
+    code = positive_code(names, positive) if len(names) == 2 else 0
     if scores is not None:
         array = np.asarray(scores)
+        n = len(array)
         if len(names) == 2 and array.shape in ((n,), (n, 1)):
-            array = two_columns(array.reshape(n), "probability")
-            if positive_code(names, positive) == 0:
+            array = two_columns(array.reshape(n), space)
+            if code == 0:
                 array = array[:, ::-1]
-        table = _probabilities(array, n, names)
+        table = _class_scores(array, n, names, space)
     if decided is not None:
         codes = encode_labels(decided, names, where="y_pred")
     elif table is not None and len(names) == 2:
-        code = positive_code(names, positive)
-        codes = np.where(table[:, code] >= 0.5, code, 1 - code).astype(np.int64)
+        chosen = table[:, code] >= (0.5 if space == "probability" else table[:, 1 - code])
+        codes = np.where(chosen, code, 1 - code).astype(np.int64)
     else:
         codes = np.argmax(np.asarray(table), axis=1).astype(np.int64)
-    return SavedPredictions(codes, table, classes=names, score_space="probability")
+    return SavedPredictions(codes, table, classes=names, score_space=space)
 
 
 def predicted_names(truth: Any, decided: Any, classes: Sequence[Any] | None) -> tuple[str, ...]:
@@ -170,11 +197,12 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:5])) + (" ..." if len(names) > 5 else "")
 
 
-def _probabilities(array: npt.NDArray[Any], n: int, names: tuple[str, ...]) -> FloatArray:
-    """Scores ``(n, k)`` that are probabilities.
+def _class_scores(array: npt.NDArray[Any], n: int, names: tuple[str, ...], space: ScoreSpace) -> FloatArray:
+    """Scores ``(n, k)`` that are what ``space`` says.
 
     Raises:
-        UsageError: AK248 missing, infinite, or outside 0 to 1; AK250 one column a class is missing.
+        UsageError: AK248 missing, infinite, or not in 0 to 1 where probabilities are; AK250 one column a class is
+            missing.
     """
     if array.shape != (n, len(names)):
         raise UsageError(
@@ -193,7 +221,7 @@ def _probabilities(array: npt.NDArray[Any], n: int, names: tuple[str, ...]) -> F
             fix="drop the rows without a score, or leave the score out",
         )
     outside = ((values < 0) | (values > 1)).any(axis=1)
-    if outside.any():
+    if space == "probability" and outside.any():
         given = values[:, -1] if len(names) == 2 else values
         low, high = float(given.min()), float(given.max())
         raise UsageError(
@@ -201,6 +229,7 @@ def _probabilities(array: npt.NDArray[Any], n: int, names: tuple[str, ...]) -> F
             f"{int(outside.sum())} of {n} scores are not probabilities: they lie outside 0 to 1",
             where="scores",
             why=f"they range from {low:g} to {high:g}",
-            fix="divide percentages by 100; turn margins and logits into probabilities, or leave the score out",
+            fix='divide percentages by 100; say score_space = "logit" of log-odds, score_space = "margin" of points '
+            "on any other scale, higher for the positive class",
         )
-    return checked_scores(values, n, len(names), space="probability", where="scores")
+    return checked_scores(values, n, len(names), space=space, where="scores")

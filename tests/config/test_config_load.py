@@ -89,6 +89,11 @@ def test_a_newer_version_is_refused(tmp_path):
         ('factory = "model:build"', 'path = "m.pkl"\nallow_pickle = true', "allow_pickle needs 'sha256'"),
         ('[model]\nfactory = "model:build"\n', "", "[data] needs 'prediction' or 'score'"),
         ('sensitive = ["sex"]', 'prediction = "p"', "[data] prediction is for saved predictions"),
+        (
+            'sensitive = ["sex"]',
+            'score_space = "margin"',
+            "score_space says what a saved 'score' is, and there is none",
+        ),
         ('sensitive = ["sex"]', 'keep = ["age"]', "keep names 'age', which is not one of the sensitive columns"),
         ('sensitive = ["sex"]', "bins = {age = [30]}", "bins names 'age', which is not one of the sensitive columns"),
         ('sensitive = ["sex"]', 'text = "t"\n[data.schema.t]\nkind = "text"', "schema does not apply to a text column"),

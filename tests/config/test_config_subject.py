@@ -105,6 +105,14 @@ def test_saved_predictions_become_a_subject(project):
     assert subject.test.sensitive["sex"].tolist() == table.sex.tolist()
 
 
+def test_saved_points_of_a_scale_of_their_own_become_margins(project):
+    subject = subject_from_config(
+        configured(project, PREDICTIONS.replace("[data]\n", '[data]\nscore_space = "margin"\n'))
+    )
+    assert subject.model.score_space == "margin"
+    np.testing.assert_allclose(subject.model.predict_scores(subject.test.inputs)[:, subject.positive], rows().p)
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_parquet_and_csv_give_the_same_subject(project, suffix):
     source, target = project / "rows.csv", project / "rows.parquet"

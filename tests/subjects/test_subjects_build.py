@@ -476,6 +476,32 @@ def test_saved_scores_alone_decide() -> None:
     assert half.model.predict(half.test.inputs).tolist() == [1, 1]
 
 
+def test_saved_scores_may_be_points_or_log_odds() -> None:
+    points = np.round(300 + 550 * np.linspace(0, 1, N)).astype(int)
+    bought = np.where(Y == 1, "no", "yes")
+    made = make_predictions_subject(bought, bought, points, positive="no", score_space="margin")
+    rows = made.test.inputs
+    assert made.model.score_space == "margin"
+    assert made.model.predict_scores(rows)[:, made.positive].tolist() == points.tolist()
+    assert "probabilities" not in capabilities(made)
+    z = np.linspace(-3, 3, N)
+    made = make_predictions_subject(bought, scores=z, positive="no", score_space="logit")
+    odds = made.model.predict_scores(rows)
+    share = np.exp(odds[:, made.positive]) / np.exp(odds).sum(axis=1)
+    np.testing.assert_allclose(share, 1 / (1 + np.exp(-z)))
+    assert ((made.model.predict(rows) == made.positive) == (z >= 0)).all()
+    three = make_predictions_subject(np.arange(N) % 3, scores=np.eye(3)[np.arange(N) % 3] * 9, score_space="logit")
+    assert three.model.predict(rows).tolist() == (np.arange(N) % 3).tolist()
+    with pytest.raises(UsageError, match="AK259 scores on a scale of their own do not say"):
+        make_predictions_subject(Y, scores=points, score_space="margin")
+    with pytest.raises(UsageError, match="AK259 there is no score space 'points'(.|\n)*'margin': points on any scale"):
+        make_predictions_subject(Y, Y, points, score_space="points")
+    with pytest.raises(UsageError, match="AK248 .*missing or infinite"):
+        make_predictions_subject(Y, Y, np.where(Y == 1, np.nan, points), score_space="margin")
+    with pytest.raises(UsageError, match='AK248 .*not probabilities(.|\n)*score_space = "margin"'):
+        make_predictions_subject(Y, Y, points)
+
+
 def test_saved_predictions_that_do_not_fit() -> None:
     with pytest.raises(UsageError, match="AK216 there are neither decisions nor scores"):
         make_predictions_subject(Y)

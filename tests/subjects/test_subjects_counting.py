@@ -194,6 +194,7 @@ def test_broken_rows_are_refused_with_their_place(tmp_path, name):
         ('"rows.parquet"', '"rows.csv"', "not in a Parquet file"),
         ('score = "p"', 'score = "p"\nweight = "p"', "weights and clusters need every row"),
         ('score = "p"', 'score = ["p", "p"]', "several score columns"),
+        ('score = "p"', 'score = "p"\nscore_space = "logit"', "scores that are no probabilities"),
         ('"label"', '"p"', "values of a regression"),
     ],
 )
