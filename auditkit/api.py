@@ -129,6 +129,7 @@ def audit_predictions(
     positive: Any = None,
     classes: Sequence[Any] | None = None,
     score_space: str = "probability",
+    threshold: float | None = None,
     analyzers: Settings = None,
     policy: PolicySource = None,
     card: Mapping[str, Any] | None = None,
@@ -151,7 +152,9 @@ def audit_predictions(
         positive: Label of the positive class.
         classes: Labels in the order of the columns of ``scores``; the sorted labels that occur when left out.
         score_space: What the scores are: ``probability``, ``logit`` (log-odds), or ``margin``: points on a scale of
-            their own, higher for the positive class, such as credit scores. Those rank rows alone, and need ``y_pred``.
+            their own, higher for the positive class, such as credit scores, which rank rows alone.
+        threshold: The score, as given, from which a row is decided as positive where ``y_pred`` is absent; 0.5, or 0 of
+            log-odds, by default.
         analyzers: Names, families or settings.
         policy: Rules to embed and judge by.
         card: As in :func:`audit`.
@@ -176,6 +179,7 @@ def audit_predictions(
         positive=positive,
         classes=classes,
         score_space=score_space,
+        threshold=threshold,
         name=name,
     )
     return audit_subject(

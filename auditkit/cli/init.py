@@ -33,6 +33,7 @@ sensitive = []                        # e.g. ["sex", "origin"]: compared over, n
 # prediction = "decision"             # saved predictions, when there is no [model]
 # score = "probability"
 # score_space = "margin"              # what the score is, where it is no probability: "logit", or "margin" (points)
+# threshold = 620                     # in place of prediction: the score from which a row is positive
 
 # [data.schema.postcode]              # where the inferred kind of a feature is wrong
 # kind = "categorical"

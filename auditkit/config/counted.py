@@ -48,6 +48,7 @@ def counted_subject(config: Config, allowed: tuple[Path, ...] = ()) -> Subject |
         prediction=data.prediction,
         score=data.score if isinstance(data.score, str) else None,
         sensitive=data.sensitive,
+        threshold=data.threshold,
     )
     return count_predictions(
         path,

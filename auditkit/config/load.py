@@ -288,6 +288,8 @@ def _contradictions(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
 def _contradictions_of_data(data: DataSection) -> Iterator[tuple[tuple[str, ...], str]]:
     if data.score_space != "probability" and data.score is None:
         yield ("data", "score_space"), "[data] score_space says what a saved 'score' is, and there is none"
+    if data.threshold is not None and (data.score is None or data.prediction is not None):
+        yield ("data", "threshold"), "[data] threshold decides by a saved 'score', where there is no 'prediction'"
     if data.text is not None and data.features:
         yield ("data", "schema"), "[data] schema does not apply to a text column"
     for key in ("keep", "bins"):

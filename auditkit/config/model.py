@@ -76,6 +76,9 @@ class DataSection(Section):
         default="probability",
         description="what saved scores are: probabilities, log-odds, or points on any scale (margin)",
     )
+    threshold: float | None = Field(
+        default=None, description="saved score from which a row is decided as positive, when there is no prediction"
+    )
     positive: Label | None = Field(default=None, description="label of the positive class")
     classes: tuple[Label, ...] | None = Field(default=None, description="labels in the order of the score columns")
     sensitive: tuple[Name, ...] = Field(

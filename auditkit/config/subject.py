@@ -88,6 +88,7 @@ def _saved_predictions(config: Config, test: Source) -> Subject:
             positive=data.positive,
             classes=data.classes,
             score_space=data.score_space,
+            threshold=data.threshold,
             name=config.card.title or "saved predictions",
         )
 
@@ -98,6 +99,7 @@ _ARGUMENTS = {
     "y_pred": "prediction",
     "scores": "score",
     "score_space": "score_space",
+    "threshold": "threshold",
     "sensitive": "sensitive",
     "weights": "weight",
     "clusters": "cluster",

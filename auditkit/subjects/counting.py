@@ -17,7 +17,7 @@ from auditkit.core.subject import Dataset, FloatArray, ScoreSpace, Subject
 from auditkit.subjects.alignment import MAX_GROUPS, sensitive_columns
 from auditkit.subjects.files import existing_file, literal_path, opened_table
 from auditkit.subjects.labels import encode_labels, positive_code
-from auditkit.subjects.saved import check_pair, predicted_names
+from auditkit.subjects.saved import check_pair, check_threshold, predicted_names
 from auditkit.subjects.tasks import positive_of
 
 SCORE_BINS = 4096
@@ -42,6 +42,7 @@ class Columns:
     prediction: str | None
     score: str | None
     sensitive: tuple[str, ...]
+    threshold: float | None = None
 
 
 class CountedPredictions:
@@ -97,7 +98,8 @@ def count_predictions(
     """The subject of a Parquet file of predictions, in memory for its distinct combinations.
 
     Two passes: one for missing values and ranges, one that groups. Decisions come from ``prediction``, or from
-    scores of 0.5 and above. Scores of a binary task go into 4,096 equal bins, with exact sums of their losses.
+    scores of the threshold (0.5) and above. Scores of a binary task go into 4,096 equal bins, with exact sums of their
+    losses.
 
     Args:
         path: The file.
@@ -110,6 +112,9 @@ def count_predictions(
         UsageError: As ``make_predictions_subject``, and AK252 for labels that are no classes.
         LoadError: AK231 unreadable.
     """
+    if columns.threshold is not None:
+        one_column = None if columns.score is None else np.empty(0)
+        check_threshold(columns.threshold, "probability", columns.prediction, one_column)
     _check_values(path, columns)
     cells = _cells(path, columns)
     decided = cells["decision"] if columns.prediction is not None else None
@@ -140,8 +145,9 @@ def count_predictions(
         fingerprint=_named_hash(hashed, "rows", columns.target, *columns.sensitive, *names),
         counted=counted,
     )
+    cut = () if columns.threshold is None else (repr(columns.threshold),)
     model = CountedPredictions(
-        names, scored, _named_hash(hashed, "predictions", columns.prediction or "", columns.score or "", *names)
+        names, scored, _named_hash(hashed, "predictions", columns.prediction or "", columns.score or "", *cut, *names)
     )
     return Subject(name=name, model=model, test=dataset, task=task, positive=code)  # type: ignore[arg-type]
 
@@ -199,7 +205,8 @@ def _cells(path: Path, columns: Columns) -> Any:
     chosen = [f"{_quoted(name)} AS group{place}" for place, name in enumerate(columns.sensitive)]
     chosen += [f"{_quoted(columns.target)} AS label"]
     score = None if columns.score is None else f"{_quoted(columns.score)}::DOUBLE"
-    decision = f"{score} >= 0.5" if columns.prediction is None else _quoted(columns.prediction)
+    least = 0.5 if columns.threshold is None else columns.threshold
+    decision = f"{score} >= {least!r}" if columns.prediction is None else _quoted(columns.prediction)
     chosen += [f"{decision} AS decision"]
     sums = ["count(*) AS rows"]
     if score is not None:

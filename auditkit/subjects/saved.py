@@ -38,13 +38,14 @@ def make_predictions_subject(  # noqa: PLR0913 - the public surface
     positive: Any = None,
     classes: Sequence[Any] | None = None,
     score_space: str = "probability",
+    threshold: float | None = None,
     name: str = "predictions",
 ) -> Subject:
     """A subject of saved predictions, without a model.
 
     Args:
         y_true: True labels or values ``(n,)``.
-        y_pred: The decisions ``(n,)``; without them, the largest score decides (binary: 0.5 and above).
+        y_pred: The decisions ``(n,)``; without them, the largest score decides (binary: ``threshold`` and above).
         scores: ``(n,)`` of the positive class, or ``(n, k)`` in the order of ``classes``; values for regression.
         sensitive: Columns that name groups.
         weights: Positive row weights.
@@ -53,12 +54,13 @@ def make_predictions_subject(  # noqa: PLR0913 - the public surface
         positive: The positive class of a binary task.
         classes: Class labels in the order of ``scores``; the sorted labels that occur when left out.
         score_space: What the scores of classes are: ``probability``, ``logit`` or ``margin``, see :data:`SCORE_SPACES`.
+        threshold: The score, as saved, from which a row is decided as positive; 0.5, or 0 of log-odds, by default.
         name: The name on the card.
 
     Raises:
         UsageError: AK200 to AK220, AK246 to AK250, AK259.
     """
-    wanted, space = known_task(task), _known_space(score_space, y_pred)
+    wanted, space = known_task(task), _known_space(score_space)
     n = len(y_true)
     if y_pred is None and scores is None:
         raise UsageError("AK216", "there are neither decisions nor scores", fix="give y_pred= or scores=")
@@ -70,11 +72,14 @@ def make_predictions_subject(  # noqa: PLR0913 - the public surface
     if scores is not None:
         scores = aligned(scores if hasattr(scores, "iloc") else np.asarray(scores), index, n, where="scores")
     if wanted == "regression" or (wanted is None and classes is None and looks_continuous(truth)):
+        if threshold is not None:
+            check_threshold(threshold, "value", decided, scores)
         model = _saved_values(decided if decided is not None else scores)
     else:
         names = predicted_names(truth, decided, classes)
         check_pair(truth, decided, names, scores, positive if wanted != "multiclass" else None)
-        model = _saved_classes(decided, scores, names, positive, space)
+        cut = _known_threshold(threshold, space, decided, scores)
+        model = _saved_classes(decided, scores, names, positive, space, cut)
     found = task_of(model, wanted)
 
     def encode(values: Any) -> npt.NDArray[Any]:
@@ -101,23 +106,56 @@ def _saved_values(values: Any) -> SavedPredictions:
     return SavedPredictions(column, column[:, None], classes=(), score_space="value")
 
 
-def _known_space(space: str, decided: Any) -> ScoreSpace:
+def _known_space(space: str) -> ScoreSpace:
     known = next((own for own in SCORE_SPACES if own == space), None)
     if known is None:
         told = "; ".join(f"{own!r}: {what}" for own, what in SCORE_SPACES.items())
         raise UsageError("AK259", f"there is no score space {space!r}", where="score_space", fix=f"use one of {told}")
-    if known == "margin" and decided is None:
+    return known
+
+
+def _known_threshold(threshold: float | None, space: ScoreSpace, decided: Any, scores: Any) -> float | None:
+    """The score from which a row is decided as positive; ``None`` where the decisions are given."""
+    if threshold is not None:
+        check_threshold(threshold, space, decided, scores)
+        return float(threshold)
+    if decided is not None:
+        return None
+    if space == "margin":
         raise UsageError(
             "AK259",
             "scores on a scale of their own do not say which rows are decided as positive",
             where="score_space",
-            fix="give the decisions as well: y_pred= (or [data] prediction)",
+            fix="give threshold=, the score from which they are, or the decisions: y_pred= (or [data] prediction)",
         )
-    return known
+    return 0.5 if space == "probability" else 0.0
+
+
+def check_threshold(threshold: float, space: ScoreSpace, decided: Any, scores: Any) -> None:
+    """A threshold must cut one column of scores, within their range, where no decisions are given.
+
+    Raises:
+        UsageError: AK259.
+    """
+    if decided is not None:
+        why = "the decisions are given"
+    elif space == "value" or scores is None or not (np.ndim(scores) == 1 or np.shape(scores)[1] == 1):
+        why = "it cuts the one column of scores of the positive class, of two"
+    elif not (0.0 < threshold < 1.0 if space == "probability" else np.isfinite(threshold)):
+        why = "no probability lies beyond it" if space == "probability" else "it is no number"
+    else:
+        return
+    raise UsageError(
+        "AK259",
+        f"threshold={threshold!r} does not apply",
+        where="threshold",
+        why=why,
+        fix="give a score on the scale of those saved, and no decisions beside it, or leave it out",
+    )
 
 
 def _saved_classes(
-    decided: Any, scores: Any, names: tuple[str, ...], positive: Any, space: ScoreSpace
+    decided: Any, scores: Any, names: tuple[str, ...], positive: Any, space: ScoreSpace, threshold: float | None
 ) -> SavedPredictions:
     table: FloatArray | None = None
     code = positive_code(names, positive) if len(names) == 2 else 0
@@ -131,8 +169,8 @@ def _saved_classes(
         table = _class_scores(array, n, names, space)
     if decided is not None:
         codes = encode_labels(decided, names, where="y_pred")
-    elif table is not None and len(names) == 2:
-        chosen = table[:, code] >= (0.5 if space == "probability" else table[:, 1 - code])
+    elif table is not None and len(names) == 2 and threshold is not None:
+        chosen = table[:, code] >= (table[:, 1 - code] + threshold if space == "logit" else threshold)
         codes = np.where(chosen, code, 1 - code).astype(np.int64)
     else:
         codes = np.argmax(np.asarray(table), axis=1).astype(np.int64)

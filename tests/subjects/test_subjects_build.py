@@ -502,6 +502,28 @@ def test_saved_scores_may_be_points_or_log_odds() -> None:
         make_predictions_subject(Y, Y, points)
 
 
+def test_a_threshold_on_saved_scores_decides() -> None:
+    bought, points = np.where(Y == 1, "yes", "no"), np.linspace(300, 850, N)
+    for positive in ("yes", "no"):
+        keys = {"scores": points, "positive": positive, "score_space": "margin"}
+        made = make_predictions_subject(bought, threshold=points[9], **keys)
+        assert ((made.model.predict(made.test.inputs) == made.positive) == (np.arange(N) >= 9)).all()
+    p, z = np.linspace(0.05, 0.95, N), np.linspace(-3, 3, N)
+    for scores, space, cut in ((p, "probability", p[30]), (z, "logit", z[30])):
+        made = make_predictions_subject(Y, scores=scores, score_space=space, threshold=cut)
+        assert made.model.predict(made.test.inputs).tolist() == (np.arange(N) >= 30).astype(int).tolist()
+    refused = [
+        ({"y_pred": Y, "scores": p, "threshold": 0.3}, "the decisions are given"),
+        ({"scores": np.stack([1 - p, p], axis=1), "threshold": 0.3}, "one column"),
+        ({"scores": p, "threshold": 1.5}, "no probability"),
+        ({"scores": z, "score_space": "logit", "threshold": np.nan}, "no number"),
+        ({"scores": p, "threshold": 0.3, "task": "regression"}, "one column"),
+    ]
+    for keys, why in refused:
+        with pytest.raises(UsageError, match=f"AK259 threshold=.* does not apply(.|\n)*{why}"):
+            make_predictions_subject(Y, **keys)
+
+
 def test_saved_predictions_that_do_not_fit() -> None:
     with pytest.raises(UsageError, match="AK216 there are neither decisions nor scores"):
         make_predictions_subject(Y)

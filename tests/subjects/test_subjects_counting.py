@@ -61,6 +61,19 @@ def both(tmp_path_factory):
     return [audited(tmp_path_factory.mktemp(rows), rows) for rows in ("count", "keep")]
 
 
+def test_a_threshold_decides_as_saved_decisions_would(tmp_path):
+    by_score = CONFIG.replace('prediction = "decision"', "threshold = 0.4")
+    saved = subject(tmp_path, "count").test.counted
+    for rows in ("count", "keep"):
+        found = subject(tmp_path, rows, text=by_score)
+        assert found.positive == 1
+        decided = found.model.predict(found.test.inputs) if rows == "keep" else found.test.counted.decided
+        weights = np.ones(len(decided)) if rows == "keep" else found.test.counted.rows
+        assert (decided * weights).sum() == (saved.decided * saved.rows).sum()
+        with pytest.raises(UsageError, match="AK259 threshold=40.0 does not apply(.|\n)*audit.toml"):
+            subject(tmp_path, rows, text=by_score.replace("0.4", "40"))
+
+
 UNSORTED = ("performance.average_precision", "performance.expected_calibration_error")
 
 
