@@ -10,6 +10,8 @@ import click
 from auditkit.cli.console import people_console
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from auditkit.core.analyzer import Analyzer
 
 
@@ -70,27 +72,27 @@ def _listed(name: str, points: Any) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("analyzer", "needs", "runs", "what it measures"):
-        table.add_column(column, overflow="fold", no_wrap=column in ("analyzer", "runs"))
+    from auditkit.cli.tables import Column, print_rows
+
+    columns = [Column("analyzer"), Column("needs", least=12), Column("runs"), Column("what it measures", least=20)]
+    lines = []
     for row in rows:
         if "fault" in row:
-            table.add_row(Text(row["name"]), Text(""), Text("broken", "red"), Text(row["fault"]))
+            lines.append([Text(row["name"]), Text(""), Text("broken", "red"), Text(row["fault"])])
             continue
         runs = "by default" if row["default"] else "if named"
         runs = f"needs [{row['extra']}]" if row["missing"] else runs
-        table.add_row(Text(row["name"]), Text(", ".join(row["needs"]) or "-"), Text(runs), Text(row["summary"]))
-    people_console(stderr=False).print(table)
+        lines.append([Text(row["name"]), Text(", ".join(row["needs"]) or "-"), Text(runs), Text(row["summary"])])
+    print_rows(people_console(stderr=False), columns, lines)
     click.echo("\nSettings and measurements of one: auditkit analyzers NAME")
 
 
 def _explain(analyzer: Analyzer) -> None:
-    from rich.padding import Padding
-    from rich.table import Table
     from rich.text import Text
+
+    from auditkit.cli.tables import Column, print_rows
 
     console = people_console(stderr=False)
     console.print(Text(f"{analyzer.name} {analyzer.version}: {analyzer.title}", "bold"))
@@ -104,32 +106,23 @@ def _explain(analyzer: Analyzer) -> None:
         state = f"missing {', '.join(absent)}; " if absent else "installed; "
         console.print(Text(f'Extra: [{analyzer.extra}], {state}pip install "auditkit[{analyzer.extra}]"'))
     console.print(Text("Measures", "bold"))
-    measured = Table.grid(padding=(0, 2, 0, 0))
-    measured.add_column(no_wrap=True, overflow="fold")  # names are typed by people: whole, however narrow
-    measured.add_column(overflow="fold")
-    for name, text in analyzer.measures.items():
-        measured.add_row(Text(name), Text(text))
-    console.print(Padding(measured, (0, 0, 0, 2)))
+    measured = [[Text(name), Text(text)] for name, text in analyzer.measures.items()]
+    print_rows(console, [Column(), Column(least=24)], measured, indent=2)  # names are typed by people: never broken
     console.print(Text(f'Settings, under [analyzer."{analyzer.name}"]', "bold"))
-    console.print(Padding(_settings(analyzer), (0, 0, 0, 2)))
+    settings = _settings(analyzer)
+    print_rows(console, [Column(), *[Column(least=14)] * 3], settings or [[Text("none")] + [Text()] * 3], indent=2)
 
 
-def _settings(analyzer: Analyzer) -> Any:
-    from rich.table import Table
+def _settings(analyzer: Analyzer) -> list[list[Text]]:
+    """Name, default, kind and description of each."""
     from rich.text import Text
 
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True, overflow="fold")
-    for _ in range(3):
-        grid.add_column(overflow="fold")
-    properties = analyzer.params.model_json_schema().get("properties", {})
-    if not properties:
-        grid.add_row(Text("none"))
-    for name, spec in properties.items():
+    rows = []
+    for name, spec in analyzer.params.model_json_schema().get("properties", {}).items():
         field = analyzer.params.model_fields[name]
         default = "required" if field.is_required() else _plain(field.get_default(call_default_factory=True))
-        grid.add_row(Text(name), Text(default), Text(_kind(spec)), Text(spec.get("description", "")))
-    return grid
+        rows.append([Text(name), Text(default), Text(_kind(spec)), Text(spec.get("description", ""))])
+    return rows
 
 
 def _plain(value: Any) -> str:

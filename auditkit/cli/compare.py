@@ -95,30 +95,28 @@ def overall(found: Sequence[Move]) -> str:
 
 
 def _print(found: Sequence[Move], said: Sequence[str], console: Console) -> None:
-    from rich.table import Table
     from rich.text import Text
 
+    from auditkit.cli.tables import Column, print_rows
     from auditkit.cli.verdict_table import plain_text
 
     for line in said:
         console.print(Text(line, style="dim"))
     shown = [move for move in found if move.state in ("worse", "lost", "changed", "better")]
     if shown:
-        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-        table.add_column("", no_wrap=True)
-        table.add_column("measurement", overflow="fold")
-        for name in ("base", "head"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("change [interval]", no_wrap=True)
-        for move in shown[:MOST]:
-            table.add_row(
+        columns = [Column("state"), Column("measurement", least=20), Column("base", right=True)]
+        columns += [Column("head", right=True), Column("change [interval]", least=24)]
+        rows = [
+            [
                 Text(_WORDS[move.state], style=_STYLES[move.state]),
                 Text(plain_text(move.key.replace("|", " "))),
                 Text(_value(move.base)),
                 Text(_value(move.head)),
-                Text(_change(move)),
-            )
-        console.print(table)
+                Text(plain_text(_change(move))),
+            ]
+            for move in shown[:MOST]
+        ]
+        print_rows(console, columns, rows)
         if len(shown) > MOST:
             console.print(Text(f"and {len(shown) - MOST} more", style="dim"))
     counts = {state: sum(1 for move in found if move.state == state) for state in _WORDS}

@@ -94,20 +94,21 @@ def _analyzers() -> dict[str, str]:
 
 
 def _print(found: dict[str, Any]) -> None:
-    from rich.table import Table
     from rich.text import Text
+
+    from auditkit.cli.tables import Column, print_rows
 
     console = people_console(stderr=False)
     console.print(Text(f"auditkit {found['auditkit']}, Python {found['python']}, {found['platform']}", "bold"))
     console.print(Text(f"device auto: {found['device']}"))
     console.print()
-    grid = Table.grid(padding=(0, 2, 0, 0))
+    rows = []
     for extra, packages in {"core": found["core"], **found["extras"]}.items():
         absent = [name for name, version in packages.items() if version is None]
         mark = Text("missing", "red") if absent else Text("ok", "green")
         shown = ", ".join(f"{name} {version}" if version else f"{name} (missing)" for name, version in packages.items())
-        grid.add_row(Text(extra if extra == "core" else f"[{extra}]"), mark, Text(shown))
-    console.print(grid)
+        rows.append([Text(extra if extra == "core" else f"[{extra}]"), mark, Text(shown)])
+    print_rows(console, [Column(), Column(), Column(least=20)], rows)
     console.print()
     stopped = {name: why for name, why in found["analyzers"].items() if why != "ready"}
     console.print(Text(f"{len(found['analyzers']) - len(stopped)} of {len(found['analyzers'])} analyzers can run"))

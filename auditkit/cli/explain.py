@@ -88,12 +88,12 @@ def explain(  # noqa: PLR0913  (one argument an option)
 
 def print_row(row: ExplainedRow, console: Console) -> None:
     """Decision, signed bars from the base value to the model's output, and the proof."""
-    from rich.table import Table
     from rich.text import Text
 
+    from auditkit.cli.tables import Column, print_rows
     from auditkit.render.html.explanation import error_of, lede, output_words, part_label, ranked
     from auditkit.render.numerals import number
-    from auditkit.render.text import capitalised, shorten
+    from auditkit.render.text import capitalised
 
     first = row.first
     console.print(Text(f"{_safe(lede(row))} The model answers {_safe(row.decision)}.", "bold"))
@@ -103,25 +103,23 @@ def print_row(row: ExplainedRow, console: Console) -> None:
     rest = [first.parts[place] for place in order[len(shown) :]]
     amounts = [first.parts[place] for place in shown] + ([sum(rest)] if rest else [])
     reach = max((abs(amount) for amount in amounts), default=0.0)
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(overflow="ellipsis", no_wrap=True, max_width=44)
-    grid.add_column(justify="right", no_wrap=True)
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True)
+    rows: list[list[Text]] = []
     places = _decimals(reach)
     errors = [error_of(row, place) for place in shown] + ([None] if rest else [])
     base = row.base_value()
     if base is not None:
-        grid.add_row(Text("base value", "dim"), Text(number(base), "dim"), Text(), Text())
-    names = [shorten(part_label(row, place), 44) for place in shown] + ([f"{len(rest):,} others"] if rest else [])
+        rows.append([Text("base value", "dim"), Text(number(base), "dim"), Text(), Text()])
+    names = [_safe(part_label(row, place)) for place in shown] + ([f"{len(rest):,} others"] if rest else [])
     for name, amount, error in zip(names, amounts, errors, strict=True):
         style = "red" if amount > 0 else "blue"
         told = Text("" if error is None else f"± {error:.{places}f}", "dim")
-        grid.add_row(Text(name), Text(in_line(amount, places)), told, Text(bar(amount, reach, _blocks(console)), style))
+        rows.append(
+            [Text(name), Text(in_line(amount, places)), told, Text(bar(amount, reach, _blocks(console)), style)]
+        )
     if base is not None:
-        grid.add_row(Text("sum", "bold"), Text(number(base + sum(first.parts)), "bold"), Text(), Text())
-    grid.add_row(Text("the model gives", "bold"), Text(number(row.model_output()), "bold"), Text(), Text())
-    console.print(grid)
+        rows.append([Text("sum", "bold"), Text(number(base + sum(first.parts)), "bold"), Text(), Text()])
+    rows.append([Text("the model gives", "bold"), Text(number(row.model_output()), "bold"), Text(), Text()])
+    print_rows(console, [Column(least=16), Column(right=True), Column(), Column()], rows)
     style = "bold red" if first.attribution.status == "failed" else "green" if base is not None else "yellow"
     console.print(Text(f"Proof: {_safe(first.proof)}.", style))
     _others(row, console)

@@ -12,9 +12,8 @@ from auditkit.render.unmeasured import with_one_reason
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
-_ROOMY = 72
+_INDENT = 2
 SHOWN = 3
 # Of a policy of very many rules, so many have their comparisons shown; what did not pass comes first.
 _FULL = 24
@@ -69,7 +68,7 @@ def print_verdict(verdict: Verdict, console: Console) -> None:
             head.append(f": {what}", style="default")
         console.print(head)
         if result.comparisons and place in full:
-            console.print(_comparisons(result, icons, console))
+            _print_comparisons(result, icons, console)
     if verdict.results:
         console.print()
     if len(verdict.results) > _FULL:
@@ -82,44 +81,41 @@ def print_verdict(verdict: Verdict, console: Console) -> None:
     console.print(head)
 
 
-def _comparisons(result: RuleResult, icons: dict[str, str], console: Console) -> Table:
+def _print_comparisons(result: RuleResult, icons: dict[str, str], console: Console) -> None:
     """The rule's worst comparisons: state, columns, rate of each group with n, value with interval,
     and where it is inconclusive the rows in each group that would settle it."""
-    from rich.table import Table
     from rich.text import Text
+
+    from auditkit.cli.tables import Column, print_rows
 
     shown = result.comparisons[:SHOWN]
     needed = any(comparison.n_needed is not None for comparison in shown)
     told = _told_of_sides(shown)
-    table = Table(box=None, pad_edge=False, show_header=True, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("  state", no_wrap=True, width=16)
-    table.add_column("over", overflow="fold", min_width=8)
-    if told == "n":
-        table.add_column("n", justify="right", no_wrap=True)
-    else:
-        table.add_column(told, overflow="fold", min_width=14)
     value = "worse by" if result.limit.startswith("worse than ") else result.compare
-    percent = f"{result.confidence * 100:g}"
-    # A number is never cut: on a narrow screen its interval goes to the next line.
-    table.add_column(f"{value} [{percent} %]".replace("[", "\\["), no_wrap=console.width >= _ROOMY, overflow="fold")
-    if needed:
-        table.add_column("needs n", justify="right", no_wrap=True, min_width=7)
+    columns = [
+        Column("state"),
+        Column("over", least=8),
+        Column("n", right=True) if told == "n" else Column(told, least=14),
+        Column(f"{value} [{result.confidence * 100:g} %]"),
+        *([Column("needs n", right=True)] if needed else []),
+    ]
+    rows = []
     for comparison in shown:
         near = result.limits_of_sides(comparison)
         groups = " vs ".join(side.group for side in comparison.sides)
         scope = comparison.label.removesuffix(groups).removesuffix(": ") or (WHOLE if told == "n" else "")
         rates = "\n".join(writable(_side(side, told, near), console) for side in comparison.sides)
         cells = [
-            Text(f"  {icons[comparison.state]} {comparison.state}", style=_STYLES[comparison.state]),
+            Text(f"{icons[comparison.state]} {comparison.state}", style=_STYLES[comparison.state]),
             Text(writable(scope, console)),
             Text(rates),
             Text(_value(comparison, result.limits)),
         ]
-        table.add_row(*cells, *([Text("" if comparison.n_needed is None else f"{comparison.n_needed:,}")] * needed))
-    hidden = result.tally() - Counter(comparison.state for comparison in result.comparisons[:SHOWN])
+        rows.append([*cells, *([Text("" if comparison.n_needed is None else f"{comparison.n_needed:,}")] * needed)])
+    print_rows(console, columns, rows, indent=_INDENT)
+    hidden = result.tally() - Counter(comparison.state for comparison in shown)
     if hidden:
-        table.add_row(Text("  and"), Text(_tally(hidden), style="dim"))
-    return table
+        console.print(Text(f"{' ' * _INDENT}and {_tally(hidden)}", style="dim"))
 
 
 def _told_of_sides(comparisons: Sequence[Comparison]) -> Literal["rate (n)", "group (n)", "n"]:

@@ -323,18 +323,16 @@ def _json(checks: Sequence[Check], numbers: Sequence[Compared]) -> str:
 
 
 def _print(checks: list[Check]) -> None:
-    from rich.table import Table
     from rich.text import Text
 
+    from auditkit.cli.tables import Column, print_rows
     from auditkit.cli.verdict_table import icons_for
 
     console = people_console()
     icons = icons_for(console)
     marks = {"holds": (icons["pass"], "green"), "differs": (icons["fail"], "red"), "not recomputed": ("-", "yellow")}
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for wrapped in (False, False, True):
-        grid.add_column(no_wrap=not wrapped, overflow="fold")
+    rows = []
     for check in checks:
         mark, color = marks[check.state]
-        grid.add_row(Text(f"{mark} {check.state}", color), Text(check.what), Text(check.detail))
-    console.print(grid)
+        rows.append([Text(f"{mark} {check.state}", color), Text(check.what), Text(check.detail)])
+    print_rows(console, [Column(), Column(), Column(least=20)], rows)

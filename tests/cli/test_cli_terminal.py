@@ -6,10 +6,14 @@ import re
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from rich.cells import cell_len
 from rich.console import Console
+from rich.text import Text
 
 import auditkit
+from auditkit.cli.main import cli
+from auditkit.cli.tables import Column, print_rows
 from auditkit.cli.verdict_table import print_verdict
 from auditkit.core.evidence import Interval
 from auditkit.core.verdict import Comparison, RuleResult, Side, Verdict
@@ -110,3 +114,53 @@ def test_one_reason_for_many_analyzers_is_told_once(tmp_path):
     (told,) = auditkit.Report(evidence).gate(policy).results
     assert told.message.count("no memory") == 1
     assert "fairness.groups, fairness.individual" in told.message
+
+
+WIDTHS = [40, 60, 80, 120]
+
+
+def everything(width, rows, columns):
+    file = io.StringIO()
+    print_rows(Console(file=file, width=width, force_terminal=False), columns, rows)
+    text = file.getvalue()
+    assert max(map(cell_len, text.splitlines())) <= width
+    return text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_number_and_no_word_of_a_verdict_is_lost_however_narrow(width):
+    sides = [("Female, 65+", 0.25, 123_456_789), ("Male", 0.45, 98_765_432)]
+    one = Comparison(
+        label="origin x sex: Female, 65+ vs Male", state="inconclusive", value=0.2, message="", n=222_222_221,
+        n_needed=987_654_321, interval=Interval(low=0.1234, high=0.3456, method="wilson"),
+        sides=tuple(Side(group=name, value=rate, n=n) for name, rate, n in sides),
+    )  # fmt: skip
+    text = printed(verdict(result(one, one, one, one, compare="difference", confidence=0.9999)), width)
+    words = "inconclusive origin x sex Female, 65+ Male 0.250 (n=123,456,789) 0.450 (n=98,765,432) 0.200 [0.123, 0.346]"
+    for word in (*words.split(" "), "987,654,321", "99.99", "1 more inconclusive", "difference"):
+        assert word in text, word
+    assert max(map(cell_len, text.splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_tables_become_lines_where_they_do_not_fit(width):
+    columns = [Column("state"), Column("measurement", least=20), Column("base", right=True), Column("change", least=24)]
+    row = ["no longer measured", "fairness.true_positive_rate.difference", "0.1234 (n=1,234,567)", "a long reason why"]
+    text = everything(width, [[Text(cell) for cell in row]] * 2, columns)
+    for word in " ".join(row).split(" "):
+        assert word in text.replace("\n", "") if len(word) > 24 else word in text, (word, text)
+    assert ("base " in text) == ("change " in text) == ("measurement" in text)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("command", [["analyzers"], ["analyzers", "fairness.groups"], ["doctor"]])
+def test_commands_that_list_lose_no_word(command, width, monkeypatch):
+    def words(columns):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        done = CliRunner().invoke(cli, command)
+        return done.output
+
+    narrow = words(width)
+    whole = "".join(narrow.split())
+    for word in set(words(500).split()):
+        assert word in (narrow if len(word) <= 20 else whole), word
