@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CLOSE = 2e-5  # largest gap between numbers of a shared copy, relative above 1
 SHOWN = 8
+_GENERATOR = re.compile(r'<meta name="generator" content="(auditkit(?: [\w.+-]{1,40})?)">')
 _DIGEST = re.compile(r"<dt>Evidence<dd>(sha256:[0-9a-f]{64})\n")
 
 
@@ -55,14 +56,17 @@ def verify(path: Path, as_json: bool) -> int:
 
     What the file does not support is listed with the reason.
 
-    Exit codes: 0 everything that could be recomputed holds, 1 something differs, 2 not evidence.
+    Exit codes: 0 everything that could be recomputed holds, 1 something differs, 2 not evidence, 4 the evidence in a
+    card holds, but its page was made by another release (or says so) and was not compared with it.
     """
     checks, numbers = verified(path)
     if not is_quiet():
         _print(checks)
     differs = any(check.state == "differs" for check in checks)
-    click.echo(_json(checks, numbers) if as_json else "differs" if differs else "holds")
-    return 1 if differs else 0
+    unseen = any(check.what == "page" and check.state == "not recomputed" for check in checks)
+    word = "differs" if differs else "page not compared" if unseen else "holds"
+    click.echo(_json(checks, numbers) if as_json else word)
+    return 1 if differs else 4 if unseen else 0
 
 
 def verified(path: Path) -> tuple[list[Check], list[Compared]]:
@@ -233,8 +237,19 @@ def _page(card: Card, evidence: Evidence, where: str) -> Iterator[Check]:
         yield Check(
             "page", "not recomputed", "small groups were withheld, and the verdict is too long to be in the page"
         )
+    elif (maker := _maker(card.text)) != _maker(page):
+        why = f"it says that it was made by {maker}; this is {_maker(page)}, which draws other pages"
+        advice = "What it shows may be anything: verify it with that release, or render its evidence anew"
+        yield Check("page", "not recomputed", f"{why}. {advice}")
     else:
-        yield Check("page", "differs", "it was edited, or made by another release of auditkit")
+        yield Check("page", "differs", "it is not what this release makes of its evidence: it was edited")
+
+
+def _maker(page: str) -> str:
+    """The release that a page says it was made by."""
+    found = _GENERATOR.search(page)
+    name = "" if found is None else found.group(1)
+    return name if " " in name else "a release that does not say its version"
 
 
 def _rules(shown: Verdict, again: Verdict, evidence: Evidence) -> Iterator[Check]:

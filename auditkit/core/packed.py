@@ -54,7 +54,8 @@ def unpacked(document: Any) -> Any:
     try:
         return _Reader(document["words"], document["shapes"]).value(document["document"])
     except (StopIteration, LookupError, TypeError, AttributeError) as error:
-        raise ValueError("it is not packed as this release packs it") from error
+        told = f": {error}" if str(error) else ""
+        raise ValueError(f"a word, a shape or a row in it leads nowhere{told}") from error
 
 
 def _strings(value: Any) -> Iterator[str]:

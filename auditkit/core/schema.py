@@ -174,13 +174,14 @@ def loads(text: str | bytes, *, where: str = "evidence") -> Evidence:
         where: Name shown in errors.
 
     Raises:
-        EvidenceError: AK110 not JSON, AK111 no or unknown schema, AK112 not valid, AK113 digest differs.
+        EvidenceError: AK110 not JSON, AK111 no or unknown schema, AK112 not valid, AK113 digest differs, AK115 wrongly
+            packed.
     """
     evidence = _as_written(text, where)
     if evidence is not None:
         return evidence
     try:
-        document = unpacked(json.loads(text, parse_constant=_refuse_constant))
+        document = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, UnicodeDecodeError, RecursionError) as error:
         raise EvidenceError(
             "AK110",
@@ -188,6 +189,16 @@ def loads(text: str | bytes, *, where: str = "evidence") -> Evidence:
             where=where,
             why=str(error),
             fix="give the evidence.json that `auditkit run` wrote",
+        ) from error
+    try:
+        document = unpacked(document)
+    except (ValueError, RecursionError) as error:
+        raise EvidenceError(
+            "AK115",
+            "the copy of the evidence is JSON, but not as a card packs it",
+            where=where,
+            why=str(error),
+            fix="render the card again from its evidence.json, or verify that",
         ) from error
     return from_document(document, where=where)
 

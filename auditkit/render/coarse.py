@@ -135,7 +135,9 @@ def coarse(measurement: Measurement, min_cell: int) -> Measurement:
         value = two_digits(value)
         interval = None if interval is None else _outwards(interval, None)
         return dataclasses.replace(measurement, value=value, n=None, interval=interval, reason=_ROUNDED)
-    rounded = coarse_value(value, rows, min_cell, share=measurement.bounds == (0.0, 1.0))
+    # No gap at all, or the largest, is no statement about none or all of a group's rows.
+    share = measurement.bounds == (0.0, 1.0) and not measurement.over
+    rounded = coarse_value(value, rows, min_cell, share=share)
     if rounded is None:
         return dataclasses.replace(measurement, value=None, n=None, interval=None, reason=BY_SUBTRACTION)
     interval = coarse_interval(interval, rows, min_cell)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from auditkit.core.errors import AuditkitError
 from auditkit.core.evidence import AnyArtifact, DataFacts, Evidence, Measurement, Outcome, RunFacts
 from auditkit.core.schema import from_document, plain, seal, to_document
+from auditkit.render.beside_limits import beside_limits
 from auditkit.render.cells import SmallCells, small_cells
 from auditkit.render.clusters import shared_freedom, without_clusters
 from auditkit.render.coarse import BY_SUBTRACTION, coarse, digits, rounded_to
@@ -58,14 +59,14 @@ def redact(evidence: Evidence, min_cell: int | None = None) -> Evidence:
         train=None if evidence.subject.train is None else _redact_facts(evidence.subject.train, min_cell),
     )
     groups = evidence.subject.test.sensitive
+    told = without_clusters(evidence, min_cell)
     outcomes = tuple(
-        _redact_outcome(outcome, small, cells, groups, min_cell, asked_for(evidence.card))
-        for outcome in without_clusters(evidence, min_cell)
+        _redact_outcome(outcome, small, cells, groups, min_cell, asked_for(evidence.card)) for outcome in told
     )
     copy = dataclasses.replace(
         evidence,
         subject=subject,
-        outcomes=outcomes,
+        outcomes=beside_limits(outcomes, told, evidence.policy),
         policy=_redact_policy(evidence.policy, min_cell),
         redacted=True,
         run=RunFacts(),

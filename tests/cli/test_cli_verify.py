@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from auditkit import __version__
 from auditkit.api import Report, audit_predictions
 from auditkit.cli.main import cli
 from auditkit.cli.recompute import compared
@@ -221,6 +222,26 @@ def test_a_card_that_withholds_nothing_needs_no_verdict_of_its_own(plain, tmp_pa
     page = render_card(plain, Report(plain).verdict())
     assert 'id="auditkit-verdict"' not in page
     assert verify(written(tmp_path, page)).stdout == "holds\n"
+
+
+@pytest.mark.parametrize("maker", ["auditkit", "auditkit 99.0", "auditkit 0.0.1"])
+def test_a_page_that_says_it_is_of_another_release_is_not_taken_for_verified(maker, plain, tmp_path):
+    """It cannot be compared to the byte; whoever edits a page may write this too, so that it never holds."""
+    from auditkit.cli.main import main
+
+    page = render_card(plain, Report(plain).verdict())
+    assert page.count(f'content="auditkit {__version__}"') == 1
+    other = page.replace(f'content="auditkit {__version__}"', f'content="{maker}"')
+    for text in (other, other.replace("Passed", "Failed", 1)):
+        done = verify(written(tmp_path, text))
+        assert done.stdout == "page not compared\n"
+        with pytest.raises(SystemExit) as stop:
+            main(["--quiet", "verify", str(tmp_path / "card.html")])
+        assert stop.value.code == 4
+        told = " ".join(done.stderr.split())
+        assert "What it shows may be anything" in told
+        assert f"this is auditkit {__version__}" in told
+        assert "✓ holds page" not in told
 
 
 @pytest.mark.parametrize("which", ["plain", "partial"])

@@ -28,7 +28,7 @@ from auditkit.core.evidence import (
     SubjectFacts,
     Table,
 )
-from auditkit.core.schema import digest_of, dumps, evidence_schema, from_document, loads, seal
+from auditkit.core.schema import digest_of, dumps, evidence_schema, from_document, loads, packed_json, seal
 
 
 def evidence():
@@ -206,3 +206,20 @@ def test_a_changed_file_whose_digest_was_redone_still_has_no_infinity_in_it():
     document["digest"] = "sha256:" + hashlib.sha256(raw.encode()).hexdigest()
     with pytest.raises(EvidenceError, match="AK110"):
         loads(json.dumps(document, sort_keys=True, separators=(",", ":")))
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda d: {**d, "shapes": []}, "leads nowhere"),
+        (lambda d: {**d, "words": [7]}, "a word is no string"),
+        (lambda d: {**d, "document": {**d["document"], "card": "~x"}}, "leads nowhere: ~x"),
+    ],
+)
+def test_a_wrongly_packed_copy_is_said_to_be_that(damage, why):
+    document = json.loads(packed_json(plain_evidence()))
+    assert loads(json.dumps(document)) == plain_evidence()
+    with pytest.raises(EvidenceError, match="AK115") as refused:
+        loads(json.dumps(damage(document)))
+    assert "not valid JSON" not in str(refused.value)
+    assert why in str(refused.value)

@@ -10,6 +10,7 @@ from importlib import resources
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from auditkit import __version__
 from auditkit.core.evidence import Evidence
 from auditkit.core.schema import digest_of, packed_json
 from auditkit.core.verdict import Verdict
@@ -66,7 +67,8 @@ def page_of(template: str, **views: object) -> str:
     """A page of one of the templates, with the style sheet and the policy that allows just this sheet."""
     style = f"{style_sheet()}\n{_card_style()}"
     page = _environment().get_template(template)
-    return _unique_regions(page.render(csp=Markup(content_policy(style)), style=Markup(style), **views))
+    sheet = {"csp": Markup(content_policy(style)), "style": Markup(style)}
+    return _unique_regions(page.render(release=__version__, **sheet, **views))
 
 
 def _unique_regions(page: str) -> str:
