@@ -1,15 +1,18 @@
-"""A JSON document in fewer characters: objects of one shape as rows, and words that repeat written once.
+"""A JSON document in fewer characters: objects of one shape as rows, words that repeat once, numbers as differences.
 
 A packed document holds three things. ``words`` are strings that occur often; ``"~3"`` in the document stands for the
 fourth. ``shapes`` are keys of objects, with those of an object inside as ``[key, keys ...]``. ``document`` is the
 document itself, in which ``{"~": [[3, ...], ...]}`` stands for a list of objects: each is the number of its shape
-and then its values, in the order of its keys. A string or a key that begins with ``~`` itself has one more in front.
+and then its values, in the order of its keys. ``{"~4": [7525, 68, 0, ...]}`` stands for a list of numbers of four
+decimals at most, each of which is the one before and so many ten-thousandths: ``[0.7525, 0.7593, 0.7593, ...]``. A
+string or a key that begins with ``~`` itself has one more in front.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 MARK = "~"
@@ -20,6 +23,8 @@ _PACKED = frozenset({"words", "shapes", "document"})
 _QUOTES, _NUMBER = 2, 6
 # What an object counts for, in characters, where many could come of few.
 _OBJECT = 60
+# Numbers of more decimals than this are written as they are.
+_DECIMALS = 9
 Shape = tuple[Any, ...]
 
 
@@ -53,9 +58,9 @@ def unpacked(document: Any) -> Any:
         return document
     try:
         return _Reader(document["words"], document["shapes"]).value(document["document"])
-    except (StopIteration, LookupError, TypeError, AttributeError) as error:
+    except (StopIteration, LookupError, TypeError, AttributeError, OverflowError) as error:
         told = f": {error}" if str(error) else ""
-        raise ValueError(f"a word, a shape or a row in it leads nowhere{told}") from error
+        raise ValueError(f"it is not packed as this release packs it{told}") from error
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -88,7 +93,7 @@ class _Writer:
             return value
         if len(value) > 1 and all(isinstance(inner, Mapping) and inner for inner in value):
             return {MARK: [self._row(inner) for inner in value]}
-        return [self.value(inner) for inner in value]
+        return _differences(value) or [self.value(inner) for inner in value]
 
     def _row(self, value: Mapping[str, Any]) -> list[Any]:
         number = self.shapes.setdefault(_shape(value), len(self.shapes))
@@ -102,6 +107,27 @@ class _Writer:
                 yield self.value(inner)
 
 
+def _differences(values: Sequence[Any]) -> dict[str, list[int]] | None:
+    """Numbers as what each is more than the one before, in units of their last decimal; ``None`` if that is no shorter.
+
+    >>> _differences([0.25, 0.5, 0.5, 0.5, 1.0]), _differences([0.1, 2]), _differences([1e-30, 0.5])
+    ({'~2': [25, 25, 0, 0, 50]}, None, None)
+    """
+    if not all(type(value) is float for value in values):
+        return None
+    written = [repr(value) for value in values]
+    decimals = max((len(text.partition(".")[2]) for text in written), default=0)
+    if decimals > _DECIMALS or any("e" in text for text in written):
+        return None
+    unit = 10**decimals
+    whole = [round(value * unit) for value in values]
+    if [repr(number / unit) for number in whole] != written:
+        return None
+    steps = [now - before for before, now in zip([0, *whole], whole, strict=False)]
+    short = sum(len(str(step)) for step in steps) + _NUMBER < sum(map(len, written))
+    return {f"{MARK}{decimals}": steps} if short else None
+
+
 def _is_inside(value: Any) -> bool:
     """Whether a value of an object is an object whose keys are part of the shape."""
     return isinstance(value, Mapping) and bool(value)
@@ -113,6 +139,16 @@ def _shape(value: Mapping[str, Any]) -> Shape:
 
 def _escaped(text: str) -> str:
     return MARK + text if text.startswith(MARK) else text
+
+
+def _numbers(decimals: str, steps: Sequence[Any]) -> list[float]:
+    """The numbers that :func:`_differences` wrote."""
+    if not (len(decimals) == 1 and decimals.isdecimal() and decimals.isascii()):
+        raise LookupError(decimals)
+    if not isinstance(steps, list) or not all(type(step) is int for step in steps):
+        raise TypeError("a difference of numbers is no whole number")
+    unit = 10 ** int(decimals)
+    return [number / unit for number in accumulate(steps)]
 
 
 class _Reader:
@@ -129,6 +165,8 @@ class _Reader:
         if isinstance(value, dict):
             if value.keys() == {MARK}:
                 return [self._row(row) for row in value[MARK]]
+            if len(value) == 1 and (key := next(iter(value))).startswith(MARK) and not key.startswith(MARK, 1):
+                return _numbers(key[1:], value[key])
             return {key.removeprefix(MARK): self.value(inner) for key, inner in value.items()}
         return [self.value(inner) for inner in value] if isinstance(value, list) else value
 

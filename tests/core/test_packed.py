@@ -28,6 +28,27 @@ def test_a_document_comes_back(document):
     assert json.dumps(unpacked(json.loads(told)), sort_keys=True) == json.dumps(document, sort_keys=True)
 
 
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    st.lists(
+        st.floats(-1e6, 1e6).map(lambda x: round(x, 4)) | st.floats(allow_nan=False, allow_infinity=False)
+        | st.sampled_from([0.0, -0.0, 1.0, 0.1, 0.3, 1e16, 1e-9, 123456789.123456789]), max_size=12,
+    ),
+    st.sampled_from([[], [1], [None], [True], [0.25] * 8]),
+)  # fmt: skip
+def test_numbers_come_back_to_the_last_digit(numbers, more):
+    document = {"y": [*numbers, *more], "z": [round(x, 3) for x in numbers] * 2}
+    told = json.dumps(packed(document))
+    assert json.dumps(unpacked(json.loads(told))) == json.dumps(document)
+
+
+def test_curves_are_written_as_their_differences():
+    curve = [round(1 - 0.97**i, 4) for i in range(200)]
+    told = json.dumps(packed({"y": curve, "n": [3, 2, 1] * 9}))
+    assert len(told) < 0.65 * len(json.dumps({"y": curve, "n": [3, 2, 1] * 9}))
+    assert '"~4"' in told
+
+
 def test_the_order_of_keys_makes_no_difference():
     one = {"a": [{"x": 1, "y": {"p": 1, "q": 2}}, {"x": 2, "y": {"p": 3, "q": 4}}]}
     two = {"a": [{"y": {"q": 2, "p": 1}, "x": 1}, {"y": {"q": 4, "p": 3}, "x": 2}]}
@@ -62,6 +83,14 @@ def test_a_document_that_is_not_packed_is_left_alone():
         {"~": [[0, 1, 2]]},
         {"~": [[False, 1]]},
         {"~": [[2, 1]]},
+        {"~4": [1, 2.0]},
+        {"~4": [1, True]},
+        {"~4": "12"},
+        {"~4": {"a": 1}},
+        {"~4": [10**400]},
+        {"~x": [1]},
+        {"~44": [1]},
+        {"~²": [1]},
     ],
 )
 def test_a_document_packed_wrongly_is_refused(body):

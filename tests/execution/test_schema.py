@@ -211,9 +211,9 @@ def test_a_changed_file_whose_digest_was_redone_still_has_no_infinity_in_it():
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
-        (lambda d: {**d, "shapes": []}, "leads nowhere"),
+        (lambda d: {**d, "shapes": []}, "it is not packed"),
         (lambda d: {**d, "words": [7]}, "a word is no string"),
-        (lambda d: {**d, "document": {**d["document"], "card": "~x"}}, "leads nowhere: ~x"),
+        (lambda d: {**d, "document": {**d["document"], "card": "~x"}}, "as this release packs it: ~x"),
     ],
 )
 def test_a_wrongly_packed_copy_is_said_to_be_that(damage, why):
