@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,15 @@ _TOP = 6.0
 _FOOT = 42.0
 
 State = Literal["", "pass", "fail", "inconclusive", "error", "waived"]
+
+JUDGED: Mapping[State, str] = {
+    "pass": "holds",
+    "fail": "broken",
+    "inconclusive": "not enough evidence",
+    "error": "not judged",
+    "waived": "waived",
+}
+_ESTIMATE = "estimate with its interval"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +50,7 @@ class Limit:
     allowed: Literal["below", "above"]
 
 
-def interval_chart(
+def interval_chart(  # noqa: PLR0913  (one argument for each thing that is drawn)
     rows: Sequence[Row],
     title: str,
     *,
@@ -50,6 +59,7 @@ def interval_chart(
     limit: Limit | None = None,
     bounds: tuple[float | None, float | None] = (None, None),
     reference: float | None = None,
+    states: Mapping[State, str] = JUDGED,
 ) -> Chart:
     """A dot with its interval for each row, a limit line and the side that is allowed.
 
@@ -61,6 +71,7 @@ def interval_chart(
         limit: The limit line, if any.
         bounds: Smallest and largest value possible.
         reference: A value to mark with a thin line, such as that of all rows.
+        states: What the states of rows are called in the legend, where there are several.
 
     >>> chart = interval_chart([Row(label="F", value=0.2, low=0.1, high=0.3, n=40)], "F is at 0.2", label="rate")
     >>> chart.rows
@@ -79,7 +90,7 @@ def interval_chart(
     broad = _needs_width(rows)
     near = (limit.value,) if limit else ()
     texts = [_texts(row, _TOP + _ROW * index, near, missing=True, broad=broad) for index, row in enumerate(rows)]
-    keys = _estimate_keys(rows)
+    keys = _estimate_keys(rows, states)
     if reference is not None:
         keys.append(Key(css="ak-key-reference", label=f"all rows: {number(reference)}"))
     if limit is not None:
@@ -87,7 +98,7 @@ def interval_chart(
     return Chart(
         title=clean(title),
         drawing=drawing(
-            f"{'Dots with intervals' if keys[0].css == 'ak-key-dot' else 'Dots'}; axis: {axis.caption}.",
+            f"{'Dots with intervals' if keys[0].css.startswith('ak-key-dot') else 'Dots'}; axis: {axis.caption}.",
             bottom + _FOOT,
             plot(bottom, *marks),
             tick_labels(axis, bottom),
@@ -101,15 +112,23 @@ def interval_chart(
     )
 
 
-def _estimate_keys(rows: Sequence[Row]) -> list[Key]:
-    """What a dot is: of rates that are rounded for the sake of a small group, none or only some have an interval.
+def _estimate_keys(rows: Sequence[Row], words: Mapping[State, str]) -> list[Key]:
+    """What a dot is, in the colours that are drawn: of rates that are rounded for the sake of a small group, none or
+    only some have an interval.
 
-    >>> [key.label for key in _estimate_keys([Row(label="F", value=0.2)])]
+    >>> [key.label for key in _estimate_keys([Row(label="F", value=0.2)], {})]
     ['estimate, without an interval']
     """
-    drawn = {row.low is not None and row.high is not None for row in rows if row.value is not None}
-    keys = [Key(css="ak-key-dot", label="estimate with its interval")] if drawn != {False} else []
-    return [*keys, Key(css="ak-key-point", label="estimate, without an interval")] if False in drawn else keys
+    shown = [row for row in rows if row.value is not None]
+    bounded = [row for row in shown if row.low is not None and row.high is not None]
+    states: list[State] = list(dict.fromkeys(row.state for row in bounded)) if shown else [""]
+    keys: list[Key] = []
+    for state in states:
+        word = words.get(state, "other")
+        label = word if keys else _ESTIMATE if len(states) == 1 else f"{_ESTIMATE}: {word}"
+        keys.append(Key(css=f"ak-key-dot ak-{state}" if state else "ak-key-dot", label=label))
+    bare = len(bounded) < len(shown)
+    return [*keys, Key(css="ak-key-point", label="estimate, without an interval")] if bare else keys
 
 
 def bar_chart(rows: Sequence[Row], title: str, *, label: str, unit: str = "", head: str = "Feature") -> Chart:

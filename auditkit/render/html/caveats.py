@@ -33,14 +33,16 @@ def ethics_measured(evidence: Evidence, verdict: Verdict | None) -> Said:
 def caveats_measured(evidence: Evidence) -> Said:
     """What a reader must not take from the numbers; (anchor, sentence)."""
     found: list[tuple[str, str]] = []
-    missing = [outcome for outcome in evidence.outcomes if outcome.status != "measured"]
-    if missing:
-        found.append(
-            (
-                "not-measured",
-                f"{count(len(missing))} of {count(len(evidence.outcomes))} analyzers gave no complete answer.",
-            )
-        )
+    total = count(len(evidence.outcomes))
+    apart = sum(outcome.status == "not_applicable" for outcome in evidence.outcomes)
+    if apart:
+        verb = "does" if apart == 1 else "do"
+        told = f"{count(apart)} of {total} analyzers {verb} not apply to this model or data; each says why."
+        found.append(("not-measured", told))
+    lost = sum(outcome.status in ("failed", "skipped") for outcome in evidence.outcomes)
+    if lost:
+        told = f"{count(lost)} of {total} analyzers were skipped or failed, so that what they measure is not known."
+        found.append(("not-measured", told.replace("were", "was", 1) if lost == 1 else told))
     weak = sum(m.unreliable is not None for m in evidence.measurements())
     if weak:
         found.append(

@@ -32,6 +32,8 @@ _MOVED = ("worse", "lost", "changed", "better")
 _PANELS = {"worse": "fail", "changed": "inconclusive", "better": "pass", "still": "pass"}
 _HEADS = {"worse": "Worse", "changed": "Changed", "better": "Better", "still": "No movement"}
 _ROWS = 16
+# The states of drawn rows, as charts know them, in words.
+_STATES: dict[State, str] = {"fail": "worse", "pass": "better", "inconclusive": "changed"}
 _COLUMNS = (
     "Quantity",
     "Of what",
@@ -167,7 +169,7 @@ def _charts(moves: Sequence[Movement]) -> tuple[Chart, ...]:
         parts = ", ".join(f"{n} {state}" for state, n in states.items() if n)
         more = f" The {_ROWS} largest are drawn." if len(members) > _ROWS else ""
         finding = f"{family_title(family)}: {parts}.{more}"
-        chart = interval_chart(rows, finding, label="change", reference=0.0)
+        chart = interval_chart(rows, finding, label="change", reference=0.0, states=_STATES)
         keys = (*chart.keys[:-1], Key(css="ak-key-reference", label="no change"))
         found.append(replace(chart, keys=keys, cells=0))
     return tuple(found)
