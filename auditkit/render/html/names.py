@@ -22,6 +22,10 @@ FAMILIES: dict[str, tuple[str, str]] = {
 # Quantity -> label and one plain sentence. The key is the part of the measurement's name after the family.
 GLOSSARY: dict[str, tuple[str, str]] = {
     "accuracy": ("accuracy", "the share of rows that the model decides as labelled"),
+    "robustness.accuracy": (
+        "accuracy under attack",
+        "the share of rows that are decided as labelled, and still so at every point that the attacks tried within eps",
+    ),
     "balanced_accuracy": (
         "balanced accuracy",
         "the mean of the recalls of all classes, so that rare classes count as much",
@@ -228,9 +232,12 @@ def label(name: str) -> str:
 
     >>> label("fairness.selection_rate.difference"), label("toy.flip_rate")
     ('selection rate difference', 'flip rate')
+    >>> label("performance.accuracy"), label("robustness.accuracy.difference")
+    ('accuracy', 'accuracy under attack difference')
     """
     base, kind = _parts(name)
-    shown = GLOSSARY[base][0] if base in GLOSSARY else LABELS.get(base) or words(base.replace(".", " "))
+    entry = _entry(name)
+    shown = entry[0] if entry else LABELS.get(base) or words(base.replace(".", " "))
     return f"{shown} {kind}" if kind else shown
 
 
@@ -245,9 +252,10 @@ def meaning(name: str, told: Mapping[str, str]) -> str | None:
     >>> meaning("toy.flip_rate", {"toy.flip_rate": "Share of rows that flip."}), meaning("toy.flip_rate", {})
     ('Share of rows that flip', None)
     """
-    base, kind = _parts(name)
-    if base in GLOSSARY:
-        sentence = GLOSSARY[base][1]
+    _, kind = _parts(name)
+    entry = _entry(name)
+    if entry:
+        sentence = entry[1]
         return f"{_KINDS[kind][1]}; the rate is {sentence}" if kind else sentence
     return clean(told.get(name, "")).strip().removesuffix(".") or None
 
@@ -271,6 +279,12 @@ def about(measurement: Measurement, without: Container[str] = ()) -> str:
 def family_title(family: str) -> str:
     """The heading of a family; a third party's name in words."""
     return FAMILIES[family][0] if family in FAMILIES else capitalised(words(family))
+
+
+def _entry(name: str) -> tuple[str, str] | None:
+    """Word and meaning of a quantity: its own in its family, else that which it has in all."""
+    base, _ = _parts(name)
+    return GLOSSARY.get(f"{name.split('.', 1)[0]}.{base}") or GLOSSARY.get(base)
 
 
 def _parts(name: str) -> tuple[str, str]:
