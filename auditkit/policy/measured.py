@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from auditkit.stats.rebuilt import rebuilt
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+Number = TypeVar("Number", np.float64, np.int64)
 # Exact limits, also joined from several or of a function of a share.
 _EXACT = ("clopper-pearson", "korn-graubard", "melded", "exact", "mover-log-ratio", "mover-bonferroni")
 # Ratios are widened up to so far in logs: products with it stay numbers.
@@ -45,17 +47,17 @@ class Measured:
     gap: Measurement | None = None
     several: bool = False
 
-    @property
+    @cached_property
     def value(self) -> FloatArray:
         """``(G,)`` values, NaN where there is none."""
-        return np.array([math.nan if m.value is None else m.value for m in self.measurements])
+        return _kept(np.array([math.nan if m.value is None else m.value for m in self.measurements]))
 
-    @property
+    @cached_property
     def rows(self) -> IntArray:
         """``(G,)`` rows behind each, 0 where unknown."""
-        return np.array([m.n or 0 for m in self.measurements], dtype=np.int64)
+        return _kept(np.array([m.n or 0 for m in self.measurements], dtype=np.int64))
 
-    @property
+    @cached_property
     def bounds(self) -> tuple[float, float]:
         """The least and the largest value possible."""
         ends = [(-math.inf if m.bounds[0] is None else m.bounds[0], math.inf if m.bounds[1] is None else m.bounds[1])
@@ -106,6 +108,12 @@ class Measured:
         assert self.gap is not None
         low, high = _stretched(self.gap, level, 1.0 / math.sqrt(factor), self.several)
         return np.array([low]), np.array([high])
+
+
+def _kept(array: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """An array that is asked for many times: nobody may write into it."""
+    array.flags.writeable = False
+    return array
 
 
 def _stretched(m: Measurement, level: float, shrink: float, several: bool = True) -> tuple[float, float]:
