@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -120,7 +120,11 @@ class Verdict:
 
     def __str__(self) -> str:
         """The answer, and under it each rule with what was found."""
-        rules = (printable(f"  {each.state:12} {each.id}: {each.message}") for each in self.results)
+        return self.told(self.results)
+
+    def told(self, results: Iterable[RuleResult]) -> str:
+        """The answer, and under it a line for each of ``results``."""
+        rules = (printable(f"  {each.state:12} {each.id}: {each.message}") for each in results)
         return "\n".join([self._first_line(), *rules])
 
     def _first_line(self) -> str:
@@ -138,8 +142,8 @@ class Verdict:
 
 
 class GateFailed(Exception):
-    """Raised by :meth:`Verdict.raise_for_status`; carries the verdict."""
+    """Raised by :meth:`Verdict.raise_for_status`; carries the verdict, and says which rules did not pass."""
 
     def __init__(self, verdict: Verdict) -> None:
         self.verdict = verdict
-        super().__init__(verdict.summary)
+        super().__init__(verdict.told(each for each in verdict.results if each.state not in ("pass", "waived")))

@@ -6,7 +6,7 @@ import pytest
 from auditkit.core.attribution import Attribution
 from auditkit.core.evidence import DataFacts, Evidence, Interval, Measurement, Outcome, PlanFacts, SubjectFacts
 from auditkit.core.printable import printable
-from auditkit.core.verdict import Comparison, RuleResult, Verdict
+from auditkit.core.verdict import Comparison, GateFailed, RuleResult, Verdict
 from auditkit.report import Report
 
 
@@ -81,6 +81,9 @@ def test_a_verdict_prints_every_rule():
         ["fail", "r1:", "found", "1"],
         ["error", "r2:", "found", "2"],
     ]
+    with pytest.raises(GateFailed) as stopped:
+        verdict.raise_for_status()
+    assert str(stopped.value).splitlines() == [lines[0], *lines[2:]]
 
 
 @pytest.mark.parametrize(
