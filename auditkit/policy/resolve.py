@@ -13,7 +13,7 @@ from auditkit.core.errors import AuditkitError
 from auditkit.core.evidence import MISSING_GROUP, Counts, Evidence, Measurement
 from auditkit.methods.fairness.metric_table import COMPOSITES, METRICS
 from auditkit.methods.fairness.metrics import group_rates
-from auditkit.policy.families import ALL_ROWS, Family, comparisons_of
+from auditkit.policy.families import ALL_ROWS, Family, against_best, comparisons_of
 from auditkit.policy.hints import nearest
 from auditkit.policy.lookup import Settings, Unresolved, has_params, is_absent, matches, not_measured
 from auditkit.policy.measured import Measured, is_exact
@@ -68,7 +68,7 @@ def resolve(settings: Settings, policy: Policy, evidence: Evidence) -> tuple[tup
         trimmed, remark = _trim(family, settings)
         remarks += [remark] if remark else []
         if trimmed is not None:
-            kept.append(trimmed)
+            kept.append(against_best(trimmed, settings.confidence) if settings.reference == "best" else trimmed)
     if not any(len(family.left) for family in kept):
         detail = "; ".join(remarks) or "there is only one group"
         raise Unresolved(f"no comparison matched for {rule.compare} of {settings.metric}: {detail}")
@@ -288,10 +288,9 @@ def _measured_family(
 
 def _family(*, settings: Settings, kind: Compare | None = None, **fields: Any) -> Family:
     kind = kind or settings.rule.compare
-    lower_is_better = fields["direction"] == "lower"
     names, estimates = fields["names"], fields["estimates"]
     try:
-        left, right, tests = comparisons_of(kind, estimates, names, settings.reference, lower_is_better)
+        left, right, tests = comparisons_of(kind, estimates, names, settings.reference)
     except AuditkitError as error:
         raise Unresolved(f"{fields['label']}: {error.what} ({error.why})") from error
     small = np.asarray(estimates.rows) < settings.min_n
@@ -312,7 +311,7 @@ def _trim(family: Family, settings: Settings) -> tuple[Family | None, str | None
     if not keep.any():
         return None, remark
     kept = int(keep.sum())
-    tests = min(family.tests, max(kept, 1)) if settings.reference != "best" else family.tests
+    tests = min(family.tests, max(kept, 1))
     return replace(family, left=family.left[keep], right=family.right[keep], tests=tests), remark
 
 

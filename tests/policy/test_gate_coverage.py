@@ -6,11 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from auditkit.methods.fairness.counts import count_groups
 from auditkit.methods.fairness.metrics import group_rates
 from auditkit.policy.decide import decide
-from auditkit.policy.families import Family, comparisons_of
+from auditkit.policy.families import Family, against_best, comparisons_of
 from auditkit.policy.lookup import Settings
 from auditkit.policy.model import Rule
 
@@ -44,7 +45,7 @@ def states(rng, truth, n, kind, limit, draws=DRAWS):
         hits = rng.binomial(n, truth)
         cells = tuple(((int(n - k), int(k)), (0, 0)) for k in hits)
         rates = group_rates(dataclasses.replace(template, n=cells), "selection_rate")
-        left, right, tests = comparisons_of(kind, rates, names, "pairwise", False)
+        left, right, tests = comparisons_of(kind, rates, names, "pairwise")
         family = Family(
             label="g", kind=kind, names=names, slices=({},) * len(names), estimates=rates,
             undefined=rates.undefined, unbounded=(None,) * len(names), totals=rates.rows,
@@ -75,3 +76,68 @@ def test_with_enough_rows_parity_passes_and_a_large_gap_fails():
     assert states(rng, np.array([0.2] + [0.4] * 5), 2000, "difference", 0.1, 15)["fail"] == 15
     # Six groups of 100 at exact parity look 0.1 apart more often than not: no verdict either way.
     assert states(rng, np.full(6, 0.3), 100, "difference", 0.1, 30)["fail"] <= 1
+
+
+def judged(hits, n, kind, limit, reference, *, lower=False):
+    """The states of all comparisons of one table, worst first, and the pairs compared."""
+    names = tuple(f"g{i}" for i in range(len(n)))
+    cells = count_groups(
+        np.zeros(len(n), dtype=int), np.zeros(len(n), dtype=int), {"g": np.array(names)}, classes=("n", "y"), positive=1
+    )[1]
+    cells = dataclasses.replace(cells, n=tuple(((int(m - k), int(k)), (0, 0)) for m, k in zip(n, hits, strict=True)))
+    rates = group_rates(cells, "selection_rate")
+    left, right, tests = comparisons_of(kind, rates, names, reference)
+    family = Family(
+        label="g", kind=kind, names=names, slices=({},) * len(names), estimates=rates, undefined=rates.undefined,
+        unbounded=(None,) * len(names), totals=rates.rows, small=np.zeros(len(names), dtype=bool), left=left,
+        right=right, tests=tests, direction="lower" if lower else "higher",
+    )  # fmt: skip
+    if reference == "best":
+        family = against_best(family, 0.95)
+    rule = Rule(id="r", metric="m", compare=kind, **({"max": limit} if kind == "difference" else {"min": limit}))
+    settings = Settings(
+        rule=rule, metric="m", reference=reference, decide="interval", confidence=0.95, small="inconclusive", min_n=0,
+        missing="group",
+    )  # fmt: skip
+    shown = [(decision.comparison.state, decision.comparison.sides) for decision in decide([family], settings).shown]
+    return [state for state, _ in shown], {frozenset(side.group for side in sides) for _, sides in shown}
+
+
+def test_the_best_group_may_be_one_that_came_out_low():
+    """Listed outcome by outcome: a group of 25 rows has the best rate, and lies at the limit above the worst."""
+    n, sure = np.array([20_000, 20_000, 25]), (0.2, 0.35)
+    chance = binom.pmf(np.arange(26), 25, 0.5)
+
+    def false_passes(reference):
+        return sum(
+            chance[k]
+            for k in range(26)
+            if judged([20_000 * sure[0], 20_000 * sure[1], k], n, "difference", 0.3, reference)[0][0] == "pass"
+        )
+
+    assert false_passes("best") <= 0.025
+    # Against the group that was seen best alone, the same rule passed twice as often as it says.
+    seen_best = sum(
+        chance[k] for k in range(9) if judged([7_000, k], n[1:], "difference", 0.3, "pairwise")[0] == ["pass"]
+    )
+    assert seen_best > 0.05
+
+
+@pytest.mark.parametrize("lower", [False, True])
+@pytest.mark.parametrize(("kind", "limit"), [("difference", 0.15), ("ratio", 0.7)])
+def test_a_pass_against_the_best_is_a_pass_of_all_pairs(kind, limit, lower):
+    rng = np.random.default_rng(5)
+    seen = set()
+    for _ in range(25):
+        n = rng.choice([60, 400, 4000], 5)
+        hits = rng.binomial(n, rng.uniform(0.42, 0.5, 5))
+        best, compared = judged(hits, n, kind, limit, "best", lower=lower)
+        every, _ = judged(hits, n, kind, limit, "pairwise")
+        assert (set(best) == {"pass"}) == (set(every) == {"pass"})
+        value = hits / n
+        top = f"g{int(np.argmin(value) if lower else np.argmax(value))}"
+        assert {frozenset((top, f"g{i}")) for i in range(5) if f"g{i}" != top} <= compared
+        assert len(compared) <= 7
+        seen |= {(best[0], len(compared) > 4)}
+    assert {state for state, _ in seen} >= {"pass", "inconclusive"}
+    assert any(more for _, more in seen)

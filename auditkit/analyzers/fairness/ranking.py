@@ -287,7 +287,7 @@ def _gap(
 
 ANALYZER = Analyzer(
     name="fairness.ranking",
-    version="4",
+    version="5",
     title="Fairness of the ranking",
     summary="Which groups get the attention and the top places when rows are ranked by their score.",
     reference=(

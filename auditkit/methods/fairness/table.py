@@ -160,7 +160,8 @@ def disparity(
         level: Two-sided confidence level; ``None`` for values without intervals, which is far cheaper.
         class_code: The class taken as positive against the rest; ``counts.positive`` by default.
 
-    The interval of the worst is simultaneous: valid although the worst pair was picked from the data.
+    The interval of the worst is simultaneous: valid although the worst pair was picked from the data. With ``best`` the
+    pairs are each group and the one seen best; the interval allows for any group being the best one.
     With ``overall`` groups are compared with all rows, which they are part of, as if apart: the
     interval is then wider than it need be.
 
