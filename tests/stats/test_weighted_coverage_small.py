@@ -20,7 +20,8 @@ def coverage(monkeypatch):
 
 
 def test_limits_of_weighted_and_clustered_rows_hold(coverage):
-    derived = ("balanced_accuracy", "positive_predictive_value", "f1")
+    derived = ("balanced_accuracy", "positive_predictive_value", "f1", "true_positive_rate",
+               "negative_predictive_value", "threat_score", "false_negative_share")  # fmt: skip
     for setting in (
         coverage.Setting(0.05, "one in ten counts tenfold", rows=100),
         coverage.Setting(0.2, "linked", rows=100),
@@ -31,7 +32,8 @@ def test_limits_of_weighted_and_clustered_rows_hold(coverage):
         coverage.Setting(0.2, clusters=10, size="20", correlation=1.0),
     ):
         found = list(coverage.measured(setting, 400))
-        assert [part.what for part in found] == ["share", "difference", "ratio", *derived]
+        clustered = [f"{name}, a label a cluster" for name in derived] if setting.clusters else []
+        assert [part.what for part in found] == ["share", "difference", "ratio", *derived, *clustered]
         for part in found:
             assert not part.missing, (part.what, setting.told(), part.below, part.above)
 
