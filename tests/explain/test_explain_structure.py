@@ -374,6 +374,17 @@ def _paths(tree, node, path):
     yield from _paths(tree, tree.right[node], (*path, (node, False)))
 
 
+@pytest.mark.parametrize("players", [1, 7, 8, 9, 16, 17, 33, 62])
+def test_patterns_are_the_bits_of_each_row(players):
+    rng = np.random.default_rng(players)
+    for rows in (1, 63, 64, 200):
+        met = rng.random((players, 3, rows)) < 0.5
+        packed = np.zeros((players, 3, 8 * -(-rows // 64)), dtype=np.uint8)
+        packed[:, :, : -(-rows // 8)] = np.packbits(met, axis=2)
+        expected = sum(met[player].astype(np.uint64) << player for player in range(players))
+        np.testing.assert_array_equal(patterns(packed, rows), expected)
+
+
 def test_a_path_of_more_features_than_a_pattern_has_bits_is_left_to_evaluation():
     x = np.eye(80)
     model = DecisionTreeRegressor(random_state=0).fit(x, np.arange(80.0))

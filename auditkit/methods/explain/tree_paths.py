@@ -151,9 +151,27 @@ def _every(m: int) -> Bits:
 def patterns(met: Bits, m: int) -> Any:
     """``(leaves, m)`` unsigned integers of the rows, from bits ``(d, leaves, bytes)``: bit ``i`` of the ``i``-th player
     is set where its conditions are met."""
-    depth, leaves = met.shape[:2]
-    kind = np.min_scalar_type((1 << depth) - 1)
-    found = np.zeros((leaves, m), dtype=kind)
+    depth, leaves, width = met.shape
+    kind = np.min_scalar_type((1 << depth) - 1).newbyteorder("<")
+    found = np.zeros((leaves, 8 * width, kind.itemsize), dtype=np.uint8)
+    for start in range(0, depth, 8):
+        found[:, :, start // 8] = _turned(met[start : start + 8]).reshape(leaves, -1)
+    return found.view(kind)[:, :m, 0].astype(kind.newbyteorder("="), copy=False)
+
+
+def _turned(met: Bits) -> Bits:
+    """``(leaves, bytes, 8)``: squares of 8 rows by up to 8 players ``(d, leaves, bytes)``, mirrored on their diagonal.
+
+    Source: Warren, "Hacker's Delight", section 7-3.
+    """
+    depth, leaves, width = met.shape
+    squares = np.zeros((leaves, width, 8), dtype=np.uint8)
     for player in range(depth):
-        found |= np.left_shift(np.unpackbits(met[player], axis=1, count=m), player, dtype=kind)
-    return found
+        squares[:, :, 7 - player] = met[player]
+    words = squares.view("<u8")[:, :, 0]
+    far = words ^ (words << 36)
+    words ^= (far ^ (words >> 36)) & 0xF0F0F0F00F0F0F0F
+    for step, mask in ((18, 0xCCCC0000CCCC0000), (9, 0xAA00AA00AA00AA00)):
+        far = (words ^ (words << step)) & mask
+        words ^= far ^ (far >> step)
+    return squares
