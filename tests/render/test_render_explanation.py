@@ -1,5 +1,6 @@
 """The page of one explained row: amounts that add up on the page, hostile names escaped, all parts in the table."""
 
+import dataclasses
 import re
 
 import explained
@@ -17,6 +18,20 @@ def test_pages_escape_every_name_and_hide_values_that_may_not_be_shown(kind, sho
     assert "\u202e" not in page
     assert ("word3" in page) == shown
     assert ("No value of the row is shown" in page) != shown
+
+
+def test_lines_and_missing_values_are_told_where_there_are_any():
+    row = explained.explained_row(count=3)
+    exact = dataclasses.replace(row.first.attribution, std_error=None)
+    values = (dataclasses.replace(row.first, attribution=exact),)
+    for some, sampled, partly in (
+        (row, True, False),
+        (dataclasses.replace(row, values=("104", None, None)), True, True),
+        (dataclasses.replace(row, values=("104", None, None), explained=values), False, True),
+    ):
+        page = render_explanation(some)
+        assert ("95 % intervals of sampled amounts" in page) == sampled
+        assert ("Values are shown of the columns that the owner names" in page) == partly
 
 
 def test_every_part_is_in_the_table_and_the_rest_is_one_bar():
@@ -38,8 +53,6 @@ def test_sum_and_output_stand_side_by_side():
 
 def test_a_row_needs_parts_and_amounts_that_match():
     row = explained.explained_row()
-    import dataclasses
-
     with pytest.raises(ValueError, match="differ in number"):
         dataclasses.replace(row, parts=row.parts[:-1])
     with pytest.raises(ValueError, match="without an explanation"):

@@ -55,6 +55,7 @@ def table_parts(subject: Subject, alone: Subject, context: Context, methods: tup
         found |= _table_gradients(subject, alone, context, methods, len(names))
     if "shap" in found:
         params = found["shap"][0].params
+        notes.append("The base value is the model's mean over the background; an amount is what a feature adds to it.")
         notes.append(f"Engine: {params['engine']}; {params['background_use']}.")
         notes += [f"Dropped: {params['tried']}."] if params["tried"] else []
         notes += [STEADIED] if "control" in params else []

@@ -22,6 +22,8 @@ _WITHHELD = (
     "No value of the row is shown. The owner can name columns that may be, as share_columns under [card] of the "
     "configuration."
 )
+_OF_SOME = "Values are shown of the columns that the owner names as share_columns under [card] of the configuration."
+_LINES = "Lines are 95 % intervals of sampled amounts."
 
 
 def render_explanation(row: ExplainedRow) -> str:
@@ -40,9 +42,17 @@ def render_explanation(row: ExplainedRow) -> str:
         failed=row.first.attribution.status == "failed",
         charts=_charts(row),
         notes=tuple(clean(note) for note in row.notes),
-        withheld="" if row.shown else _WITHHELD,
+        legend=_legend(row),
     )
     return text.rstrip("\n") + "\n"
+
+
+def _legend(row: ExplainedRow) -> tuple[str, ...]:
+    """What bars, lines and missing values mean."""
+    told = [_LINES] if any(error_of(row, place) is not None for place in range(len(row.parts))) else []
+    if not row.shown:
+        return (*told, _WITHHELD)
+    return (*told, _OF_SOME) if row.kind == "features" and any(value is None for value in row.values) else tuple(told)
 
 
 def lede(row: ExplainedRow) -> str:
