@@ -170,6 +170,27 @@ def test_a_scripted_module_whose_layers_hooks_cannot_see_is_failed():
     assert "DeepLift does not know every layer of this model" in unseen.reason
 
 
+@pytest.mark.parametrize("scripted", [True, False])
+def test_a_module_that_refuses_hooks_is_measured_to_the_end(scripted):
+    class Closed(nn.Tanh):
+        def register_forward_pre_hook(self, *_args, **_settings):
+            raise RuntimeError("no hooks")
+
+    x, y = numbers(60)
+    module = network(4, activation=nn.Tanh() if scripted else Closed()).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls scripting old
+        module = torch.jit.script(module) if scripted else module
+        subject = make_subject(module, x.astype(np.float32), y, task="binary", positive=1)
+        outcome = told(outcome_of("explain.saliency", subject, methods=["deep_lift"], draws=2, sanity_rows=8))
+    assert outcome.status == "measured"
+    scopes = {m.params["scope"]: m.value for m in found(outcome, "explain.randomisation_similarity")}
+    assert set(scopes) == {"all_layers", "last_layer"}
+    assert None not in scopes.values()
+    (delta,) = [m for m in found(outcome, "explain.completeness_delta") if m.params["method"] == "deep_lift"]
+    assert (delta.unreliable is None) == (not scripted)  # what is scripted passes functions by
+
+
 # Missing values
 
 

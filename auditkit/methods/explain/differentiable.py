@@ -94,10 +94,18 @@ def find_embedding(module: torch.nn.Module) -> torch.nn.Module | None:
 
 
 def started(parts: list[torch.nn.Module], run: Callable[[], Any]) -> list[torch.nn.Module]:
-    """Those of ``parts`` that a forward pass ``run`` calls, in the order in which they start."""
+    """Those of ``parts`` that a forward pass ``run`` calls, in the order in which they start.
+
+    All of them, as they stand, where one refuses hooks, as scripted modules do.
+    """
     found: list[torch.nn.Module] = []
-    handles = [part.register_forward_pre_hook(lambda part, _args: found.append(part)) for part in parts]
+    handles = []
     try:
+        for part in parts:
+            try:
+                handles.append(part.register_forward_pre_hook(lambda part, _args: found.append(part)))
+            except RuntimeError:
+                return parts
         run()
     finally:
         for handle in handles:
