@@ -811,6 +811,14 @@ def test_many_features_raise_the_budget_and_say_so():
     assert len(found(outcome, "explain.attribution_share")) == 50
 
 
+def test_many_features_of_trees_need_no_budget():
+    x = np.random.default_rng(0).normal(size=(40, 400))
+    model = RandomForestClassifier(3, random_state=0).fit(x, x[:, 5] > 0)
+    outcome = outcome_of("explain.shap", make_subject(model, x, x[:, 5] > 0), max_rows=4, max_background=5)
+    assert any("Engine: shapley.trees" in note for note in outcome.notes)
+    assert not any("evaluations a row" in note for note in outcome.notes)
+
+
 # ---- the contract
 
 

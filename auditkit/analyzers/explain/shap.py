@@ -65,7 +65,7 @@ def _notes(subject: Subject, found: AttributedRows, budget: int) -> Iterator[Not
     yield Note(text + (f" Dropped: {tried}." if tried else ""))
     if "control" in attribution.params:
         yield Note(f'{STEADIED} With space = "logit" the log-odds themselves are explained, exactly.')
-    if least_budget(len(names)) > budget and attribution.n_evals:
+    if least_budget(len(names)) > budget and attribution.std_error is not None:
         yield Note(
             f"{len(names)} features need more than {budget} evaluations a row; {least_budget(len(names))} were used."
         )
@@ -227,7 +227,7 @@ def _density(found: AttributedRows, order: IntArray) -> Produced:
 
 ANALYZER = Analyzer(
     name="explain.shap",
-    version="4",
+    version="5",
     title="Shapley values",
     summary="How much each feature moves the model's score, checked to add up to the score itself.",
     reference="Lundberg and Lee (2017), A Unified Approach to Interpreting Model Predictions; Shapley (1953)",
