@@ -136,7 +136,8 @@ def coarse(measurement: Measurement, min_cell: int) -> Measurement:
         interval = None if interval is None else _outwards(interval, None)
         return dataclasses.replace(measurement, value=value, n=None, interval=interval, reason=_ROUNDED)
     # No gap at all, or the largest, is no statement about none or all of a group's rows.
-    share = measurement.bounds == (0.0, 1.0) and not measurement.over
+    gap = measurement.over and measurement.name.endswith((".difference", ".ratio"))
+    share = measurement.bounds == (0.0, 1.0) and not gap
     rounded = coarse_value(value, rows, min_cell, share=share)
     if rounded is None:
         return dataclasses.replace(measurement, value=None, n=None, interval=None, reason=BY_SUBTRACTION)
