@@ -266,7 +266,7 @@ def _rules(shown: Verdict, again: Verdict, evidence: Evidence) -> Iterator[Check
     rules = {rule.id: rule for rule in policy.rule}
     for one, two in zip(shown.results, again.results, strict=False):
         if not _agree(one, two):
-            lines = hidden if _is_hidden(one, rules.get(one.id), evidence) else wrong
+            lines = hidden if _is_hidden(one, two, rules.get(one.id), evidence) else wrong
             lines.append(f"{one.id} says {one.state}, the evidence {two.state}")
     state, code = overall_state(shown.results, policy, bool(shown.unmeasured))
     if (shown.state, shown.exit_code) != (state, code):
@@ -281,8 +281,8 @@ def _rules(shown: Verdict, again: Verdict, evidence: Evidence) -> Iterator[Check
         yield Check(f"{len(hidden)} rule" + ("s" if len(hidden) > 1 else ""), "not recomputed", f"{why}: {ids}")
 
 
-def _is_hidden(result: RuleResult, rule: Rule | None, evidence: Evidence) -> bool:
-    """Whether something that the rule looks at was withheld or rounded in this copy."""
+def _is_hidden(result: RuleResult, again: RuleResult, rule: Rule | None, evidence: Evidence) -> bool:
+    """Whether something that the rule looks at was withheld or rounded in this copy; ``again`` is what that gives."""
     from auditkit.render.coarse import hides
 
     if rule is not None and rule.baseline is not None and _withheld_pairs(rule.baseline, evidence):
@@ -292,11 +292,23 @@ def _is_hidden(result: RuleResult, rule: Rule | None, evidence: Evidence) -> boo
     of_all_rows = rule is not None and rule.compare == "value" and not (rule.over or rule.where)
     if of_all_rows:
         found = [m for m in found if not m.slice and not m.over]
-    clustered = evidence.subject.test.n_clusters is not None and not of_all_rows
-    if clustered or any(m.rests_on_clusters for m in found):
+    if not of_all_rows and _has_few_clusters(again, rule, evidence):
         return True
     counted = any(artifact.name.endswith(".shared") for artifact in evidence.artifacts())
     return any(map(hides, found)) or (counted and not (of_all_rows and found))
+
+
+def _has_few_clusters(again: RuleResult, rule: Rule | None, evidence: Evidence) -> bool:
+    """Whether limits of what the rule compares were withheld, since a group has few clusters."""
+    from auditkit.render.clusters import is_of_all_rows, open_columns
+    from auditkit.render.redact import smallest_cell
+
+    if evidence.subject.test.n_clusters is None:
+        return False
+    compared = {frozenset(each.columns) for each in again.comparisons if not is_of_all_rows(each)}
+    named = frozenset({*rule.over, *rule.where}) if rule is not None else frozenset()
+    compared |= {named} if named and not again.comparisons else set()
+    return not (compared or again.comparisons) or not compared <= open_columns(evidence, smallest_cell(evidence))
 
 
 def _withheld_pairs(name: str, evidence: Evidence) -> bool:

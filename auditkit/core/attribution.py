@@ -49,9 +49,8 @@ class Attribution:
     reason: str | None = None
 
     def __repr__(self) -> str:
-        rows, *features, outputs = self.values.shape
-        size = f"{rows:,} rows, {' x '.join(map(str, features))} features, {outputs} outputs"
-        checks = "".join(f", {name} {value:.3g}" for name, value in self.diagnostics.items())
+        size = f"values {' x '.join(map(str, self.values.shape))}"
+        checks = "".join(f", {name} {value:.3g}" for name, value in self.diagnostics.items() if value is not None)
         why = f"; {self.reason}" if self.reason else ""
         return printable(f"<Attribution by {self.method}: {size} ({self.output_space}); {self.status}{checks}{why}>")
 

@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
-from math import inf, isfinite
+from math import ceil, inf, isfinite, log10
 from typing import Annotated, Literal, Protocol, get_args
 
 from pydantic import Discriminator, GetPydanticSchema
 
 from auditkit.core.printable import printable
+from auditkit.core.rounding import general
 from auditkit.core.shown import ImageGrid as ImageGrid
 from auditkit.core.shown import Picture as Picture
 from auditkit.core.shown import TokenRow as TokenRow
@@ -70,7 +71,14 @@ class Interval:
             raise ValueError(f"interval level must be in (0, 1), got {self.level}")
 
     def __str__(self) -> str:
-        return f"[{self.low:.4g}, {self.high:.4g}] at {100 * self.level:.4g} %"
+        low, high = (general(end, least=self.digits) for end in (self.low, self.high))
+        return f"[{low}, {high}] at {100.0 * self.level:.10g} %"
+
+    @property
+    def digits(self) -> int:
+        """Significant digits that tell its ends apart: two of its width, four or more."""
+        largest, width = max(abs(self.low), abs(self.high)), self.high - self.low
+        return min(max(4, ceil(log10(largest / width)) + 2), 15) if width > 0.0 else 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +130,9 @@ class Measurement:
 
     def __str__(self) -> str:
         """The number with its interval and rows in a line; ``repr`` tells all."""
-        value = "no value" if self.value is None else f"{self.value:.4g} {self.unit}".strip()
+        bounds = [bound for bound in self.bounds if bound is not None]
+        digits = 4 if self.interval is None else self.interval.digits
+        value = "no value" if self.value is None else f"{general(self.value, bounds, digits)} {self.unit}".strip()
         interval = f" {self.interval}" if self.interval else ""
         rows = "" if self.n is None else f" (n = {self.n:,}{'' if self.n_of == 'rows' else f' {self.n_of}'})"
         told = [why for why in (self.reason, self.unreliable and f"unreliable: {self.unreliable}") if why]

@@ -13,8 +13,6 @@ from auditkit.core.printable import printable
 State = Literal["pass", "fail", "inconclusive", "error", "waived"]
 Level = Literal["error", "warning"]
 
-# Before the rows that would settle a comparison, in its message.
-SIZED = "; at the rates seen, "
 EXIT_CODES: Mapping[str, int] = {"pass": 0, "waived": 0, "fail": 1, "error": 3, "inconclusive": 4}
 
 
@@ -38,6 +36,7 @@ class Comparison:
         interval: Its interval at the rule's confidence.
         n_needed: Rows per group (or in all) that would settle an inconclusive one, when that can be said.
         message: One sentence: what was found and why this state.
+        columns: The columns whose groups are compared, those of ``where`` among them; none of all rows.
     """
 
     label: str
@@ -46,6 +45,7 @@ class Comparison:
     message: str
     interval: Interval | None = None
     sides: tuple[Side, ...] = ()
+    columns: tuple[str, ...] = ()
     n: int | None = None
     n_needed: int | None = None
     exploratory: bool = False

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from auditkit.core.evidence import Interval
 from auditkit.core.rounding import SAME, exactly, general
-from auditkit.core.verdict import SIZED, Comparison, Side, State
+from auditkit.core.verdict import Comparison, Side, State
 from auditkit.policy.families import ALL_ROWS, Family
 from auditkit.policy.lookup import Settings
 from auditkit.policy.measured import Measured
@@ -264,6 +264,7 @@ def _one(looked: _Looked, index: int, limit: Limit, settings: Settings) -> Decis
             message=_message(sides, "" if problem else family.phrase(index, limit.ends()), interval, limit, told),
             interval=interval,
             sides=sides,
+            columns=family.columns,
             n=sum(int(family.estimates.rows[end]) for end in ends),
         ),
         frozenset(f"{column}={name}" for end in ends for column, name in family.slices[end].items()),
@@ -318,7 +319,7 @@ def _sized(
         else:
             needed = max(needed, min_n)
             place = "each group" if len(comparison.sides) > 1 else "all"
-            told = f"{SIZED}{needed:,} rows in {place} would settle it"
+            told = f"; at the rates seen, {needed:,} rows in {place} would settle it"
         sized = replace(comparison, n_needed=needed, message=comparison.message + told)
         made[position] = replace(made[position], comparison=sized)
     return made

@@ -37,6 +37,7 @@ class Family:
 
     Attributes:
         label: What is compared, e.g. ``sex`` or ``robustness.accuracy (attack=pgd)``.
+        columns: The columns whose groups these are, those of the rule's ``where`` among them.
         names: ``(G,)`` group names as shown.
         slices: ``(G,)`` column -> group, for waivers.
         undefined: ``(G,)`` why a value is missing, or ``None``.
@@ -50,6 +51,7 @@ class Family:
     """
 
     label: str
+    columns: tuple[str, ...]
     kind: Compare
     names: tuple[str, ...]
     slices: tuple[Mapping[str, str], ...]

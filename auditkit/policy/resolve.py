@@ -194,6 +194,7 @@ def _count_family(
     low, _ = rates.limits(settings.confidence)
     return _family(
         label="".join(parts),
+        columns=(*over, *settings.rule.where),
         settings=settings,
         names=tuple(names),
         slices=tuple(slices),
@@ -271,6 +272,7 @@ def _measured_family(
     parts = [_scope(over or members[0].over, settings.rule), f" ({tags})" if tags else ""]
     return _family(
         label="".join(parts).strip(),
+        columns=(*(over or members[0].over), *settings.rule.where),
         settings=settings,
         names=tuple(_label({c: m.slice[c] for c in over}) if m.slice and not m.over else ALL_ROWS for m in members),
         slices=tuple(m.slice for m in members),

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from auditkit.core.evidence import Counts, Evidence, Measurement
+from auditkit.render.clusters import closed_columns
 from auditkit.render.few_scores import tell_cells
 from auditkit.render.groups import Group, counted_group, group_of
 from auditkit.render.numerators import FEATURE, SIZES, is_margin
@@ -50,6 +51,7 @@ class SmallCells:
         sizes: Groups of the audited rows whose size is withheld.
         whole: How many of all audited rows have a label, or a decision, that is withheld because it is rare.
         rounded: The rounded cells of groups with a withheld one whose rows by label and by decision are shown.
+        closed: Columns of which a group has few clusters, see :mod:`~auditkit.render.clusters`.
         labelled: Columns with a withheld cell of a label and a decision -> the rows of the rarest label in a group.
     """
 
@@ -61,6 +63,7 @@ class SmallCells:
     whole: frozenset[int] = frozenset()
     rounded: RoundedCells = NO_CELLS
     labelled: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+    closed: frozenset[frozenset[str]] = frozenset()
 
     def hidden_in(self, counts: Counts) -> frozenset[int]:
         """Positions in the flattened cells of ``counts`` to withhold."""
@@ -183,6 +186,7 @@ def small_cells(evidence: Evidence, min_cell: int) -> SmallCells:
         whole=_rare(kinds.get(audited), min_cell),
         rounded=rounded,
         labelled=labelled,
+        closed=closed_columns(evidence, min_cell),
     )
 
 

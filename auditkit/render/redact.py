@@ -11,7 +11,7 @@ from auditkit.core.evidence import AnyArtifact, DataFacts, Evidence, Measurement
 from auditkit.core.schema import from_document, plain, seal, to_document
 from auditkit.render.beside_limits import beside_limits
 from auditkit.render.cells import SmallCells, small_cells
-from auditkit.render.clusters import shared_freedom, without_clusters
+from auditkit.render.clusters import without_clusters
 from auditkit.render.coarse import BY_SUBTRACTION, coarse, digits, rounded_to
 from auditkit.render.groups import Group, counted_group, group_of
 from auditkit.render.numerators import SIZES, lines_of, rounded_gaps, small_numerators
@@ -59,7 +59,7 @@ def redact(evidence: Evidence, min_cell: int | None = None) -> Evidence:
         train=None if evidence.subject.train is None else _redact_facts(evidence.subject.train, min_cell),
     )
     groups = evidence.subject.test.sensitive
-    told = without_clusters(evidence, min_cell)
+    told = without_clusters(evidence, cells.closed)
     outcomes = tuple(
         _redact_outcome(outcome, small, cells, groups, min_cell, asked_for(evidence.card)) for outcome in told
     )
@@ -195,7 +195,7 @@ def _redact_measurements(
             gap = dataclasses.replace(measurement, n=gaps[index])
             out.append(_rounded_gap(gap, measurements, cells, min_cell))
         else:
-            out.append(_six(dataclasses.replace(measurement, interval=shared_freedom(measurement, min_cell))))
+            out.append(_six(measurement))
     return tuple(out)
 
 

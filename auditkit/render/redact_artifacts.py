@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 
 from auditkit.core.evidence import AnyArtifact, Counts, Curve, Density, Measurement, Scalar, Table
 from auditkit.render.cells import SmallCells
+from auditkit.render.clusters import tells_few_clusters
 from auditkit.render.coarse import digits, hides, withholds
 from auditkit.render.suppression import hidden_cells
 
@@ -77,12 +78,12 @@ def _digits(value: float | None, count: int) -> float | None:
 def _redact_counts(counts: Counts, cells: SmallCells, min_cell: int) -> list[AnyArtifact]:
     """The counts themselves when no cell is small; else the safe groups, and a table with the hidden cells empty.
 
-    Second moments over the clusters of a group tell how many there are, so that such counts are a table too.
+    Second moments tell how many clusters there are: counts that have few of them are a table too.
     """
     k = len(counts.classes)
     values = [cell for block in counts.n for row in block for cell in row]
     hidden = cells.hidden_in(counts) if counts.over else _hidden_of_all(values, k, min_cell)
-    told = bool(counts.over) and counts.moment is not None  # how many clusters a group has
+    told = frozenset(counts.over) in cells.closed or tells_few_clusters(counts, min_cell)
     if not hidden and not told:
         return [counts]
     safe = [g for g in range(len(counts.groups)) if not any(g * k * k <= index < (g + 1) * k * k for index in hidden)]

@@ -127,7 +127,8 @@ def _log_tail(a: FloatArray, b: FloatArray, y: FloatArray, scale: FloatArray) ->
     w = reach[:, None] * nodes
     logs = (b - 1)[:, None] * np.log1p(-x[:, None] * np.exp(-w)) - a[:, None] * w
     density = (b - 1) * np.log1p(-x)
-    tail = np.log(np.exp(logs - density[:, None]) @ weights * reach)
+    # Summed row by row: a product of matrices rounds a row by how many there are, and limits must not hang on that.
+    tail = np.log((np.exp(logs - density[:, None]) * weights).sum(axis=1) * reach)
     return np.asarray(tail + density + a * y - scale), np.asarray(np.exp(-tail))
 
 

@@ -85,15 +85,17 @@ def keep_limits(shares: Iterable[tuple[float, float]], level: float) -> dict[Sha
     """
     from auditkit.stats.melded import exact_limits
 
-    keys = [key for p, n in shares if (key := (p, n, level)) not in _KEPT]
-    if not keys:
-        return _KEPT
-    value, rows, _ = np.array(keys, dtype=np.float64).T
-    limits = zip(*(ends.tolist() for ends in exact_limits(value, rows, level)), strict=True)
-    if len(_KEPT) > _MOST_KEPT:
-        _KEPT.clear()
-    _KEPT.update(zip(keys, limits, strict=True))
-    return _KEPT
+    keys = [(p, n, level) for p, n in shares]
+    found = {key: _KEPT[key] for key in keys if key in _KEPT}
+    fresh = [key for key in dict.fromkeys(keys) if key not in found]
+    if fresh:
+        value, rows, _ = np.array(fresh, dtype=np.float64).T
+        limits = zip(*(ends.tolist() for ends in exact_limits(value, rows, level)), strict=True)
+        found.update(zip(fresh, limits, strict=True))
+        if len(_KEPT) > _MOST_KEPT:
+            _KEPT.clear()
+        _KEPT.update(found)
+    return found
 
 
 def exact_share(p: float, n: float, level: float = 0.95, method: str = "clopper-pearson") -> Interval | None:

@@ -264,11 +264,11 @@ def _root(
         moving = now[:, None]
         value = at + sign * moving if kind == "difference" else at * np.exp(sign * moving)
         z, slope = normal_scores(nodes, logits[open_], slopes[open_], value)
-        mass = normal_cdf(sign * z) @ weights
+        mass = (normal_cdf(sign * z) * weights).sum(axis=1)
         with np.errstate(divide="ignore", over="ignore"):
             held = np.where(slope > 0.0, value, 0.5)
             moved = slope / (1.0 - held) / (held if kind == "difference" else 1.0)
-        rate = (np.exp(-(z**2) / 2.0) * moved) @ weights / math.sqrt(2.0 * math.pi)
+        rate = (np.exp(-(z**2) / 2.0) * moved * weights).sum(axis=1) / math.sqrt(2.0 * math.pi)
         below[open_] = np.where(mass <= tail[open_], now, below[open_])
         above[open_] = np.where(mass > tail[open_], now, above[open_])
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -60,7 +60,7 @@ def make_predictions_subject(  # noqa: PLR0913 - the public surface
     Raises:
         UsageError: AK200 to AK220, AK246 to AK250, AK259.
     """
-    wanted, space = known_task(task), _known_space(score_space)
+    wanted, space = known_task(task), _known_space(score_space, scores)
     n = len(y_true)
     if y_pred is None and scores is None:
         raise UsageError("AK216", "there are neither decisions nor scores", fix="give y_pred= or scores=")
@@ -106,11 +106,16 @@ def _saved_values(values: Any) -> SavedPredictions:
     return SavedPredictions(column, column[:, None], classes=(), score_space="value")
 
 
-def _known_space(space: str) -> ScoreSpace:
+def _known_space(space: str, scores: Any) -> ScoreSpace:
     known = next((own for own in SCORE_SPACES if own == space), None)
     if known is None:
         told = "; ".join(f"{own!r}: {what}" for own, what in SCORE_SPACES.items())
         raise UsageError("AK259", f"there is no score space {space!r}", where="score_space", fix=f"use one of {told}")
+    if known != "probability" and scores is None:
+        raise UsageError(
+            "AK259", f"score_space={space!r} says what scores are, and there are none", where="score_space",
+            fix="give scores= (or [data] score), or leave it out",
+        )  # fmt: skip
     return known
 
 
@@ -137,12 +142,14 @@ def check_threshold(threshold: float, space: ScoreSpace, decided: Any, scores: A
     Raises:
         UsageError: AK259.
     """
-    if decided is not None:
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number):
+        why = "it is no number"
+    elif decided is not None:
         why = "the decisions are given"
     elif space == "value" or scores is None or not (np.ndim(scores) == 1 or np.shape(scores)[1] == 1):
         why = "it cuts the one column of scores of the positive class, of two"
     elif not (0.0 < threshold < 1.0 if space == "probability" else np.isfinite(threshold)):
-        why = "no probability lies beyond it" if space == "probability" else "it is no number"
+        why = "a probability is cut between 0 and 1" if space == "probability" else "it is no finite number"
     else:
         return
     raise UsageError(
@@ -163,7 +170,7 @@ def _saved_classes(
         array = np.asarray(scores)
         n = len(array)
         if len(names) == 2 and array.shape in ((n,), (n, 1)):
-            array = two_columns(array.reshape(n), space)
+            array = two_columns(_numbers(array).reshape(n), space)
             if code == 0:
                 array = array[:, ::-1]
         table = _class_scores(array, n, names, space)
@@ -235,6 +242,15 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:5])) + (" ..." if len(names) > 5 else "")
 
 
+def _numbers(array: npt.NDArray[Any]) -> FloatArray:
+    try:
+        return np.asarray(array, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            "AK248", "scores are not numbers", where="scores", why=str(error)[:200], fix="give numbers, or no scores"
+        ) from error
+
+
 def _class_scores(array: npt.NDArray[Any], n: int, names: tuple[str, ...], space: ScoreSpace) -> FloatArray:
     """Scores ``(n, k)`` that are what ``space`` says.
 
@@ -249,7 +265,7 @@ def _class_scores(array: npt.NDArray[Any], n: int, names: tuple[str, ...], space
             where="scores",
             fix="give one column for each class, in the order of classes=",
         )
-    values = np.asarray(array, dtype=np.float64)
+    values = _numbers(array)
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
         raise UsageError(

@@ -100,6 +100,13 @@ def test_a_verdict_prints_every_rule():
             "fairness.selection_rate|sex=F: 0.2978 [0.2836, 0.3122] at 95 % (n = 3,972)",
         ),
         (Measurement(name="a.b", value=None, reason="no rows"), "a.b: no value; no rows"),
+        (Measurement(name="a.b", value=0.99996, n=3, bounds=(0.0, 1.0)), "a.b: 0.99996 (n = 3)"),
+        (
+            Measurement(
+                name="a.b", value=99999.6, interval=Interval(low=99999.4, high=99999.8, method="m", level=0.999999)
+            ),
+            "a.b: 99999.6 [99999.4, 99999.8] at 99.9999 %",
+        ),
         (
             Measurement(name="a.b", value=12.5, n=3, n_of="runs", unit="s", reason="exact", unreliable="it moved"),
             "a.b: 12.5 s (n = 3 runs); exact; unreliable: it moved",
@@ -124,6 +131,5 @@ def test_an_attribution_prints_its_shape_and_status():
         reason="it misses 0.25",
     )
     assert repr(shown) == (
-        "<Attribution by occlusion: 20 rows, 8 x 8 features, 3 outputs (logit); failed, completeness_delta 0.25; "
-        "it misses 0.25>"
+        "<Attribution by occlusion: values 20 x 8 x 8 x 3 (logit); failed, completeness_delta 0.25; it misses 0.25>"
     )

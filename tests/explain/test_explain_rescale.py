@@ -164,6 +164,17 @@ def test_activations_that_captum_misses_are_complete(images, act):
     assert (found.status, found.params["engine"]) == ("exact", "auditkit")
 
 
+def test_a_module_that_begins_with_writing_into_its_input_leaves_the_rows_alone(images):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(288, 3)).double()
+    twin = nn.Sequential(nn.ReLU(), module[1], module[2])
+    before = images.clone()
+    found, plain = (deep_lift(differentiated(each, TARGETS), images, start()) for each in (module, twin))
+    assert torch.equal(images, before)
+    assert found.status == plain.status == "exact"
+    np.testing.assert_allclose(found.values, plain.values, atol=1e-12)
+
+
 def test_rows_at_their_baseline_change_nothing(images):
     module = Pooled(lambda: nn.MaxPool2d(2)).eval()
     same = start().expand(images.shape)

@@ -13,9 +13,11 @@ from scipy.stats import beta, norm, t
 import auditkit
 from auditkit.cli.verify import verified, verify
 from auditkit.core.evidence import Counts
+from auditkit.render.clusters import tells_few_clusters
 from auditkit.render.cyclonedx import render_cyclonedx
 from auditkit.render.github import render_github
 from auditkit.render.gitlab import render_gitlab
+from auditkit.render.html.card import render_card
 from auditkit.render.junit import render_junit
 from auditkit.render.markdown import render_markdown
 from auditkit.render.sarif import render_sarif
@@ -152,20 +154,19 @@ def test_what_is_withheld_says_why_and_the_rest_stays():
             assert comparison.n_needed is None
             assert all(side.interval is None and side.value is not None for side in comparison.sides)
             assert "how many clusters" in comparison.message
-    assert [c.interval for c in shown["same"].comparisons] == [c.interval for c in complete["same"].comparisons]
-    assert any(c.n_needed for c in complete["same"].comparisons)
-    assert not any(c.n_needed or "would settle" in c.message for c in shown["same"].comparisons)
+    assert any(c.n_needed and c.interval for c in complete["same"].comparisons)
+    assert not any(c.n_needed or c.interval or "would settle" in c.message for c in shown["same"].comparisons)
     assert shown["whole"] == complete["whole"]
     assert [r.state for r in shown.values()] == [r.state for r in complete.values()]
     groups = [m for m in shared_copy(audited().evidence)[0].by_name["fairness.mean_score"] if m.slice]
     assert len(groups) == 3
-    assert all(m.interval is not None for m in groups)
+    assert all(m.interval is None and m.value is not None and "clusters" in m.reason for m in groups)
 
 
 def test_of_many_clusters_nothing_is_withheld():
-    report = audited(min_cell=CLUSTERS)
-    complete = {r.id: [c.interval for c in r.comparisons] for r in report.verdict().results}
-    assert {name: [c.interval for c in shown.comparisons] for name, shown in results(report).items()} == complete
+    report = audited(min_cell=6)
+    complete = {r.id: r.comparisons for r in report.verdict().results}
+    assert {name: shown.comparisons for name, shown in results(report).items()} == complete
     assert any(c.n_needed for c in results(report)["same"].comparisons)
     shared = shared_copy(report.evidence)[0]
     gap = shared.by_name["fairness.mean_score.difference"][0]
@@ -202,6 +203,77 @@ def test_few_clusters_in_a_group_close_its_columns_and_no_others():
     gaps = {m.over: m.interval for m in shared_copy(crossed().evidence)[0].by_name["fairness.mean_score.difference"]}
     assert gaps["sex",].low > 0
     assert gaps["ward",] is None
+
+
+@functools.cache
+def named(few="race (detailed)"):
+    """Two columns of one beginning: in the second, and in it alone, a group has few clusters."""
+    rng = np.random.default_rng(2)
+    clusters, n = np.repeat(np.arange(30), 20), 600
+    detailed = np.where((clusters < 6) & (rng.random(n) < 0.4), "C", rng.choice(["A", "B"], n))
+    detailed = np.where((clusters == 29) & (np.arange(n) % 2 == 0), "D", detailed)  # one cluster: it has no limits
+    score = np.clip(rng.normal(0.5, 0.2, n) + rng.normal(0, 0.05, 30)[clusters], 0, 1).round(3)
+    over = {"race": ["race"], few: [few]}
+    keys = {"metric": "fairness.mean_score", "max": 0.01, "min_n": 0, "confidence": 0.99}
+    policy = {"rule": [
+        {**keys, "id": f"{name}-{kind}", "compare": kind, "over": columns}
+        for name, columns in over.items() for kind in ("value", "difference")
+    ]}  # fmt: skip
+    return auditkit.audit_predictions(
+        (rng.random(n) < score).astype(int), (score > 0.5).astype(int), scores=score, positive=1, progress=False,
+        sensitive={"race": rng.choice(["w", "b"], n), few: detailed}, clusters=clusters, policy=policy,
+        analyzers={"performance": {}, "fairness.scores": {"resamples": 20, "permutations": 0},
+                   "fairness.groups": {"cross_check": False, "intersections": 1}},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("few", ["race (detailed)", "race: detailed", "race where race=w", "(race)"])
+def test_the_wording_of_a_column_opens_none(few):
+    shown, complete = results(named(few)), {r.id: r for r in named(few).verdict().results}
+    for kind in ("value", "difference"):
+        assert shown[f"race-{kind}"] == complete[f"race-{kind}"]
+        assert shown[f"{few}-{kind}"].comparisons
+        for comparison in shown[f"{few}-{kind}"].comparisons:
+            assert comparison.interval is None
+            assert all(side.interval is None for side in comparison.sides)
+
+
+def test_no_limits_of_closed_columns_are_told_by_any_quantity():
+    """Calibration errors, areas of 1 and means of rates give the clusters too: of closed columns all limits go."""
+    shared, complete = shared_copy(named().evidence)[0], named().evidence
+    hidden = [m for m in shared.measurements() if "race (detailed)" in (*m.slice, *m.over)]
+    assert {m.name.partition(".")[0] for m in hidden} == {"performance", "fairness"}
+    assert len(hidden) > 100
+    assert all(m.interval is None for m in hidden)
+    assert not any("too few" in (m.reason or "") and "clusters" in m.reason for m in hidden), "that tells one cluster"
+    assert any("too few" in (m.reason or "") for m in complete.measurements() if m.slice.get("race (detailed)") == "D")
+    kept = [m for m in shared.measurements() if "race" in (*m.slice, *m.over)]
+    full = {m.key: m for m in complete.measurements()}
+    assert [m.interval is None for m in kept] == [full[m.key].interval is None for m in kept]
+    counts = {each.over: each for each in shared.artifacts() if isinstance(each, Counts)}
+    assert counts["race",].moment is not None
+    assert ("race (detailed)",) not in counts
+
+
+def test_counts_of_which_a_cell_has_few_clusters_keep_their_moments_to_themselves():
+    (counts,) = (each for each in audited(min_cell=6).evidence.counts() if each.over)
+    assert not tells_few_clusters(counts, 2)
+    assert tells_few_clusters(counts, CLUSTERS + 1)
+    assert not tells_few_clusters(dataclasses.replace(counts, moment=None), CLUSTERS + 1)
+
+
+def test_a_forged_verdict_over_clustered_rows_is_found(tmp_path):
+    report = audited(min_cell=4)
+    verdict = report.verdict()
+    assert {"fail", "inconclusive"} & {result.state for result in verdict.results}
+    forged = dataclasses.replace(verdict, state="pass", exit_code=0, results=tuple(
+        dataclasses.replace(result, state="pass", comparisons=tuple(
+            dataclasses.replace(comparison, state="pass") for comparison in result.comparisons))
+        for result in verdict.results))  # fmt: skip
+    for judged, state in ((verdict, "holds"), (forged, "differs")):
+        page = tmp_path / f"{state}.html"
+        page.write_text(render_card(report.evidence, judged), encoding="utf-8")
+        assert {check.what: check.state for check in verified(page)[0]}["verdict"] == state
 
 
 def test_without_clusters_every_interval_is_shown():

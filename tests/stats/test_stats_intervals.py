@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import itertools
 import math
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep, proportion_
 from statsmodels.stats.weightstats import DescrStatsW
 
 from auditkit.core.evidence import Interval
-from auditkit.stats import intervals
+from auditkit.stats import intervals, melded
 from auditkit.stats.effective import effective_rows
 from auditkit.stats.estimate import Estimate, Share, mapped, prepare, undefined
 from auditkit.stats.gaps import largest_gap, largest_gaps
@@ -354,6 +355,26 @@ def test_limits_kept_ahead_are_clopper_and_pearsons():
         assert found.method == "told"
         other = intervals.exact_share(p, n, 0.5)
         assert other.high - other.low < found.high - found.low
+
+
+def test_limits_are_the_same_bits_alone_and_in_company(monkeypatch):
+    """What else was measured before must not change a number, nor the digest of an audit."""
+    rng = np.random.default_rng(6)
+    n = rng.integers(1, 400, 60)
+    asked = [(int(hits) / int(rows), float(rows)) for hits, rows in zip(rng.integers(0, n + 1), n, strict=True)]
+    monkeypatch.setattr(intervals, "_KEPT", {})
+    monkeypatch.setattr(intervals, "_MOST_KEPT", 20)
+    together = intervals.keep_limits(asked[:30], 0.95) | intervals.keep_limits(asked, 0.95)
+    assert len(together) == len(set(asked)), "none is lost where what is kept runs over"
+    for p, rows in asked:
+        intervals._KEPT.clear()
+        alone = intervals.exact_share(p, rows, 0.95)
+        assert (alone.low, alone.high) == together[p, rows, 0.95]
+    pairs = [{"a": _exact_estimate(*one), "b": _exact_estimate(*two)} for one, two in itertools.pairwise(asked)]
+    found = largest_gaps(pairs, 0.95, [1.0] * len(pairs))
+    for groups, gap in zip(pairs, found, strict=True):
+        melded._KEPT.clear()
+        assert largest_gap(groups, 0.95, 1.0) == gap
 
 
 @pytest.mark.parametrize("p", [0.02, 0.2, 0.5])

@@ -498,6 +498,10 @@ def test_saved_scores_may_be_points_or_log_odds() -> None:
         make_predictions_subject(Y, Y, points, score_space="points")
     with pytest.raises(UsageError, match="AK248 .*missing or infinite"):
         make_predictions_subject(Y, Y, np.where(Y == 1, np.nan, points), score_space="margin")
+    with pytest.raises(UsageError, match="AK248 scores are not numbers"):
+        make_predictions_subject(Y, Y, np.where(Y == 1, "high", "low"))
+    with pytest.raises(UsageError, match="AK259 .*there are none"):
+        make_predictions_subject(Y, Y, score_space="logit")
     with pytest.raises(UsageError, match='AK248 .*not probabilities(.|\n)*score_space = "margin"'):
         make_predictions_subject(Y, Y, points)
 
@@ -515,8 +519,9 @@ def test_a_threshold_on_saved_scores_decides() -> None:
     refused = [
         ({"y_pred": Y, "scores": p, "threshold": 0.3}, "the decisions are given"),
         ({"scores": np.stack([1 - p, p], axis=1), "threshold": 0.3}, "one column"),
-        ({"scores": p, "threshold": 1.5}, "no probability"),
-        ({"scores": z, "score_space": "logit", "threshold": np.nan}, "no number"),
+        ({"scores": p, "threshold": 1.5}, "a probability is cut between 0 and 1"),
+        ({"scores": p, "threshold": "0.5"}, "no number"),
+        ({"scores": z, "score_space": "logit", "threshold": np.nan}, "no finite number"),
         ({"scores": p, "threshold": 0.3, "task": "regression"}, "one column"),
     ]
     for keys, why in refused:

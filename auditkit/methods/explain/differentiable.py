@@ -146,8 +146,11 @@ def target_outputs(subject: Differentiated, inputs: torch.Tensor, targets: IntAr
 
 
 def all_outputs(subject: Differentiated, inputs: torch.Tensor, batch_size: int) -> FloatArray:
-    """Outputs ``(n,)`` at each row's target, in batches."""
-    parts = [target_outputs(subject, inputs[rows], subject.targets[rows]) for rows in batches(len(inputs), batch_size)]
+    """Outputs ``(n,)`` at each row's target, in batches; of copies, since a module may begin with writing into them."""
+    parts = [
+        target_outputs(subject, inputs[rows].clone(), subject.targets[rows])
+        for rows in batches(len(inputs), batch_size)
+    ]
     return np.concatenate(parts)
 
 
