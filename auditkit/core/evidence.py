@@ -46,7 +46,8 @@ class Interval:
 
     ``degrees_of_freedom`` are those of Student's t, where the limits rest on it: rows or clusters less one as a rule,
     the fewest of any group where the limits of several are joined. Without them the same limits at another level could
-    not be told. In shared copies those of groups are told no further than that there are so many or more.
+    not be told. In shared copies those of numbers whose rows are withheld are told no further than that there are so
+    many or more.
     """
 
     low: float

@@ -25,12 +25,10 @@ Columns = frozenset[str]
 
 
 def shared_freedom(measurement: Measurement, min_cell: int) -> Interval | None:
-    """The interval of a measurement with its degrees of freedom told no further than a shared copy may.
+    """The interval of a measurement whose rows are withheld, with its degrees of freedom told no further than allowed.
 
-    They tell a number of clusters: of all rows that is told anyhow, of a group a small number of it
-    could be found by subtraction. So they are those of ``min_cell`` clusters where there are so many or more, else
-    1: limits at a stricter level, which rest on them, are then too wide, never too narrow. Rows less one stay where
-    the rows do.
+    They tell rows or clusters. So they are those of ``min_cell`` of them where there are so many or more, else 1:
+    limits at a stricter level, which rest on them, are then too wide, never too narrow.
 
     >>> held = Interval(low=0.0, high=1.0, method="cluster-student-t", degrees_of_freedom=24.0)
     >>> found = Measurement(name="a.b", value=0.5, n=300, interval=held, slice={"sex": "F"})

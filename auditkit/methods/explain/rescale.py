@@ -54,8 +54,9 @@ def rescaled(forward: Forward, inputs: torch.Tensor, baseline: torch.Tensor, tar
     Source: Shrikumar, Greenside and Kundaje (2017), sections 3.2 and 3.5.1; of poolings Lundberg and Lee (2017), 4.2.
     """
     both = torch.cat([inputs, baseline]).detach().requires_grad_(True)
+    copies = both.clone()  # no leaf: a module may begin with writing into its input
     with _Rescaling():
-        outputs = forward(both)
+        outputs = forward(copies)
     explained = outputs[: len(inputs)].gather(1, targets[:, None]).sum()
     (slopes,) = torch.autograd.grad(explained, both)
     return (inputs - baseline) * slopes[: len(inputs)]
