@@ -1,4 +1,4 @@
-"""What a session prints of a record: a line or a few, never the whole of it."""
+"""What `print` shows of a record: a line or a few, never the whole of it."""
 
 import numpy as np
 import pytest
