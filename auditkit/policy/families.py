@@ -51,7 +51,7 @@ class Family:
     """
 
     label: str
-    columns: tuple[str, ...]
+    columns: tuple[str, ...] = ()
     kind: Compare
     names: tuple[str, ...]
     slices: tuple[Mapping[str, str], ...]

@@ -273,7 +273,7 @@ def group_estimate(found: Resampled, group: int, n: int) -> Estimate:
             low=value / math.exp(min(half + max(-shift, 0.0), 700.0)),
             high=value * math.exp(min(half + max(shift, 0.0), 700.0)),
             level=level,
-            method="bootstrap-log-t",
+            method="bootstrap-log-t-shifted" if shift else "bootstrap-log-t",  # the value is then not in the middle
             degrees_of_freedom=int(found.units[group]) - 1,
         )
 
