@@ -220,7 +220,7 @@ def _page(card: Card, evidence: Evidence, where: str) -> Iterator[Check]:
     """Whether the verdict follows from the evidence, and the page is, byte for byte, what the two give."""
     from auditkit.core.schema import packed_json, verdict_from
     from auditkit.render.html.card import VERDICT_LIMIT, render_card
-    from auditkit.render.shared import is_partial, shared_verdict
+    from auditkit.render.shared import shared_verdict
 
     judged = _judged(evidence)
     again = None if judged is None else shared_verdict(evidence, judged)
@@ -233,9 +233,9 @@ def _page(card: Card, evidence: Evidence, where: str) -> Iterator[Check]:
     page = render_card(evidence, shown, digest=digest.group(1) if digest else "")
     if page == card.text:
         yield Check("page", "holds", "byte for byte what its evidence gives")
-    elif card.verdict is None and again and is_partial(evidence) and len(packed_json(again)) > VERDICT_LIMIT:
+    elif card.verdict is None and again and len(packed_json(again)) > VERDICT_LIMIT:
         yield Check(
-            "page", "not recomputed", "small groups were withheld, and the verdict is too long to be in the page"
+            "page", "not recomputed", "the verdict is too long to be in the page; the copy of the evidence is rounded"
         )
     elif (maker := _maker(card.text)) != _maker(page):
         why = f"it says that it was made by {maker}; this is {_maker(page)}, which draws other pages"
@@ -283,38 +283,58 @@ def _rules(shown: Verdict, again: Verdict, evidence: Evidence) -> Iterator[Check
 
 def _is_hidden(result: RuleResult, again: RuleResult, rule: Rule | None, evidence: Evidence) -> bool:
     """Whether something that the rule looks at was withheld or rounded in this copy; ``again`` is what that gives."""
+    from auditkit.core.evidence import Table
     from auditkit.render.coarse import hides
 
-    if rule is not None and rule.baseline is not None and _withheld_pairs(rule.baseline, evidence):
+    if rule is not None and rule.baseline is not None and _is_partial_baseline(rule.baseline, evidence):
         return True
     names = {result.metric, *gap_names(result.metric)}
     found = [m for m in evidence.measurements() if m.name in names]
     of_all_rows = rule is not None and rule.compare == "value" and not (rule.over or rule.where)
     if of_all_rows:
         found = [m for m in found if not m.slice and not m.over]
-    if not of_all_rows and _has_few_clusters(again, rule, evidence):
+    compared = _compared(again, rule)
+    if not of_all_rows and _has_few_clusters(compared, evidence):
         return True
-    counted = any(artifact.name.endswith(".shared") for artifact in evidence.artifacts())
-    return any(map(hides, found)) or (counted and not (of_all_rows and found))
+    # Counts that were withheld in part are a table, of groups, labels, decisions and rows.
+    counted = {frozenset(each.columns[:-3]) for each in evidence.artifacts()
+               if isinstance(each, Table) and each.name.endswith(".shared")}  # fmt: skip
+    lacking = bool(counted & {*compared, frozenset()}) if compared else bool(counted)
+    return any(map(hides, found)) or (lacking and not (of_all_rows and found))
 
 
-def _has_few_clusters(again: RuleResult, rule: Rule | None, evidence: Evidence) -> bool:
-    """Whether limits of what the rule compares were withheld, since a group has few clusters."""
-    from auditkit.render.clusters import is_of_all_rows, open_columns
+def _compared(again: RuleResult, rule: Rule | None) -> set[frozenset[str]]:
+    """The columns whose groups the rule compares, as the evidence gives it or as the rule says; empty where unknown."""
+    found = {frozenset(each.columns) for each in again.comparisons if each.columns}
+    named = frozenset({*rule.over, *rule.where}) if rule is not None else frozenset()
+    return found or ({named} if named else set())
+
+
+def _has_few_clusters(compared: set[frozenset[str]], evidence: Evidence) -> bool:
+    """Whether limits of the columns ``compared`` were withheld, since a group has few clusters."""
+    from auditkit.render.clusters import open_columns
     from auditkit.render.redact import smallest_cell
 
     if evidence.subject.test.n_clusters is None:
         return False
-    compared = {frozenset(each.columns) for each in again.comparisons if not is_of_all_rows(each)}
-    named = frozenset({*rule.over, *rule.where}) if rule is not None else frozenset()
-    compared |= {named} if named and not again.comparisons else set()
-    return not (compared or again.comparisons) or not compared <= open_columns(evidence, smallest_cell(evidence))
+    return not compared or not compared <= open_columns(evidence, smallest_cell(evidence))
 
 
-def _withheld_pairs(name: str, evidence: Evidence) -> bool:
-    """Whether the baseline was judged on pairs of rows, whose cells are not in this copy."""
+def _is_partial_baseline(name: str, evidence: Evidence) -> bool:
+    """Whether the baseline was judged on pairs of rows, or on numbers, that are not in this copy."""
+    from auditkit.policy.baseline import read_baseline
+    from auditkit.render.coarse import hides
+
     baselines: Any = (evidence.policy or {}).get("baseline") or {}
-    return evidence.redacted and "pairs" in dict(baselines.get(name) or {})
+    document = dict(baselines.get(name) or {})
+    if not evidence.redacted:
+        return False
+    if "pairs" in document or "withheld" in document:
+        return True
+    then = read_baseline(document, where=name).evidence
+    if then.subject.test.n_clusters is not None or any(each.name.endswith(".shared") for each in then.artifacts()):
+        return True
+    return any(map(hides, then.measurements()))
 
 
 def _agree(one: RuleResult, two: RuleResult) -> bool:

@@ -37,6 +37,7 @@ class Comparison:
         n_needed: Rows per group (or in all) that would settle an inconclusive one, when that can be said.
         message: One sentence: what was found and why this state.
         columns: The columns whose groups are compared, those of ``where`` among them; none of all rows.
+        fewest_before: The fewest rows, hits, misses or clusters behind the baseline's numbers; never in shared copies.
     """
 
     label: str
@@ -46,6 +47,7 @@ class Comparison:
     interval: Interval | None = None
     sides: tuple[Side, ...] = ()
     columns: tuple[str, ...] = ()
+    fewest_before: float | None = None
     n: int | None = None
     n_needed: int | None = None
     exploratory: bool = False

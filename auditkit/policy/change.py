@@ -7,6 +7,8 @@ samples, and the verdict says why.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -126,6 +128,13 @@ class Change(Family):
     def part(self, chosen: npt.NDArray[np.bool_]) -> Change:
         """The same with the chosen ``(m,)`` comparisons alone."""
         return replace(self, left=self.left[chosen], right=self.right[chosen])
+
+    def fewest_before(self, ends: Sequence[int]) -> float | None:
+        """The fewest rows, hits or misses of these groups, or clusters of any group, in the baseline; none of 0."""
+        rows, value = np.asarray(self.base.rows, dtype=np.float64)[list(ends)], self.base.value[list(ends)]
+        hits = np.round(rows * value, 6)
+        counts = [*rows, *hits, *(rows - hits), *(freedom + 1.0 for freedom in _freedom(self.base))]
+        return min((float(count) for count in counts if count > 0.0), default=None)
 
     def phrase(self, index: int, limits: tuple[float, ...] = ()) -> str:
         """What both audits gave, before the interval of the change."""
@@ -338,3 +347,11 @@ def _fallen(then: tuple[FloatArray, ...], now: tuple[FloatArray, ...], correlati
 
     change = value - today
     return change - arm(value - low, top - today), change + arm(high - value, today - bottom)
+
+
+def _freedom(base: Rates | Measured) -> list[float]:
+    """Degrees of freedom behind the limits of every group, where they rest on any."""
+    if isinstance(base, Rates):
+        return [float(each) for each in base.freedom.ravel() if math.isfinite(each)]
+    intervals = (m.interval for m in base.measurements if m.rests_on_clusters)
+    return [held.degrees_of_freedom for held in intervals if held is not None and held.degrees_of_freedom is not None]

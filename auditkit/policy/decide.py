@@ -265,6 +265,7 @@ def _one(looked: _Looked, index: int, limit: Limit, settings: Settings) -> Decis
             interval=interval,
             sides=sides,
             columns=family.columns,
+            fewest_before=family.fewest_before(ends),
             n=sum(int(family.estimates.rows[end]) for end in ends),
         ),
         frozenset(f"{column}={name}" for end in ends for column, name in family.slices[end].items()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -94,6 +94,10 @@ class Family:
         if self.kind == "value" or not isinstance(self.estimates, Rates):
             return None
         return limit_envelope(self.estimates, self.left, self.right, self.kind, level)
+
+    def fewest_before(self, ends: Sequence[int]) -> float | None:
+        """The fewest of anything counted behind a baseline's numbers of these groups; ``None`` without one."""
+        return None
 
     def part(self, chosen: npt.NDArray[np.bool_]) -> Family:
         """The same with the chosen ``(m,)`` comparisons alone."""

@@ -13,8 +13,6 @@ from auditkit.methods.fairness.worst import Gap, simultaneous_gap
 from auditkit.policy.measured import Measured
 from auditkit.stats.rebuilt import ROUNDED, same_interval
 
-EXACT = 1e-8
-
 
 class GroupGaps:
     """The gaps of one audit that the numbers of their groups give."""
@@ -48,17 +46,19 @@ class GroupGaps:
                 and where <= each.slice.items()
             )
         )  # fmt: skip
-        tolerance = ROUNDED if self._evidence.redacted else EXACT
-        return groups if len(groups.measurements) > 1 and gives(groups, m, kind, tolerance) else None
+        return groups if len(groups.measurements) > 1 and gives(groups, m, kind) else None
 
 
-def gives(groups: Measured, gap: Measurement, kind: Kind, tolerance: float) -> bool:
-    """Whether the numbers of ``groups`` give the ``gap`` over them, with its interval as it was measured."""
+def gives(groups: Measured, gap: Measurement, kind: Kind) -> bool:
+    """Whether the numbers of ``groups`` give the ``gap`` over them, with its interval as it was measured.
+
+    To the digits that a shared copy keeps, so that it is judged as the complete evidence is.
+    """
     if gap.value is None or gap.interval is None or any(estimate is None for estimate in groups.known):
         return False
     again = _gap(groups, gap, kind, gap.interval.level)
     close = again.value is not None and abs(again.value - gap.value) <= ROUNDED * max(1.0, abs(gap.value))
-    return close and again.interval is not None and same_interval(again.interval, gap.interval, tolerance)
+    return close and again.interval is not None and same_interval(again.interval, gap.interval)
 
 
 def _gap(groups: Measured, m: Measurement, kind: Kind, level: float) -> Gap:

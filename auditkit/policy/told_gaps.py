@@ -16,7 +16,7 @@ import numpy as np
 from auditkit.core.evidence import Evidence, Measurement
 from auditkit.methods.fairness.gaps import Kind, disparities, pairs
 from auditkit.policy.families import Family
-from auditkit.policy.group_gaps import EXACT, gives
+from auditkit.policy.group_gaps import gives
 from auditkit.policy.lookup import Settings, Unresolved
 from auditkit.policy.measured import Measured
 from auditkit.policy.model import Policy
@@ -36,7 +36,7 @@ def as_told(
         return family
     if gap.unreliable:
         raise Unresolved(f"{gap.key} is not to be relied upon: {gap.unreliable}")
-    if not is_needed(members, gap, family.kind, ROUNDED if evidence.redacted else EXACT):
+    if not is_needed(members, gap, family.kind):
         return family
     each = family.values()
     alone = family.only(int(np.nanargmax(each) if family.kind == "difference" else np.nanargmin(each)))
@@ -47,7 +47,7 @@ def as_told(
     )
 
 
-def is_needed(groups: Sequence[Measurement], gap: Measurement, kind: Kind, tolerance: float = EXACT) -> bool:
+def is_needed(groups: Sequence[Measurement], gap: Measurement, kind: Kind) -> bool:
     """Whether a ``gap`` that was measured over ``groups`` is to be judged itself: their own numbers do not give its
     interval.
 
@@ -66,7 +66,7 @@ def is_needed(groups: Sequence[Measurement], gap: Measurement, kind: Kind, toler
         worst = float(np.nanmax(each) if kind == "difference" else np.nanmin(each))
     if not abs(worst - gap.value) <= ROUNDED * max(1.0, abs(gap.value)):
         return False  # it is no gap of these values
-    return not gives(own, gap, kind, tolerance)
+    return not gives(own, gap, kind)
 
 
 def _is_whole(family: Family, settings: Settings, policy: Policy) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 
 from auditkit.core.evidence import Counts, Evidence, Interval, Measurement, Outcome
 from auditkit.core.verdict import Comparison, RuleResult
+from auditkit.render.numerators import SIZES
 from auditkit.render.result_words import SAYS, count_states
 
 WITHHELD = "what would tell how many clusters a group has is withheld"
@@ -50,9 +51,11 @@ def open_columns(evidence: Evidence, min_cell: int) -> frozenset[Columns]:
     """
     found: dict[Columns, dict[str, list[Measurement]]] = defaultdict(lambda: defaultdict(list))
     for m in evidence.measurements():
-        if columns := columns_of(m):
+        if m.name not in SIZES and (columns := columns_of(m)):  # the size of a group rests on all clusters
             found[columns][m.name].append(m)
-    return frozenset(columns for columns, named in found.items() if _have_enough(named.values(), min_cell))
+    enough = {columns for columns, named in found.items() if _have_enough(named.values(), min_cell)}
+    # Groups of a crossing have no more clusters than those of its columns.
+    return frozenset(columns for columns in enough if all(part in enough for part in found if part < columns))
 
 
 def columns_of(m: Measurement) -> Columns:
@@ -107,10 +110,10 @@ def without_clusters(evidence: Evidence, closed: frozenset[Columns]) -> tuple[Ou
 
 
 def _without(m: Measurement) -> Measurement:
-    # That a group has too few clusters for limits tells how few: it reads like the others.
-    if m.interval is None and "cluster" not in (m.reason or ""):
+    # Why there are no limits tells how few clusters there are: all read alike, but for what is exact by nature.
+    if m.value is None or (m.reason or "").lower().startswith("exact"):
         return m
-    return dataclasses.replace(m, interval=None, reason=NO_INTERVAL if m.value is not None else m.reason)
+    return dataclasses.replace(m, interval=None, reason=NO_INTERVAL)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ def redact_verdict(
         else _result(result, min_cell, withheld, rounded)
         for result in (verdict.results if clustered is None else map(clustered.shown, verdict.results))
     )
+    results = tuple(_without_few_before(result, min_cell) for result in results)
     summary = verdict.summary  # it quotes the message of the rule that decided
     for complete, shared in zip(verdict.results, results, strict=True):
         if complete.message and complete.message != shared.message:
@@ -284,6 +285,20 @@ def _of_sides(exact: float, sides: tuple[Side, ...], shown: tuple[Side, ...], ot
     if max(a, b) > 0 and abs(min(a, b) / max(a, b) - exact) < 1e-9:
         return None if x is None or y is None or max(x, y) <= 0 else digits(min(x, y) / max(x, y), 6)
     return otherwise
+
+
+def _without_few_before(result: RuleResult, min_cell: int) -> RuleResult:
+    """``result`` without numbers that rest on a small count of the baseline."""
+    shown = tuple(
+        _bare(each, min_cell)
+        if each.fewest_before is not None and each.fewest_before < min_cell
+        else dataclasses.replace(each, fewest_before=None)
+        for each in result.comparisons
+    )
+    if all(one.value == two.value for one, two in zip(shown, result.comparisons, strict=True)):
+        return dataclasses.replace(result, comparisons=shown)
+    message = f"{count_states(result)}; numbers that rest on fewer than {min_cell} rows of the baseline are withheld"
+    return dataclasses.replace(result, comparisons=shown, message=message)
 
 
 def _bare(comparison: Comparison, min_cell: int) -> Comparison:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from auditkit.core.evidence import Evidence, Measurement
 from auditkit.core.verdict import Verdict
 from auditkit.render.clusters import clustered_in
-from auditkit.render.coarse import hides
 from auditkit.render.numerals import parameters, scalar
 from auditkit.render.redact import redact, smallest_cell
 from auditkit.render.redact_verdict import redact_verdict, rounded_disparities, rounded_groups, withheld_disparities
@@ -53,13 +52,6 @@ def _withheld(verdict: Verdict, shared: Evidence) -> Verdict:
         rounded_groups(shared),
         rounded_disparities(shared),
         clustered_in(shared, smallest_cell(shared)),
-    )
-
-
-def is_partial(shared: Evidence) -> bool:
-    """Whether anything was withheld from this shared copy, so that a policy may judge it otherwise than the whole."""
-    return any(map(hides, shared.measurements())) or any(
-        artifact.name.endswith(".shared") for artifact in shared.artifacts()
     )
 
 

@@ -218,10 +218,28 @@ def test_a_clean_card_with_a_withheld_group_holds_to_the_byte(partial, tmp_path)
     assert 'id="auditkit-verdict"' in page
 
 
-def test_a_card_that_withholds_nothing_needs_no_verdict_of_its_own(plain, tmp_path):
+def test_a_card_that_withholds_nothing_has_its_verdict_too(plain, tmp_path):
     page = render_card(plain, Report(plain).verdict())
-    assert 'id="auditkit-verdict"' not in page
+    assert 'id="auditkit-verdict"' in page
     assert verify(written(tmp_path, page)).stdout == "holds\n"
+
+
+@pytest.mark.parametrize("groups", [2, 3])
+def test_a_card_with_rules_on_gaps_of_measured_numbers_holds(groups, tmp_path):
+    """The copy inside has six digits: what follows from groups exactly must not hang on more."""
+    rng = np.random.default_rng(1)
+    score, sex = rng.random(1200), rng.choice(list("ABC")[:groups], 1200)
+    rules = [
+        {"id": name, "metric": name, "compare": "difference", "max": limit, "over": ["sex"]}
+        for name, limit in (("fairness.mean_score", 0.01), ("performance.roc_auc", 0.9), ("performance.log_loss", 0.05))
+    ]
+    report = audit_predictions(
+        (rng.random(1200) < score).astype(int), (score > 0.5).astype(int), scores=score, sensitive={"sex": sex},
+        positive=1, progress=False, policy={"rule": rules},
+        analyzers={"performance": {}, "fairness.scores": {"resamples": 20, "permutations": 0}},
+    )  # fmt: skip
+    done = verify(written(tmp_path, report.to_html()))
+    assert done.stdout == "holds\n", done.stderr
 
 
 @pytest.mark.parametrize("maker", ["auditkit", "auditkit 99.0", "auditkit 0.0.1"])

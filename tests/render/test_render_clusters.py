@@ -309,8 +309,8 @@ def test_no_output_tells_what_is_withheld():
 def test_a_card_without_these_intervals_is_verified(tmp_path):
     page = tmp_path / "card.html"
     page.write_text(audited().to_html(), encoding="utf-8")
-    done = CliRunner().invoke(verify, [str(page)])
-    assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(verify, [str(page)], standalone_mode=False)
+    assert done.return_value == 0, done.output
     states = {check.what: check.state for check in verified(page)[0]}
     assert states["page"] == states["verdict"] == "holds"
 

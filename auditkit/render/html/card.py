@@ -36,7 +36,7 @@ from auditkit.render.html.judged import rule_views, verdict_view
 from auditkit.render.html.view import STATES, CardView
 from auditkit.render.numerals import rows_told
 from auditkit.render.redact import smallest_cell
-from auditkit.render.shared import is_partial, shared_copy
+from auditkit.render.shared import shared_copy
 from auditkit.render.text import capitalised, clean, isolated
 
 EMBED_LIMIT = 600_000
@@ -124,7 +124,7 @@ def card_view(evidence: Evidence, verdict: Verdict | None, digest: str = "") -> 
         icons={state: icon(state) for state in STATES},
         banners=_banners(shared),
         embedded=embedded,
-        embedded_verdict=None if embedded is None else _embedded_verdict(shared, judged),
+        embedded_verdict=None if embedded is None else _embedded_verdict(judged),
         embedded_note=note,
     )
 
@@ -167,9 +167,9 @@ def _embedded(shared: Evidence) -> tuple[Markup | None, str]:
     return Markup(text), "The shared copy of the evidence is embedded in this page as inert JSON."
 
 
-def _embedded_verdict(shared: Evidence, judged: Verdict | None) -> Markup | None:
-    """The verdict as inert JSON where the copy lacks what it rests on, so that both can still be checked."""
-    if judged is None or not is_partial(shared):
+def _embedded_verdict(judged: Verdict | None) -> Markup | None:
+    """The verdict as inert JSON: the copy of the evidence may lack what it rests on, and has six digits alone."""
+    if judged is None:
         return None
     text = inert_json(packed_json(judged))
     return Markup(text) if len(text) <= VERDICT_LIMIT else None
