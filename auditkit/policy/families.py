@@ -23,8 +23,6 @@ from auditkit.policy.measured import Measured
 from auditkit.policy.model import Compare
 
 ALL_ROWS = "all rows"
-# Beyond so many pairs of groups all are judged, by limits that are worked out only where they are needed.
-_MOST_PAIRS = 2000
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -155,8 +153,11 @@ def comparisons_of(
 ) -> tuple[IntArray, IntArray, int]:
     """Indices of what is compared and the number of tests that Holm must count.
 
-    With ``overall`` the last group is the overall one. Any group may be the ``best`` one, so all pairs are compared, of
-    which :func:`against_best` leaves those that decide.
+    With ``overall`` the last group is the overall one. Any group may be the ``best`` one, whichever was seen best, and
+    a group lies within a limit of the best one where it does so of every group that may be it: all pairs are compared.
+
+    Source: Hsu (1984), Constrained simultaneous confidence intervals for multiple comparisons with the best, Annals of
+    Statistics 12.
     """
     count = len(names)
     if kind == "value":
@@ -166,30 +167,3 @@ def comparisons_of(
         return np.arange(count - 1, dtype=np.int64), np.full(count - 1, count - 1, dtype=np.int64), count - 1
     left, right = pairs(estimates, "pairwise" if reference == "best" else reference, names=names)
     return left, right, len(left)
-
-
-def against_best(family: Family, level: float) -> Family:
-    """Of all pairs, each group and the one seen best, and each group and the better one that it may lie furthest from.
-
-    Which group is best is seen, not known: a small group that came out low may be it. A group lies within a limit of
-    the best one if it lies within it of every group that may be the best, which the farthest of its limits at ``level``
-    decides. So no pair that is left out reaches over a limit that those kept stay inside.
-
-    Source: Hsu (1984), Constrained simultaneous confidence intervals for multiple comparisons with the best, Annals of
-    Statistics 12.
-    """
-    if family.kind == "value" or not 1 < len(family.left) <= _MOST_PAIRS:
-        return family
-    rank = np.nan_to_num(family.estimates.value * (-1.0 if family.direction == "lower" else 1.0), nan=-np.inf)
-    swap = rank[family.left] > rank[family.right]
-    worse, better = np.where(swap, family.right, family.left), np.where(swap, family.left, family.right)
-    low, high = family.bounds(level)
-    far = np.nan_to_num(high if family.kind == "difference" else -low, nan=-np.inf)
-    present = np.unique(np.concatenate([worse, better]))
-    best = int(present[np.argmax(rank[present])])
-    kept = (worse == best) | (better == best)
-    for group in present:
-        own = np.flatnonzero(worse == group)
-        if len(own):
-            kept[own[np.argmax(far[own])]] = True
-    return replace(family, left=worse[kept], right=better[kept])

@@ -13,7 +13,7 @@ from auditkit.core.errors import AuditkitError
 from auditkit.core.evidence import MISSING_GROUP, Counts, Evidence, Measurement
 from auditkit.methods.fairness.metric_table import COMPOSITES, METRICS
 from auditkit.methods.fairness.metrics import group_rates
-from auditkit.policy.families import ALL_ROWS, Family, against_best, comparisons_of
+from auditkit.policy.families import ALL_ROWS, Family, comparisons_of
 from auditkit.policy.hints import nearest
 from auditkit.policy.lookup import Settings, Unresolved, has_params, is_absent, matches, not_measured
 from auditkit.policy.measured import Measured, is_exact
@@ -68,7 +68,7 @@ def resolve(settings: Settings, policy: Policy, evidence: Evidence) -> tuple[tup
         trimmed, remark = _trim(family, settings)
         remarks += [remark] if remark else []
         if trimmed is not None:
-            kept.append(against_best(trimmed, settings.confidence) if settings.reference == "best" else trimmed)
+            kept.append(trimmed)
     if not any(len(family.left) for family in kept):
         detail = "; ".join(remarks) or "there is only one group"
         raise Unresolved(f"no comparison matched for {rule.compare} of {settings.metric}: {detail}")

@@ -70,7 +70,7 @@ def is_needed(groups: Sequence[Measurement], gap: Measurement, kind: Kind) -> bo
 
 
 def _is_whole(family: Family, settings: Settings, policy: Policy) -> bool:
-    """Whether a rule is on the gap over all groups: no reference, no group left out, none waived by name."""
+    """Whether a rule is on the gap over all groups: no one reference, no group left out, none waived by name."""
     rule = settings.rule
     return (
         len(family.names) > 1

@@ -50,6 +50,14 @@ def test_a_gap_that_grew_fails_and_its_clean_twin_passes(kit):
     assert "baseline of 2026-05-01 (release 1)" in worse.message
 
 
+def test_a_gap_that_grew_fails_with_best_too_where_a_small_group_came_out_best(kit):
+    base = accepted(kit.evidence(*kit.selected(**THEN, X=(7, 8))))
+    now = kit.evidence(*kit.selected(**WORSE, X=(7, 8)))
+    best, every = (judged(kit, now, base, reference=of) for of in ("best", "pairwise"))
+    assert (best.state, best.comparisons[0].label) == ("fail", "sex: F vs M")
+    assert best.comparisons == every.comparisons
+
+
 def test_an_improved_gap_passes_whatever_its_size(kit):
     base = accepted(kit.evidence(*kit.selected(**WORSE)))
     assert judged(kit, kit.evidence(*kit.selected(**THEN)), base, max_increase=0.0).state == "pass"

@@ -75,7 +75,7 @@ def test_failing_is_corrected_for_the_number_of_pairs_and_passing_is_not(kit):
     ("reference", "labels"),
     [
         ("pairwise", {"A vs B", "A vs C", "B vs C"}),
-        ("best", {"A vs C", "B vs C"}),
+        ("best", {"A vs B", "A vs C", "B vs C"}),
         ("largest", {"A vs B", "C vs B"}),
         ("A", {"B vs A", "C vs A"}),
         ("overall", {"A vs all rows", "B vs all rows", "C vs all rows"}),
