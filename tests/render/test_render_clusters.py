@@ -12,8 +12,8 @@ from scipy.stats import beta, norm, t
 
 import auditkit
 from auditkit.cli.verify import verified, verify
-from auditkit.core.evidence import Counts
-from auditkit.render.clusters import tells_few_clusters
+from auditkit.core.evidence import Counts, Interval, Measurement
+from auditkit.render.clusters import NO_INTERVAL, open_columns, tells_few_clusters
 from auditkit.render.cyclonedx import render_cyclonedx
 from auditkit.render.github import render_github
 from auditkit.render.gitlab import render_gitlab
@@ -23,6 +23,7 @@ from auditkit.render.markdown import render_markdown
 from auditkit.render.sarif import render_sarif
 from auditkit.render.shared import shared_copy
 from auditkit.render.summary import render_summary
+from auditkit.report import Report
 
 CLUSTERS = 14
 RULES = [
@@ -245,7 +246,8 @@ def test_no_limits_of_closed_columns_are_told_by_any_quantity():
     assert {m.name.partition(".")[0] for m in hidden} == {"performance", "fairness"}
     assert len(hidden) > 100
     assert all(m.interval is None for m in hidden)
-    assert not any("too few" in (m.reason or "") and "clusters" in m.reason for m in hidden), "that tells one cluster"
+    reasons = {m.reason for m in hidden if m.value is not None and not m.reason.startswith(("exact", "rounded"))}
+    assert reasons == {NO_INTERVAL}, "another would tell one cluster"
     assert any("too few" in (m.reason or "") for m in complete.measurements() if m.slice.get("race (detailed)") == "D")
     kept = [m for m in shared.measurements() if "race" in (*m.slice, *m.over)]
     full = {m.key: m for m in complete.measurements()}
@@ -253,6 +255,38 @@ def test_no_limits_of_closed_columns_are_told_by_any_quantity():
     counts = {each.over: each for each in shared.artifacts() if isinstance(each, Counts)}
     assert counts["race",].moment is not None
     assert ("race (detailed)",) not in counts
+
+
+def test_a_crossing_is_no_more_open_than_its_columns():
+    """The size of a group rests on all clusters, and so says nothing of those of the group."""
+    evidence = named().evidence
+    crossed = Measurement(
+        name="data.group_share", value=0.1, n=600, slice={"race": "w", "race (detailed)": "C"},
+        interval=Interval(low=0.05, high=0.2, method="korn-graubard-clustered", degrees_of_freedom=29.0),
+    )  # fmt: skip
+    own = dataclasses.replace(crossed, name="fairness.mean_score")
+    for extra in ([crossed], [crossed, own]):
+        outcome = dataclasses.replace(evidence.outcomes[0], measurements=(*evidence.outcomes[0].measurements, *extra))
+        found = open_columns(dataclasses.replace(evidence, outcomes=(outcome, *evidence.outcomes[1:])), 10)
+        assert found == {frozenset({"race"})}
+
+
+def test_a_forged_verdict_over_open_columns_beside_closed_ones_is_found(tmp_path):
+    report = named()
+    policy = {
+        "rule": [{"id": "r", "metric": "selection_rate", "compare": "difference", "max": 0.001, "over": ["race"]}]
+    }
+    evidence = dataclasses.replace(report.evidence, policy=policy)
+    verdict = Report(evidence).verdict()
+    assert verdict.state != "pass"
+    (result,) = verdict.results
+    (comparison,) = result.comparisons
+    passing = dataclasses.replace(result, state="pass", comparisons=(dataclasses.replace(comparison, state="pass"),))
+    forged = dataclasses.replace(verdict, state="pass", exit_code=0, results=(passing,))
+    for judged, state in ((verdict, "holds"), (forged, "differs")):
+        page = tmp_path / f"{state}.html"
+        page.write_text(render_card(evidence, judged), encoding="utf-8")
+        assert {check.what: check.state for check in verified(page)[0]}["verdict"] == state
 
 
 def test_counts_of_which_a_cell_has_few_clusters_keep_their_moments_to_themselves():
