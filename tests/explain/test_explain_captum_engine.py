@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from auditkit.core.errors import NotApplicable, UsageError
-from auditkit.methods.explain import hooked
+from auditkit.methods.explain import captum_engine, hooked
 from auditkit.methods.explain.captum_engine import gradient_attribution, integrated_gradients
 from auditkit.methods.explain.differentiable import Differentiated, find_embedding
 from auditkit.methods.explain.randomisation import randomise_parameters
@@ -113,6 +113,58 @@ def test_jumps_stay_failed_however_often_paths_are_halved():
     result = integrated_gradients(differentiated(Stairs(), 5), x, torch.zeros(1, 3, dtype=torch.float64), max_steps=16)
     assert result.status == "failed"
     assert "miss the change of the output" in result.reason
+
+
+@pytest.mark.parametrize("batch_size", [1024, 200])
+def test_gradients_that_are_not_the_derivative_fail_in_bounded_work(batch_size, monkeypatch):
+    """Straight-through rounding: the output goes in stairs, its gradients are those of the slope."""
+
+    class StraightThrough(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(64, 32), nn.Linear(32, 2)
+
+        def forward(self, x):
+            hidden = torch.relu(self.first(x))
+            return self.last(hidden + (torch.round(4.0 * hidden) / 4.0 - hidden).detach())
+
+    passes = []
+
+    def counted(x):
+        passes.append(len(x))
+        return module(x)
+
+    torch.manual_seed(0)
+    module, x = StraightThrough(), torch.randn(10, 64)
+    base = torch.zeros(1, 64)
+    subject = differentiated(module, 10, forward=counted)
+    result = integrated_gradients(subject, x, base, max_steps=32, batch_size=batch_size)
+    assert result.status == "failed"
+    assert result.n_evals <= 10 * (16 + 32 + 4096)
+    assert max(passes) <= batch_size
+    assert np.isfinite(result.values).all()
+
+    # The budget holds where halving is never slow.
+    monkeypatch.setattr(captum_engine, "_NEARER", np.inf)
+    patient = integrated_gradients(subject, x, base, max_steps=32, batch_size=batch_size)
+    assert patient.status == "failed"
+    assert result.n_evals < patient.n_evals <= 10 * (16 + 32 + 64 * 128)
+    assert max(passes) <= batch_size
+
+
+def test_narrow_slopes_are_found_with_few_steps():
+    """Thirty ramps of two rectified units, each a thousandth of the path: halving is slow until it meets them."""
+
+    class Ramps(nn.Module):
+        def forward(self, x):
+            off = 1000.0 * (x.mean(dim=1, keepdim=True) - torch.linspace(0.033, 0.973, 30, dtype=torch.float64))
+            return (torch.relu(off) - torch.relu(off - 1.0)).sum(dim=1, keepdim=True)
+
+    x = torch.ones(2, 4, dtype=torch.float64)
+    base = torch.zeros(1, 4, dtype=torch.float64)
+    result = integrated_gradients(differentiated(Ramps(), 2), x, base, max_steps=16)
+    assert result.status != "failed"
+    np.testing.assert_allclose(result.values, 7.5, atol=0.1)
 
 
 def test_batches_give_the_same_values(mlp, rows):
