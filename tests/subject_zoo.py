@@ -148,3 +148,20 @@ def text_subject():
     return make_subject(
         pipeline, texts[100:], y[100:], train=(texts[:100], y[:100]), recipe=SklearnRecipe(estimator=pipeline)
     )
+
+
+def facts(name="model", n_rows=50):
+    """What evidence says of a subject of which nothing but labels is known."""
+    from auditkit.core.evidence import DataFacts, SubjectFacts
+
+    return SubjectFacts(
+        name=name,
+        task="binary",
+        model_kind="fixed",
+        model_fingerprint=None,
+        classes=("no", "yes"),
+        positive="yes",
+        score_space=None,
+        capabilities=("labels",),
+        test=DataFacts(fingerprint="sha256:0", n_rows=n_rows, modality="tabular"),
+    )

@@ -163,10 +163,7 @@ def conclude(
     from auditkit.api import CARD_FILE, EVIDENCE_FILE
 
     evidence = report.evidence
-    states = [outcome.status for outcome in evidence.outcomes]
-    words = {"measured": "measured", "not_applicable": "not applicable", "skipped": "skipped", "failed": "failed"}
-    parts = [f"{states.count(state)} {word}" for state, word in words.items() if state in states]
-    say(f"{len(states)} analyzers: {', '.join(parts)}")
+    say(f"{len(evidence.outcomes)} analyzers: {evidence.tally()}")
     for outcome in evidence.unmeasured():
         click.echo(
             f"{outcome.status.upper()} {printable(outcome.analyzer)}: {printable(outcome.reason or '')}", err=True

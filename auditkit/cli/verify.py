@@ -295,7 +295,7 @@ def _is_hidden(result: RuleResult, again: RuleResult, rule: Rule | None, evidenc
         found = [m for m in found if not m.slice and not m.over]
     compared = _compared(again, rule)
     if compared:
-        found = [m for m in found if frozenset({*m.slice, *m.over}) in {*compared, frozenset()}]
+        found = [m for m in found if m.columns in {*compared, frozenset()}]
     if not of_all_rows and _has_few_clusters(compared, evidence):
         return True
     # Counts that were withheld in part are a table, of groups, labels, decisions and rows.

@@ -13,10 +13,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from math import ceil, inf, isfinite, log10
-from typing import Annotated, Literal, Protocol, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Discriminator, GetPydanticSchema
 
+from auditkit.core.artifacts import Counts as Counts
+from auditkit.core.artifacts import Curve as Curve
+from auditkit.core.artifacts import Density as Density
+from auditkit.core.artifacts import Estimated as Estimated
+from auditkit.core.artifacts import Scalar as Scalar
+from auditkit.core.artifacts import Series as Series
+from auditkit.core.artifacts import Table as Table
+from auditkit.core.artifacts import finite
+from auditkit.core.gap_names import metric_and_kind
 from auditkit.core.printable import printable
 from auditkit.core.rounding import general
 from auditkit.core.shown import ImageGrid as ImageGrid
@@ -27,17 +36,11 @@ from auditkit.core.unread import ByName
 
 SCHEMA_ID = "auditkit-evidence/1"
 
-Scalar = str | int | float | bool | None
 Status = Literal["measured", "not_applicable", "skipped", "failed"]
 Direction = Literal["higher", "lower", "neutral"]
 
 OVERALL: Mapping[str, str] = {}
 MISSING_GROUP = "(missing)"
-
-
-def _finite(value: float | None, what: str) -> None:
-    if value is not None and not isfinite(value):
-        raise ValueError(f"{what} must be finite or None with a reason, got {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +125,7 @@ class Measurement:
             raise ValueError(f"{self.name} value must be finite or None with a reason, got {self.value!r}")
         for param in self.params.values():
             if isinstance(param, float):
-                _finite(param, f"{self.name} param")
+                finite(param, f"{self.name} param")
         for bound in self.bounds:
             if bound is not None and not isfinite(bound):
                 raise ValueError(f"{self.name} bound must be finite or None, got {bound!r}")
@@ -145,6 +148,16 @@ class Measurement:
         return self.name.split(".", 1)[0]
 
     @property
+    def columns(self) -> frozenset[str]:
+        """The columns whose groups it is of, or ranges over; none where it is of all rows."""
+        return frozenset({*self.slice, *self.over})
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether it is a difference or ratio that was measured over groups."""
+        return bool(self.over) and metric_and_kind(self.name)[1] is not None
+
+    @property
     def rests_on_clusters(self) -> bool:
         """Whether limits of groups rest on a number of clusters: on degrees of freedom that are not rows less one."""
         counted = None if self.interval is None else self.interval.degrees_of_freedom
@@ -161,145 +174,6 @@ class Measurement:
         return "|".join(parts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """A table artifact: ``rows`` of cells under ``columns``."""
-
-    name: str
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Scalar, ...], ...]
-    note: str = ""
-    kind: Literal["table"] = "table"
-
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row) != len(self.columns):
-                raise ValueError(f"table {self.name}: {len(row)} cells under {len(self.columns)} columns")
-            for cell in row:
-                if isinstance(cell, float):
-                    _finite(cell, f"table {self.name} cell")
-
-
-class Estimated(Protocol):
-    """What has a value and perhaps its interval: a measurement, or an estimate that becomes one."""
-
-    @property
-    def value(self) -> float | None:
-        """The point estimate."""
-        ...
-
-    @property
-    def interval(self) -> Interval | None:
-        """Its interval, if there is one."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
-    """One line of a :class:`Curve`; ``low`` and ``high`` are its pointwise interval, if any."""
-
-    name: str
-    x: tuple[float, ...]
-    y: tuple[float | None, ...]
-    low: tuple[float | None, ...] = ()
-    high: tuple[float | None, ...] = ()
-
-    def __post_init__(self) -> None:
-        for values in (self.x, self.y, self.low, self.high):
-            for value in values:
-                _finite(value, f"series {self.name} value")
-        if len(self.x) != len(self.y) or any(len(v) not in (0, len(self.x)) for v in (self.low, self.high)):
-            raise ValueError(f"series {self.name}: x, y, low and high differ in length")
-
-    @classmethod
-    def of(cls, name: str, x: tuple[float, ...], found: Sequence[Estimated]) -> Series:
-        """The line through ``found`` at ``x``, with their intervals as its band."""
-        return cls(
-            name=name,
-            x=x,
-            y=tuple(each.value for each in found),
-            low=tuple(each.interval.low if each.interval else None for each in found),
-            high=tuple(each.interval.high if each.interval else None for each in found),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Curve:
-    """A chart of y against x (ROC, reliability, eps sweep, privacy frontier ...)."""
-
-    name: str
-    title: str
-    x_label: str
-    y_label: str
-    series: tuple[Series, ...]
-    note: str = ""
-    kind: Literal["curve"] = "curve"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Density:
-    """Binned distributions, one strip a row (attributions a feature, say).
-
-    ``edges`` has one number more than each row of ``counts`` has cells. ``color`` holds, per cell,
-    the mean rank in [0, 1] of the row's own feature value, or ``None`` in an empty cell.
-    """
-
-    name: str
-    title: str
-    x_label: str
-    rows: tuple[str, ...]
-    edges: tuple[float, ...]
-    counts: tuple[tuple[int, ...], ...]
-    color: tuple[tuple[float | None, ...], ...] = ()
-    note: str = ""
-    kind: Literal["density"] = "density"
-
-    def __post_init__(self) -> None:
-        for edge in self.edges:
-            _finite(edge, f"density {self.name} edge")
-        if len(self.counts) != len(self.rows):
-            raise ValueError(f"density {self.name}: {len(self.counts)} strips for {len(self.rows)} rows")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """Group x label x prediction cells: enough to recompute every count metric and its interval.
-
-    ``n[g][y][p]`` counts the rows of group ``groups[g]`` with label ``classes[y]`` that the model
-    decided as ``classes[p]``. With row weights, ``weight`` holds the sums of weights of the same
-    cells and ``weight_sq`` the sums of squared weights. With clusters, ``moment[g]`` is the
-    ``(k*k, k*k)`` matrix of ``sum_c v_c v_c^T`` over clusters ``c``, where ``v_c`` is the flattened
-    (weighted) cell vector of the cluster: the delta method gives the variance of any function of
-    the cells from it (Binder 1983, linearisation).
-
-    ``over`` names the columns, ``groups`` the values in the order of ``over``. An ``over`` of ``()``
-    has the single group ``()``: all rows.
-    """
-
-    name: str
-    over: tuple[str, ...]
-    groups: tuple[tuple[str, ...], ...]
-    classes: tuple[str, ...]
-    n: tuple[tuple[tuple[int, ...], ...], ...]
-    positive: int | None = None
-    weight: tuple[tuple[tuple[float, ...], ...], ...] | None = None
-    weight_sq: tuple[tuple[tuple[float, ...], ...], ...] | None = None
-    moment: tuple[tuple[tuple[float, ...], ...], ...] | None = None
-    kind: Literal["counts"] = "counts"
-
-    def __post_init__(self) -> None:
-        k = len(self.classes)
-        if len(self.n) != len(self.groups):
-            raise ValueError(f"counts {self.name}: {len(self.n)} cell blocks for {len(self.groups)} groups")
-        for block in self.n:
-            if len(block) != k or any(len(row) != k for row in block):
-                raise ValueError(f"counts {self.name}: a cell block is not {k} x {k}")
-        for group in self.groups:
-            if len(group) != len(self.over):
-                raise ValueError(f"counts {self.name}: group {group} does not match columns {self.over}")
-
-
 Artifact = Table | Curve | Density | ImageGrid | TokenRows | Counts
 AnyArtifact = Annotated[Artifact, Discriminator("kind")]
 
@@ -314,7 +188,7 @@ class Shared:
 
     def __post_init__(self) -> None:
         for bound in self.bounds or ():
-            _finite(bound, "shared bound")
+            finite(bound, "shared bound")
 
     def fill(self, measurement: Measurement) -> None:
         """Put it into a ``measurement`` that was just read and that nobody holds yet, where that has the default."""
@@ -468,9 +342,12 @@ class Evidence:
     def told(self) -> str:
         """What was audited, and how much was measured, in a line."""
         numbers = sum(1 for _ in self.measurements())
+        return f"{self.subject.name!r}, {numbers:,} numbers of {len(self.outcomes)} analyzers ({self.tally()})"
+
+    def tally(self) -> str:
+        """How many analyzers came to which end: ``18 measured, 4 not applicable``."""
         each = Counter(outcome.status for outcome in self.outcomes)
-        ways = ", ".join(f"{each[status]} {status.replace('_', ' ')}" for status in get_args(Status) if each[status])
-        return f"{self.subject.name!r}, {numbers:,} numbers of {len(self.outcomes)} analyzers ({ways})"
+        return ", ".join(f"{each[status]} {status.replace('_', ' ')}" for status in get_args(Status) if each[status])
 
     def __repr__(self) -> str:
         return f"<Evidence: {self.told()}, {self.digest or 'no digest'}>"

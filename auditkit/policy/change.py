@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from auditkit.core.gap_names import metric_and_kind
 from auditkit.core.rounding import general
 from auditkit.methods.fairness.gaps import disparities, disparity_limits, exact_shares, mover_limits, signed_limits
 from auditkit.methods.fairness.metrics import Rates
@@ -213,7 +212,7 @@ class Change(Family):
         """Whether the values are gaps that were measured as such: as extremes they lean away from 0, so that their
         change is bounded by the bounds of both, at half the error each."""
         held = self.estimates.measurements if isinstance(self.estimates, Measured) else ()
-        return any(m.over and metric_and_kind(m.name)[1] is not None for m in held)
+        return any(m.is_gap for m in held)
 
     def _few(self) -> npt.NDArray[np.bool_]:
         """``(m,)`` whether one of the four rates rests on so few rows that MOVER is not to be relied upon."""

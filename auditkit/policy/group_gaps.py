@@ -37,12 +37,12 @@ class GroupGaps:
         metric, kind = metric_and_kind(m.name)
         if kind is None or m.interval is None or m.value is None:
             return None
-        columns, where = {*m.over, *m.slice}, m.slice.items()
+        where = m.slice.items()
         groups = Measured(
             measurements=tuple(
                 each
                 for each in self._evidence.by_name.get(metric, ())
-                if set(each.slice) == columns and not each.over and each.params == m.params
+                if set(each.slice) == m.columns and not each.over and each.params == m.params
                 and where <= each.slice.items()
             )
         )  # fmt: skip

@@ -13,7 +13,6 @@ from typing import Literal
 
 from auditkit.core.errors import UsageError
 from auditkit.core.evidence import Evidence, Interval, Measurement
-from auditkit.core.gap_names import metric_and_kind
 from auditkit.policy.group_gaps import GroupGaps
 from auditkit.policy.measured import Measured, is_exact
 from auditkit.policy.paired_moves import GapMoves, PairedMoves
@@ -149,7 +148,7 @@ class _Ways:
         pairs = self.pairs
         if pairs is None or not self.paired(base, head):
             return self._apart(base, head, level)
-        if pairs.comparisons(base) < 2 or not _is_extreme(base):
+        if pairs.comparisons(base) < 2 or not base.is_gap:
             return pairs.limits(base, level)
         half = 1.0 - (1.0 - level) / 2.0
         one, two = pairs.limits(base, half), self._two_samples(base, head, half)
@@ -158,21 +157,21 @@ class _Ways:
     def _apart(self, base: Measurement, head: Measurement, level: float) -> Limits | None:
         if self.shares.has(base.key):
             return self.shares.limits(base.key, level)
-        if _is_extreme(base) and self.gaps.has(base, head):
+        if base.is_gap and self.gaps.has(base, head):
             return self.gaps.limits(base, level)
         return self._two_samples(base, head, level)
 
     def _two_samples(self, base: Measurement, head: Measurement, level: float) -> Limits | None:
         """Limits joined from those of both: of a gap from its groups' numbers at half the error, where they tell it."""
         half = 1.0 - (1.0 - level) / 2.0
-        if _is_extreme(base) and (then := self.then.interval(base, half)) and (now := self.now.interval(head, half)):
+        if base.is_gap and (then := self.then.interval(base, half)) and (now := self.now.interval(head, half)):
             return now.low - then.high, now.high - then.low
         return change_limits(base, head, level)
 
     def method(self, base: Measurement, head: Measurement) -> str:
         if self.pairs is not None and self.paired(base, head):
             return self.pairs.method(base)
-        if self.shares.has(base.key) or not _is_extreme(base):
+        if self.shares.has(base.key) or not base.is_gap:
             return METHOD if self.shares.has(base.key) else "mover"
         return self.gaps.method(base) if self.gaps.has(base, head) else "bonferroni"
 
@@ -201,7 +200,7 @@ def _move(base: Measurement | None, head: Measurement | None, confidence: float,
 
 def change_limits(base: Measurement, head: Measurement, level: float) -> Limits | None:
     """Limits of head less base at two-sided ``level``, or ``None`` where one of them has no interval."""
-    extreme = _is_extreme(base)
+    extreme = base.is_gap
     low, high = Measured(measurements=(base, head)).limits(1 - (1 - level) / 2 if extreme else level)
     then, now = base.value, head.value
     ends = [float(end) for end in (*low, *high)]
@@ -243,10 +242,6 @@ def _named(move: Move) -> Moved:
         return "changed"
     rose = (move.change or 0.0) > 0
     return "better" if rose == (direction == "higher") else "worse"
-
-
-def _is_extreme(m: Measurement) -> bool:
-    return bool(m.over) and metric_and_kind(m.name)[1] is not None
 
 
 _FIRST: dict[str, int] = {

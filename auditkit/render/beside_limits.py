@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from auditkit.core.evidence import Measurement, Outcome
+from auditkit.core.gap_names import KINDS
 from auditkit.core.rounding import keeps_side
 from auditkit.render.coarse import is_rounded
 
 ACROSS = "withheld in shared copies: rounded, it would lie across the limit that it is judged by"
-_KINDS = ("difference", "ratio")
 
 
 def beside_limits(
@@ -52,9 +52,9 @@ def _limits(policy: Mapping[str, object] | None) -> Mapping[str, Sequence[float]
     for rule in rules:
         metric = str(rule.get("metric", ""))
         ends = [float(rule[key]) for key in ("min", "max") if isinstance(rule.get(key), int | float)]
-        for kind in _KINDS:
+        for kind in KINDS:
             if rule.get("compare") == kind:
                 found[f"{metric if '.' in metric else f'fairness.{metric}'}.{kind}"] += ends
-        if metric.endswith(_KINDS):
+        if metric.endswith(KINDS):
             found[metric] += ends
     return found

@@ -13,7 +13,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from auditkit.core.evidence import Counts, Evidence, Interval, Measurement, Outcome
+from auditkit.core.evidence import Counts, Evidence, Measurement, Outcome
 from auditkit.core.verdict import Comparison, RuleResult
 from auditkit.render.numerators import SIZES
 from auditkit.render.result_words import SAYS, count_states
@@ -23,24 +23,6 @@ NO_INTERVAL = "its interval is withheld in shared copies: it would tell how many
 _WHOLE = "all rows"
 
 Columns = frozenset[str]
-
-
-def shared_freedom(measurement: Measurement, min_cell: int) -> Interval | None:
-    """The interval of a measurement whose rows are withheld, with its degrees of freedom told no further than allowed.
-
-    They tell rows or clusters. So they are those of ``min_cell`` of them where there are so many or more, else 1:
-    limits at a stricter level, which rest on them, are then too wide, never too narrow.
-
-    >>> held = Interval(low=0.0, high=1.0, method="cluster-student-t", degrees_of_freedom=24.0)
-    >>> found = Measurement(name="a.b", value=0.5, n=300, interval=held, slice={"sex": "F"})
-    >>> shared_freedom(found, 10).degrees_of_freedom, shared_freedom(found, 30).degrees_of_freedom
-    (9.0, 1.0)
-    """
-    interval = measurement.interval
-    if interval is None or interval.degrees_of_freedom is None or not measurement.rests_on_clusters:
-        return interval
-    least = max(min_cell - 1.0, 1.0)
-    return dataclasses.replace(interval, degrees_of_freedom=least if interval.degrees_of_freedom >= least else 1.0)
 
 
 def open_columns(evidence: Evidence, min_cell: int) -> frozenset[Columns]:
@@ -60,7 +42,7 @@ def open_columns(evidence: Evidence, min_cell: int) -> frozenset[Columns]:
 
 def columns_of(m: Measurement) -> Columns:
     """The columns whose groups a number is about; none where it is about all rows, or about no rows."""
-    return frozenset({*m.slice, *m.over}) if m.n_of == "rows" else frozenset()
+    return m.columns if m.n_of == "rows" else frozenset()
 
 
 def _have_enough(quantities: Iterable[Sequence[Measurement]], min_cell: int) -> bool:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 
 from auditkit.core.evidence import Interval, Measurement
-from auditkit.render.clusters import shared_freedom
 
 BY_SUBTRACTION = "withheld in shared copies: it would reveal a smaller group by subtraction"
 HIDDEN = "so that a smaller group cannot be found by subtraction"
@@ -120,13 +119,31 @@ def _two_digit_step(value: float) -> float:
     return float(10.0 ** (math.floor(math.log10(abs(value))) - 1)) if value else 1.0
 
 
+def _told_freedom(measurement: Measurement, min_cell: int) -> Interval | None:
+    """The interval of a measurement whose rows are withheld, with its degrees of freedom told no further than allowed.
+
+    They tell rows or clusters. So they are those of ``min_cell`` of them where there are so many or more, else 1:
+    limits at a stricter level, which rest on them, are then too wide, never too narrow.
+
+    >>> held = Interval(low=0.0, high=1.0, method="cluster-student-t", degrees_of_freedom=24.0)
+    >>> found = Measurement(name="a.b", value=0.5, n=300, interval=held, slice={"sex": "F"})
+    >>> _told_freedom(found, 10).degrees_of_freedom, _told_freedom(found, 30).degrees_of_freedom
+    (9.0, 1.0)
+    """
+    interval = measurement.interval
+    if interval is None or interval.degrees_of_freedom is None or not measurement.rests_on_clusters:
+        return interval
+    least = max(min_cell - 1.0, 1.0)
+    return dataclasses.replace(interval, degrees_of_freedom=least if interval.degrees_of_freedom >= least else 1.0)
+
+
 def coarse(measurement: Measurement, min_cell: int) -> Measurement:
     """A measurement without its rows and rounded: a bounded one to the grain of its rows, another to two digits.
 
     The ends of its interval are rounded outwards: what is shown is no surer than what was measured.
     """
     value, rows = measurement.value, measurement.n or 0
-    interval = shared_freedom(dataclasses.replace(measurement, n=None), min_cell)  # the rows themselves are not shown
+    interval = _told_freedom(dataclasses.replace(measurement, n=None), min_cell)  # the rows themselves are not shown
     if value is None:
         return dataclasses.replace(measurement, n=None)
     if _OF_TWO_COUNTS in measurement.name.split("."):
@@ -136,8 +153,7 @@ def coarse(measurement: Measurement, min_cell: int) -> Measurement:
         interval = None if interval is None else _outwards(interval, None)
         return dataclasses.replace(measurement, value=value, n=None, interval=interval, reason=_ROUNDED)
     # No gap at all, or the largest, is no statement about none or all of a group's rows.
-    gap = measurement.over and measurement.name.endswith((".difference", ".ratio"))
-    share = measurement.bounds == (0.0, 1.0) and not gap
+    share = measurement.bounds == (0.0, 1.0) and not measurement.is_gap
     rounded = coarse_value(value, rows, min_cell, share=share)
     if rounded is None:
         return dataclasses.replace(measurement, value=None, n=None, interval=None, reason=BY_SUBTRACTION)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from auditkit.core.attribution import Attribution
-from auditkit.core.evidence import DataFacts, Evidence, Interval, Measurement, Outcome, PlanFacts, SubjectFacts
+from auditkit.core.evidence import Evidence, Interval, Measurement, Outcome, PlanFacts
 from auditkit.core.printable import printable
 from auditkit.core.verdict import Comparison, GateFailed, RuleResult, Verdict
 from auditkit.report import Report
+from subject_zoo import facts
 
 
 def _evidence(name="model", numbers=3):
@@ -16,18 +17,7 @@ def _evidence(name="model", numbers=3):
         Outcome(analyzer="x", version="1", status="measured", measurements=measured),
         Outcome(analyzer="z", version="1", status="failed", reason="it crashed"),
     )
-    subject = SubjectFacts(
-        name=name,
-        task="binary",
-        model_kind="fixed",
-        model_fingerprint=None,
-        classes=("no", "yes"),
-        positive="yes",
-        score_space=None,
-        capabilities=("labels",),
-        test=DataFacts(fingerprint="sha256:0", n_rows=7, modality="tabular"),
-    )
-    return Evidence(subject=subject, plan=PlanFacts(seed=0, analyzers=()), outcomes=outcomes, digest="sha256:12")
+    return Evidence(subject=facts(name), plan=PlanFacts(seed=0, analyzers=()), outcomes=outcomes, digest="sha256:12")
 
 
 def test_a_report_and_its_evidence_say_what_they_hold_in_a_line():

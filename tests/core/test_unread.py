@@ -9,25 +9,15 @@ from pathlib import Path
 import pytest
 
 from auditkit.core.errors import EvidenceError
-from auditkit.core.evidence import DataFacts, Evidence, Interval, Measurement, Outcome, PlanFacts, SubjectFacts
+from auditkit.core.evidence import Evidence, Interval, Measurement, Outcome, PlanFacts
 from auditkit.core.schema import dumps, from_document, loads, plain, seal
 from auditkit.core.unread import ByName, Unread
 from auditkit.policy.evaluate import evaluate
 from auditkit.policy.model import parse_policy
+from subject_zoo import facts
 
 REPORTS = Path(__file__).parents[2] / "reports"
-FACTS = DataFacts(fingerprint="sha256:0", n_rows=50, modality="tabular")
-SUBJECT = SubjectFacts(
-    name="model",
-    task="binary",
-    model_kind="fixed",
-    model_fingerprint=None,
-    classes=("no", "yes"),
-    positive="yes",
-    score_space=None,
-    capabilities=("labels",),
-    test=FACTS,
-)
+SUBJECT = facts()
 ASKED = "performance.accuracy"
 
 
