@@ -6,6 +6,7 @@ import torch
 from captum.metrics import infidelity as captum_infidelity
 from captum.metrics import sensitivity_max
 
+from auditkit.core.errors import UsageError
 from auditkit.methods.explain.faithfulness import area, gains, infidelity, max_sensitivity, remove_in_order
 from auditkit.stats.intervals import mean_interval
 
@@ -181,9 +182,9 @@ def test_max_sensitivity_equals_captums_on_the_same_moves():
 
 def test_too_little_to_order_is_refused():
     ask = asker(np.zeros((1, 1)), lambda z: z[:, 0])
-    with pytest.raises(ValueError, match="single part"):
+    with pytest.raises(UsageError, match="single part"):
         remove_in_order(ask, {"one": np.zeros((1, 1))}, RNG)
-    with pytest.raises(ValueError, match="two steps"):
+    with pytest.raises(UsageError, match="two steps"):
         remove_in_order(ask, {"one": np.zeros((1, 2))}, RNG, steps=1)
-    with pytest.raises(ValueError, match="a method"):
+    with pytest.raises(UsageError, match="a method"):
         remove_in_order(ask, {}, RNG)

@@ -17,20 +17,21 @@ from auditkit.core.attribution import Attribution
 from auditkit.core.errors import UsageError
 from auditkit.core.subject import FloatArray, IntArray
 from auditkit.methods.explain.differentiable import (
-    ROUNDING,
     Differentiated,
     Forward,
     all_outputs,
     attribution_of,
     baseline_outputs,
     batches,
-    completeness_status,
+    completeness,
+    completeness_limits,
     leaf,
     not_differentiable,
     target_outputs,
     to_numpy,
     untouched,
 )
+from auditkit.methods.explain.least import need_rows
 
 GradientMethod = Literal["saliency", "input_x_gradient"]
 _FEWEST_STEPS = 16
@@ -103,7 +104,7 @@ def integrated_gradients(
         inputs: ``(n, ...)`` float tensor, or token ids ``(n, t)`` where ``subject.embedding`` is set (values are
             then summed over the embedding's width, one a token).
         baseline: ``(1, ...)`` or ``(n, ...)`` of the inputs' kind.
-        tolerance: Largest completeness gap accepted, as a share of the mean absolute change explained.
+        tolerance: Largest completeness gap accepted, as a share of the change; see :func:`completeness_limits`.
         max_steps: Most steps of the path (Gauss-Legendre); doubling starts at 16. Where that is not enough, paths of
             real-valued inputs are halved around their kinks, with at most 64 points a row for each of ``max_steps``
             (of 128 where those are fewer). Where two rounds of halving in a row leave nine tenths or more of what was
@@ -112,9 +113,8 @@ def integrated_gradients(
         batch_size: Most rows x steps a pass.
 
     Returns:
-        ``values (n, *features, 1)``, ``base_values`` the output at the baseline, diagnostics ``completeness_delta``
-        (largest absolute gap), ``completeness_limit``, ``steps``; status ``exact`` (gap at rounding), ``estimated``
-        (gap within tolerance) or ``failed``.
+        ``values (n, *features, 1)``, ``base_values`` the output at the baseline, the diagnostics of
+        :func:`completeness` and ``steps``; status ``exact``, ``estimated`` or ``failed``.
 
     Raises:
         NotApplicable: AK510 when the outputs do not depend differentiably on the inputs.
@@ -127,13 +127,12 @@ def integrated_gradients(
         prediction = all_outputs(subject, inputs, batch_size)
         base = baseline_outputs(subject, inputs, baseline, batch_size)
         change = prediction - base
-        size = float(np.abs(prediction).max(initial=0.0))
-        limit = tolerance * float(np.abs(change).mean()) + ROUNDING * size
+        limits = completeness_limits(prediction, base, tolerance)
         values = _integrate(subject, inputs, baseline, steps, batch_size)
         evaluations = len(inputs) * steps
         gap = np.abs(values.reshape(len(values), -1).sum(axis=1) - change)
         while steps < max_steps:
-            rough = np.flatnonzero(gap > limit).astype(np.int64)  # only these rows are integrated again
+            rough = np.flatnonzero(gap > limits).astype(np.int64)  # only these rows are integrated again
             if len(rough) == 0:
                 break
             steps = min(2 * steps, max_steps)
@@ -142,19 +141,19 @@ def integrated_gradients(
             values[rough] = _integrate(few, inputs[place], baseline[place], steps, batch_size)
             evaluations += len(rough) * steps
             gap[rough] = np.abs(values[rough].reshape(len(rough), -1).sum(axis=1) - change[rough])
-        rough = np.flatnonzero(gap > limit).astype(np.int64)
+        rough = np.flatnonzero(gap > limits).astype(np.int64)
         if len(rough) and subject.embedding is None:
             few = dataclasses.replace(subject, targets=subject.targets[rough])
             place = torch.from_numpy(rough).to(inputs.device)
-            values[rough], most, points = _bisected(few, inputs[place], baseline[place], limit, max_steps, batch_size)
+            found = _bisected(few, inputs[place], baseline[place], limits[rough], max_steps, batch_size)
+            values[rough], most, points = found
             steps, evaluations = max(steps, most), evaluations + points
             gap[rough] = np.abs(values[rough].reshape(len(rough), -1).sum(axis=1) - change[rough])
-    delta = float(gap.max(initial=0.0))
-    status, reason = completeness_status(delta, limit, size)
+    status, reason, diagnostics = completeness(gap, limits, prediction)
     attribution = attribution_of(
         subject, "integrated_gradients", values, prediction, status=status, reason=reason, n_evals=evaluations
     )
-    diagnostics = {"completeness_delta": delta, "completeness_limit": limit, "steps": float(steps)}
+    diagnostics = {**diagnostics, "steps": float(steps)}
     return dataclasses.replace(attribution, base_values=base[:, None], diagnostics=diagnostics)
 
 
@@ -190,6 +189,7 @@ def smooth_grad(
         raise UsageError(
             "AK511", "SmoothGrad needs real-valued inputs and two draws or more", fix="use saliency for token ids"
         )
+    need_rows(len(inputs))
     flat = inputs.reshape(len(inputs), -1)
     spread = noise * (flat.amax(dim=1) - flat.amin(dim=1)).reshape(-1, *[1] * (inputs.ndim - 1))
     rows_a_pass = max(1, batch_size // draws)
@@ -262,7 +262,7 @@ def _bisected(
     subject: Differentiated,
     inputs: torch.Tensor,
     start: torch.Tensor,
-    limit: float,
+    limits: FloatArray,
     max_steps: int,
     batch_size: int,
 ) -> tuple[FloatArray, int, int]:
@@ -276,7 +276,7 @@ def _bisected(
     parts, most, points = [], 0, 0
     for rows in batches(len(inputs), _ROWS):
         few = dataclasses.replace(subject, targets=subject.targets[rows])
-        values, taken = _halved(few, inputs[rows], start[rows], limit, max_steps, batch_size)
+        values, taken = _halved(few, inputs[rows], start[rows], limits[rows], max_steps, batch_size)
         parts.append(values)
         most, points = max(most, int(taken.max())), points + int(taken.sum())
     return np.concatenate(parts), most, points
@@ -286,7 +286,7 @@ def _halved(
     subject: Differentiated,
     inputs: torch.Tensor,
     start: torch.Tensor,
-    limit: float,
+    limits: FloatArray,
     max_steps: int,
     batch_size: int,
 ) -> tuple[FloatArray, IntArray]:
@@ -299,7 +299,7 @@ def _halved(
         missed, open_pieces, rest = np.zeros(len(row)), np.zeros(len(row), dtype=bool), np.zeros_like(values)
         for some in batches(len(row), max(1, batch_size // _PIECE_STEPS)):
             found, missed[some] = _pieces(subject, inputs, start, row[some], low[some], high[some], batch_size)
-            enough = limit * np.maximum((high[some] - low[some]) / 2.0, _PIECE_SHARE)
+            enough = limits[row[some]] * np.maximum((high[some] - low[some]) / 2.0, _PIECE_SHARE)
             rough = ~(missed[some] <= enough)
             open_pieces[some] = rough
             np.add.at(values, row[some][~rough], found[~rough])

@@ -17,6 +17,8 @@ import torch  # noqa: TID253 - this module drives torch
 from auditkit.core.attribution import Attribution, AttributionStatus
 from auditkit.core.errors import AuditkitError, NotApplicable
 from auditkit.core.subject import FloatArray, IntArray, ScoreSpace
+from auditkit.methods.explain.additivity import own_or_usual
+from auditkit.methods.explain.least import need_rows
 from auditkit.methods.explain.quiet import quiet
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
@@ -113,11 +115,44 @@ def started(parts: list[torch.nn.Module], run: Callable[[], Any]) -> list[torch.
     return found
 
 
-def completeness_status(delta: float, limit: float, size: float) -> tuple[AttributionStatus, str | None]:
-    """``exact`` (gap at rounding of outputs of ``size``), ``estimated`` (within ``limit``) or ``failed``."""
-    if not delta <= limit:
-        return "failed", f"attributions miss the change of the output by {delta:.3g} (limit {limit:.3g})"
-    return ("exact" if delta <= ROUNDING * size else "estimated"), None
+def completeness_limits(prediction: FloatArray, base: FloatArray, tolerance: float) -> FloatArray:
+    """``(n,)`` what each row's attributions may miss: ``tolerance`` of the change that they explain, and rounding.
+
+    Small changes may be missed by as much as the median one, so that a row whose output hardly moves asks no more of
+    a path than others do, and none by more than the mean change may be. A row of huge outputs widens no other's limit.
+
+    Args:
+        prediction: ``(n,)`` outputs.
+        base: ``(n,)`` outputs at the baseline.
+        tolerance: Share of the change.
+
+    >>> completeness_limits(np.array([2.0, 1.0, 1e6]), np.zeros(3), 0.01).round(2).tolist()
+    [0.02, 0.02, 3343.34]
+    """
+    change, size = np.abs(prediction - base), np.abs(prediction)
+    known = change[np.isfinite(change)]
+    share = np.minimum(own_or_usual(change), known.mean() if len(known) else np.inf)
+    return np.asarray(tolerance * share + ROUNDING * own_or_usual(size))
+
+
+def completeness(
+    gap: FloatArray, limits: FloatArray, prediction: FloatArray
+) -> tuple[AttributionStatus, str | None, dict[str, float]]:
+    """Status, reason and diagnostics of attributions that miss the changes of the outputs by ``gap (n,)``.
+
+    ``exact`` where all gaps are at rounding, ``estimated`` where each is within its row's limit, else ``failed``.
+    ``completeness_delta`` is the largest gap, ``completeness_limit`` the limit of its row.
+    """
+    ratio = np.divide(gap, limits, out=np.where(gap > 0.0, np.inf, 0.0), where=limits > 0.0)
+    widest, worst = int(np.argmax(gap)), int(np.argmax(ratio))
+    told = {"completeness_delta": float(gap[widest]), "completeness_limit": float(limits[widest])}
+    if not np.isfinite(gap).all():
+        return "failed", "the outputs or the attributions are not finite", told
+    if not (gap <= limits).all():
+        missed = f"attributions miss the change of the output by {gap[worst]:.3g} (limit {limits[worst]:.3g})"
+        return "failed", missed, told
+    rounding = (gap <= ROUNDING * own_or_usual(np.abs(prediction))).all()
+    return ("exact" if rounding else "estimated"), None, told
 
 
 def not_differentiable(error: Exception) -> AuditkitError:
@@ -175,7 +210,12 @@ def baseline_outputs(
 
 
 def batches(n: int, size: int) -> list[slice]:
-    """Slices of at most ``size`` of ``n`` rows."""
+    """Slices of at most ``size`` of ``n`` rows.
+
+    Raises:
+        UsageError: AK500 no rows.
+    """
+    need_rows(n)
     return [slice(start, min(start + size, n)) for start in range(0, n, max(1, size))]
 
 
@@ -194,9 +234,12 @@ def attribution_of(
     reason: str | None,
     n_evals: int,
 ) -> Attribution:
-    """One output's values ``(n, *features)`` as an :class:`Attribution`; ``failed`` where they are not finite."""
-    if not np.isfinite(values).all():
-        status, reason = "failed", "the gradients hold values that are not finite"
+    """One output's values ``(n, *features)`` as an :class:`Attribution`; ``failed`` where they, or the outputs, are not
+    finite."""
+    if not np.isfinite(prediction).all():
+        status, reason = "failed", "the model gave outputs that are not finite"
+    elif not np.isfinite(values).all():
+        status, reason = "failed", "the attributions hold values that are not finite"
     return Attribution(
         values=values[..., None],
         prediction=prediction[:, None],

@@ -35,6 +35,8 @@ def score_bins(score: FloatArray, bins: int | None = None) -> IntArray:
     [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     """
     n = len(score)
+    if n == 0:
+        return np.zeros(0, dtype=np.int64)
     wanted = max(5, math.ceil(3.0 * n**0.25)) if bins is None else bins
     edges = np.unique(np.quantile(score, np.linspace(0.0, 1.0, wanted + 1)[1:-1]))
     return np.unique(np.searchsorted(edges, score, side="right"), return_inverse=True)[1].astype(np.int64)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from auditkit.core.subject import FloatArray, IntArray
+from auditkit.methods.explain.least import need_rows
 from auditkit.stats.intervals import mean_interval
 from auditkit.stats.resampling import resample_weights
 
@@ -96,6 +97,9 @@ def accumulated_local_effects(
         rng: Source of the bootstrap.
         draws: Bootstrap samples.
 
+    Raises:
+        UsageError: AK500 no row has a value of the column.
+
     Source: Apley and Zhu (2020), equations 15 and 16.
 
     >>> line = lambda m: 3.0 * m[:, 0]
@@ -105,6 +109,7 @@ def accumulated_local_effects(
     [1.5, 1.5]
     """
     rows = rows.known(column)
+    need_rows(len(rows.matrix))
     n, cells = len(rows.matrix), len(grid) - 1
     cell = np.clip(np.searchsorted(grid, rows.matrix[:, column], side="right") - 1, 0, cells - 1)
     ends = np.concatenate([rows.matrix, rows.matrix])
@@ -172,6 +177,7 @@ def category_dependence(outputs: Outputs, rows: Rows, columns: tuple[int, ...], 
     >>> category_dependence(lambda m: m[:, 0] - m[:, 1], some, (0, 1), sides).y.tolist()
     [-1.0, 1.0]
     """
+    need_rows(len(rows.matrix))
     many = np.repeat(rows.matrix[None], len(points), axis=0)
     for place, column in enumerate(columns):
         many[:, :, column] = points[:, place, None]

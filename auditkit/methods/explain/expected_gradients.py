@@ -12,11 +12,11 @@ from auditkit.core.errors import NotApplicable, UsageError
 from auditkit.core.subject import FloatArray
 from auditkit.methods.explain.captum_engine import path_integral
 from auditkit.methods.explain.differentiable import (
-    ROUNDING,
     Differentiated,
     all_outputs,
     attribution_of,
-    completeness_status,
+    completeness,
+    completeness_limits,
     not_differentiable,
     to_numpy,
     untouched,
@@ -44,7 +44,8 @@ def expected_gradients(
         subject: What is differentiated; not for token ids.
         inputs: ``(n, ...)`` float tensor.
         background: ``(b, ...)`` of the same kind; every row counts the same.
-        tolerance: Largest completeness gap accepted, as a share of the mean absolute change explained.
+        tolerance: Largest completeness gap accepted, as a share of the change explained; each row's limit is given by
+            :func:`auditkit.methods.explain.differentiable.completeness_limits`.
         max_steps: Most steps of a path; doubling starts at 4.
         batch_size: Most points a pass.
 
@@ -71,8 +72,7 @@ def expected_gradients(
         prediction = all_outputs(subject, inputs, batch_size)
         base = _base(subject, background, batch_size)
         change = prediction - base
-        size = float(np.abs(prediction).max(initial=0.0))
-        limit = tolerance * float(np.abs(change).mean()) + ROUNDING * size
+        limits = completeness_limits(prediction, base, tolerance)
         values = np.zeros(tuple(inputs.shape))
         rough, steps, evaluations = np.arange(len(inputs)), min(_FEWEST_STEPS, max_steps), 0
         while True:
@@ -81,12 +81,11 @@ def expected_gradients(
             values[rough] = _averaged(some, inputs[place], background, steps, batch_size)
             evaluations += len(rough) * len(background) * steps
             gap = np.abs(values.reshape(len(values), -1).sum(axis=1) - change)
-            rough = np.flatnonzero(~(gap <= limit))
+            rough = np.flatnonzero(~(gap <= limits))
             if len(rough) == 0 or steps >= max_steps:
                 break
             steps = min(2 * steps, max_steps)
-    delta = float(gap.max(initial=0.0))
-    status, reason = completeness_status(delta, limit, size)
+    status, reason, diagnostics = completeness(gap, limits, prediction)
     attribution = attribution_of(
         subject, "expected_gradients", values, prediction, status=status, reason=reason, n_evals=evaluations
     )
@@ -95,7 +94,7 @@ def expected_gradients(
         base_values=base[:, None],
         params={"background_rows": len(background), "background_use": f"all {len(background)} background rows"},
         masker="background rows (straight paths)",
-        diagnostics={"completeness_delta": delta, "completeness_limit": limit, "steps": float(steps)},
+        diagnostics={**diagnostics, "steps": float(steps)},
     )
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from auditkit.core.errors import UsageError
 from auditkit.core.subject import FloatArray, IntArray
+from auditkit.methods.explain.least import need_rows
 
 BoolArray = npt.NDArray[np.bool_]
 Ask = Callable[[IntArray, BoolArray], FloatArray]
@@ -63,7 +65,7 @@ def remove_in_order(
         random_orders: Random orders a row, at least 1.
 
     Raises:
-        ValueError: no method, fewer than two parts, or a budget below the least.
+        UsageError: AK500 no rows, no method, fewer than two parts, or a budget below the least.
 
     Source: Petsiuk, Das and Saenko (2018), section 4.1; Samek et al. (2017), section III.
 
@@ -73,10 +75,13 @@ def remove_in_order(
     ([[6.0, 3.0, 1.0, 0.0]], [[0.0, 3.0, 5.0, 6.0]])
     """
     if not attributions or steps < 2 or random_orders < 1:
-        raise ValueError("a method, two steps and one random order are the least")
+        raise UsageError(
+            "AK500", "a method, two steps and one random order are the least", fix="raise steps or random_orders"
+        )
     n, parts = next(iter(attributions.values())).shape
     if parts < 2:
-        raise ValueError("a single part has no order")
+        raise UsageError("AK500", "a single part has no order", fix="give two parts or more")
+    need_rows(n)
     present = np.ones((n, parts), dtype=np.bool_) if present is None else present
     counts = present.sum(axis=1)
     shares = np.linspace(0.0, 1.0, min(steps, int(counts.max())) + 1)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from auditkit.core.errors import AuditkitError, UsageError
 from auditkit.core.subject import FloatArray, IntArray
+from auditkit.methods.explain.least import need_rows
 
 Predict = Callable[[Any], Any]
 BoolArray = npt.NDArray[np.bool_]
@@ -160,10 +161,7 @@ def make_game(
             f"rows {shapes[0]} and background {shapes[1]} must be matrices with the same columns",
             fix="pass the same features in the same order",
         )
-    if len(background) == 0 or len(rows) == 0:
-        raise UsageError(
-            "AK500", "there are no rows to explain, or the background is empty", fix="pass one row or more"
-        )
+    need_rows(len(rows), len(background))
     features = shapes[0][1]
     players = tuple((j,) for j in range(features)) if groups is None else tuple(tuple(map(int, g)) for g in groups)
     if sorted(column for group in players for column in group) != list(range(features)) or () in players:

@@ -17,12 +17,12 @@ from auditkit.core.attribution import Attribution
 from auditkit.core.errors import AuditkitError, NotApplicable
 from auditkit.core.subject import FloatArray
 from auditkit.methods.explain.differentiable import (
-    ROUNDING,
     Differentiated,
     all_outputs,
     attribution_of,
     batches,
-    completeness_status,
+    completeness,
+    completeness_limits,
     leaf,
     not_differentiable,
     started,
@@ -171,7 +171,8 @@ def deep_lift(
         subject: What is differentiated.
         inputs: ``(n, ...)`` float tensor.
         baseline: ``(1, ...)`` or ``(n, ...)``.
-        tolerance: Largest completeness gap accepted, as a share of the mean absolute change explained.
+        tolerance: Largest completeness gap accepted, as a share of the change explained; each row's limit is given by
+            :func:`auditkit.methods.explain.differentiable.completeness_limits`.
         batch_size: Rows a pass.
 
     Returns:
@@ -197,7 +198,7 @@ def deep_lift(
             raise
         tried = f"captum refuses the model ({error.why})"
     ours = _lifted(subject, inputs, baseline, ends, (_own_lift, tolerance, batch_size))
-    if ours.status == "failed":
+    if ours.status == "failed" and np.isfinite(ends).all():
         reason = f"{ours.reason}: DeepLift does not know every layer of this model"
         ours = dataclasses.replace(ours, reason=reason)
     return dataclasses.replace(ours, params={"engine": "auditkit", "tried": tried})
@@ -224,15 +225,12 @@ def _lifted(
             except (RuntimeError, AssertionError, TypeError, ValueError, AttributeError) as error:
                 raise hooks_refused(error) from error
     values = np.concatenate(parts)
-    change = prediction - base
-    delta = float(np.abs(values.reshape(len(values), -1).sum(axis=1) - change).max(initial=0.0))
-    size = float(np.abs(prediction).max(initial=0.0))
-    limit = tolerance * float(np.abs(change).mean()) + ROUNDING * size
-    status, reason = completeness_status(delta, limit, size)
+    gap = np.abs(values.reshape(len(values), -1).sum(axis=1) - (prediction - base))
+    limits = completeness_limits(prediction, base, tolerance)
+    status, reason, diagnostics = completeness(gap, limits, prediction)
     attribution = attribution_of(
         subject, "deep_lift", values, prediction, status=status, reason=reason, n_evals=2 * len(inputs)
     )
-    diagnostics = {"completeness_delta": delta, "completeness_limit": limit}
     return dataclasses.replace(attribution, base_values=base[:, None], diagnostics=diagnostics)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from auditkit.core.evidence import Density, Interval
 from auditkit.core.subject import FloatArray, IntArray
+from auditkit.methods.explain.least import need_finite, need_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,9 @@ def importance(
         draws: Bootstrap samples.
         level: Two-sided confidence level.
 
+    Raises:
+        UsageError: AK500 no rows, or magnitudes that are not finite.
+
     Source: Efron and Tibshirani (1993), chapter 13 (percentile interval).
 
     >>> result = importance(np.array([[1.0, 3.0], [1.0, 1.0]]), np.random.default_rng(0))
@@ -57,6 +61,8 @@ def importance(
     ([1.0, 2.0], [0.333, 0.667])
     """
     n, f = magnitude.shape
+    need_rows(n)
+    need_finite(magnitude)
     weights = np.ones(n) if weights is None else weights
     unit = np.arange(n) if clusters is None else np.unique(clusters, return_inverse=True)[1]
     units = int(unit.max()) + 1
@@ -116,7 +122,11 @@ def attribution_density(
         features: ``(n, f)`` feature values as numbers; missing is NaN and takes no part in the ranks.
         names: ``(f,)`` names, in the order of the strips.
         bins: Cells a strip.
+
+    Raises:
+        UsageError: AK500 attributions that are not finite.
     """
+    need_finite(values)
     reach = float(np.abs(values).max(initial=0.0)) or 1.0
     edges = np.linspace(-reach, reach, bins + 1)
     cell = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, bins - 1)

@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from auditkit.core.subject import FloatArray
+from auditkit.methods.explain.least import need_rows
 
 Outputs = Callable[[FloatArray], FloatArray]
 
@@ -49,6 +50,9 @@ def pair_effects(
         features: Two or more, each the columns that it is made of (several for a one-hot group).
         weights: ``(n,)`` what each row counts for in the means; all alike when left out.
 
+    Raises:
+        UsageError: AK500 no rows.
+
     Source: Friedman and Popescu (2008), section 8.1, equation 44.
 
     >>> x = np.random.default_rng(0).normal(size=(30, 2))
@@ -56,6 +60,7 @@ def pair_effects(
     >>> round(float(additive.strength(np.ones((1, 30)))[0]), 6)
     0.0
     """
+    need_rows(len(matrix))
     masses = np.ones(len(matrix)) if weights is None else weights
     rounding = _rounding(outputs(matrix))
     alone = [_dependence(outputs, matrix, columns, masses) for columns in features]

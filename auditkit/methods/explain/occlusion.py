@@ -17,6 +17,7 @@ from auditkit.methods.explain.differentiable import (
     target_outputs,
     untouched,
 )
+from auditkit.methods.explain.least import need_rows
 
 _NUMBERS_A_PASS = 2**17  # of the altered inputs; larger batches leave the cache of a core and are slower
 
@@ -108,6 +109,7 @@ def _drops(
     numbers_a_pass: int,
 ) -> tuple[FloatArray, FloatArray]:
     """Outputs ``(n,)`` and what each of ``count`` alterations takes away ``(n, count)``."""
+    need_rows(len(inputs))
     rows_a_pass = max(1, numbers_a_pass // max(1, count * inputs[0].numel()))
     copies_a_pass = max(1, numbers_a_pass // max(1, inputs[0].numel()))
     drops = np.empty((len(inputs), count))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from auditkit.core.errors import UsageError
 from auditkit.core.subject import FloatArray
 
 Losses = Callable[[FloatArray], FloatArray]
@@ -26,7 +27,7 @@ def permutation_losses(
         repeats: Shuffles a feature.
 
     Raises:
-        ValueError: fewer than two rows or no repeat.
+        UsageError: AK500 fewer than two rows or no repeat.
 
     Source: Breiman (2001), section 10; Fisher, Rudin and Dominici (2019), section 3.
 
@@ -37,7 +38,7 @@ def permutation_losses(
     """
     n = len(matrix)
     if n < 2 or repeats < 1:
-        raise ValueError("a shuffle needs two rows, and one repeat")
+        raise UsageError("AK500", "a shuffle needs two rows, and one repeat", fix="give two rows or more")
     own = losses(matrix)
     found = np.empty((len(players), n))
     for place, player in enumerate(players):

@@ -260,9 +260,8 @@ def _verified(game: Game, attribution: Attribution, seed: int) -> Attribution:
     ours = attribution.values[:_SPOT_ROWS]
     assert sampled.std_error is not None
     assert attribution.base_values is not None
-    slack = additivity_limits(
-        attribution.values, attribution.base_values, attribution.prediction
-    ) + _SPOT_SLACK * np.abs(ours).max(axis=(0, 1))
+    limits = additivity_limits(attribution.values, attribution.base_values, attribution.prediction)[: len(ours)]
+    slack = limits[:, None, :] + _SPOT_SLACK * np.abs(ours).max(axis=1, keepdims=True)
     excess = np.abs(ours - sampled.values) - _SPOT_SIGMA * sampled.std_error - slack
     gap = float(excess.max())
     diagnostics = {**attribution.diagnostics, "spot_check_excess": max(gap, 0.0)}

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from auditkit.core.subject import FloatArray, IntArray
+from auditkit.methods.explain.least import need_rows
 from auditkit.methods.explain.tree_pairs import paired
 from auditkit.methods.explain.tree_paths import Bits, Paths, met_bits, patterns, walk
 from auditkit.methods.explain.tree_table import Columns, Ensemble, UnreadError
@@ -51,10 +52,12 @@ def tree_shapley(
 
     Raises:
         UnreadError: More than 62 players on a path.
+        UsageError: AK500 no rows, or an empty background.
 
     Source: the definition, with the bit patterns of Nadel and Wettenstein, "WOODELF", AAAI 2026, section 4.
     """
     n, b = len(rows), len(background)
+    need_rows(n, b)
     ours, theirs = Columns(rows), Columns(background)
     values = np.zeros((players * ensemble.outputs, n))
     for grove in ensemble.groves(min(_NODES, 1 + 4 * _BITS // (n + b))):
