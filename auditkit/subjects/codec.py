@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -127,10 +129,26 @@ class TabularCodec:
             return (np.rint(matrix) if whole else matrix).astype(self.dtype)
         import pandas as pd
 
-        parts = [_decode(column, matrix[:, place]) for place, column in enumerate(self.columns)]
-        table = pd.concat(parts, axis=1)
+        blocks, others = self._blocks
+        parts = [_numbers(self.columns, places, matrix[:, places]) for places in blocks]
+        parts += [_decode(self.columns[place], matrix[:, place]) for place in others]
+        table = pd.concat(parts, axis=1) if len(parts) > 1 else pd.DataFrame(parts[0])
+        order = np.argsort([*chain.from_iterable(blocks), *others], kind="stable")
+        if (np.diff(order) < 0).any():
+            table = table.iloc[:, order]
         table.columns = pd.Index([column.label for column in self.columns])
         return table
+
+    @cached_property
+    def _blocks(self) -> tuple[list[list[int]], list[int]]:
+        """Places of plain numbers, those of a dtype together, and of other columns. Columns made one by one are
+        most of the time that a cheap model takes for a table of many."""
+        blocks: dict[Any, list[int]] = {}
+        others = []
+        for place, column in enumerate(self.columns):
+            plain = column.how == "number" and isinstance(column.dtype, np.dtype) and column.dtype.kind in "fiu"
+            (blocks.setdefault(column.dtype, []) if plain else others).append(place)
+        return list(blocks.values()), others
 
 
 def make_codec(dataset: Dataset, *others: Dataset) -> TabularCodec:
@@ -222,6 +240,20 @@ def _encode(column: ColumnCode, series: Any) -> FloatArray:
     return numbers
 
 
+def _numbers(columns: tuple[ColumnCode, ...], places: list[int], values: FloatArray) -> Any:
+    """Columns of numbers of one dtype of numpy's."""
+    import pandas as pd
+
+    dtype = columns[places[0]].dtype
+    if dtype.kind in "iu":
+        absent = np.isnan(values).any(axis=0)
+        if absent.any():
+            raise _no_missing(f"column {columns[places[int(absent.argmax())]].feature.name!r}", dtype)
+        limits = np.iinfo(dtype)
+        values = np.clip(np.rint(values), limits.min, limits.max)
+    return pd.DataFrame(values.astype(dtype, copy=False), copy=False)
+
+
 def _decode(column: ColumnCode, values: FloatArray) -> Any:
     import pandas as pd
 
@@ -239,11 +271,6 @@ def _decode(column: ColumnCode, values: FloatArray) -> Any:
         raise _no_missing(f"column {column.feature.name!r}", dtype)
     if column.how == "boolean":
         return pd.Series(values >= 0.5)
-    if whole:
-        limits = np.iinfo(dtype)
-        return pd.Series(np.clip(np.rint(values), limits.min, limits.max).astype(dtype))
-    if isinstance(dtype, np.dtype):
-        return pd.Series(values.astype(dtype))
     return pd.Series(values).astype(dtype).mask(absent)
 
 

@@ -405,3 +405,46 @@ def test_intervals_hold_for_the_background_rows_that_were_drawn():
         values.append(gain.value)
         errors.append((gain.interval.high - gain.interval.low) / 3.92)
     assert np.std(values, ddof=1) < 1.6 * np.mean(errors)
+
+
+def test_maskers_are_compared_within_a_budget_of_removals(monkeypatch):
+    """Fewer rows where features are many, as a note says; each removal is asked as one alone would be."""
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(120, 30))
+    weights = rng.normal(size=30)
+    asked = []
+
+    class Counting(LinearRegression):
+        def predict(self, rows):
+            asked.append(len(rows))
+            return super().predict(rows)
+
+    model = Counting().fit(x, x @ weights)
+    subject = make_subject(model, x[:80], x[:80] @ weights, train=(x[80:], x[80:] @ weights))
+    how = {"max_rows": 40, "check_rows": 40, "sensitivity_rows": 0, "baseline_rows": 1, "lime_samples": 50}
+
+    def run():
+        asked.clear()
+        outcome = outcome_of(subject, **how)
+        (agreement,) = found(outcome, "masker_agreement")
+        return agreement, [note for note in outcome.notes if "removals" in note], sum(asked)
+
+    whole, silent, many = run()
+    monkeypatch.setattr(faithfulness, "_REMOVALS", 300)
+    few, notes, less = run()
+    assert (whole.n, few.n) == (40, 10)
+    assert silent == []
+    assert notes == [
+        "The two maskers are compared on 10 of the 40 rows: with 30 features to remove one by one from each, that is "
+        "300 removals; at most 300 are made."
+    ]
+    assert many - less == 2 * 30 * 31  # 30 rows, whole and without each of 30 features, by two maskers
+    assert few.interval.low - 0.1 < whole.value < few.interval.high + 0.1
+
+
+def test_removals_in_parts_are_those_at_once(linear, monkeypatch):
+    at_once = outcome_of(linear)
+    monkeypatch.setattr(faithfulness, "_CELLS_A_PASS", 30)
+    in_parts = outcome_of(linear)
+    for one, other in zip(found(at_once, "masker_agreement"), found(in_parts, "masker_agreement"), strict=True):
+        assert one.value == pytest.approx(other.value, abs=1e-12)

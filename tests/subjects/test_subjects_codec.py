@@ -162,3 +162,25 @@ def test_what_a_float_cannot_hold_is_refused() -> None:
     texts = Dataset(inputs=["a"], y=np.zeros(1, dtype=np.int64), modality="text")
     with pytest.raises(UsageError, match="AK208 only tables"):
         make_codec(texts)
+
+
+def test_columns_of_mixed_dtypes_stay_in_their_order_however_they_are_decoded() -> None:
+    """Numbers of a dtype are decoded together; between them stand columns that are not."""
+    frame = mixed()
+    frame["float_again"], frame["int_again"] = [1.0, 2.0, np.nan], [7, 8, 9]
+    frame = frame[[*frame.columns[::-2], *frame.columns[-2::-2]]]
+    back = make_codec(dataset(frame)).decode(make_codec(dataset(frame)).encode(frame))
+    pd.testing.assert_frame_equal(back, frame, check_exact=True)
+
+
+def test_the_table_decoded_is_no_view_of_the_matrix() -> None:
+    frame = pd.DataFrame(np.arange(6.0).reshape(3, 2), columns=["a", "b"])
+    codec = make_codec(dataset(frame))
+    matrix = codec.encode(frame)
+    assert not np.shares_memory(codec.decode(matrix).to_numpy(copy=False), matrix)
+
+
+def test_a_missing_whole_number_names_its_column() -> None:
+    frame = pd.DataFrame({"a": [1, 2], "b": [0.5, 1.5], "c": [3, 4]})
+    with pytest.raises(UsageError, match="AK228 column 'c'"):
+        make_codec(dataset(frame)).decode(np.array([[1.0, 0.5, np.nan]]))

@@ -13,12 +13,12 @@ from pydantic import Field
 from auditkit.analyzers.explain.attributed import Method
 from auditkit.analyzers.explain.attributions import AttributionParams
 from auditkit.analyzers.explain.explained import LEVEL, TOO_FEW, few_rows
-from auditkit.analyzers.explain.partwise import Partwise, partwise_table
+from auditkit.analyzers.explain.partwise import Ask, BoolArray, Partwise, partwise_table
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.errors import MissingExtra, NotApplicable
 from auditkit.core.evidence import Curve, Direction, Interval, Measurement, Scalar, Series
 from auditkit.core.stages import Stages
-from auditkit.core.subject import Dataset, FloatArray, Subject
+from auditkit.core.subject import Dataset, FloatArray, IntArray, Subject
 from auditkit.methods.explain.faithfulness import Removals, gains, infidelity, max_sensitivity, remove_in_order
 from auditkit.stats.bounded import bounded_mean
 from auditkit.stats.intervals import mean_interval
@@ -38,6 +38,8 @@ MEASURES = {
 }
 _STILL = "the output does not move when parts are removed"
 _TOP = 5
+_REMOVALS = 50_000  # of one part from one row, by which two maskers are compared
+_CELLS_A_PASS = 2**22  # rows with one part removed x parts, asked about at once
 
 
 class FaithfulnessParams(AttributionParams):
@@ -81,7 +83,7 @@ def run(subject: Subject, context: Context, params: FaithfulnessParams) -> Itera
     yield from _sensitive(parts, params, context)
     stages.end()
     context.check_deadline()
-    yield from _masked(parts)
+    yield from _masked(parts, context)
     stages.end()
     for first, second in combinations(usable, 2):
         pair = {"first": first, "second": second}
@@ -260,25 +262,38 @@ def _sensitive(parts: Partwise, params: FaithfulnessParams, context: Context) ->
                            n=len(kept))  # fmt: skip
 
 
-def _masked(parts: Partwise) -> Iterator[Produced]:
+def _masked(parts: Partwise, context: Context) -> Iterator[Produced]:
     """Effects of removing parts one by one, by two maskers: does it matter what removed parts are replaced by?"""
     if parts.other is None:
         yield Note("There is only one masker for these inputs, so that two cannot be compared.")
         return
-    first, second = (_one_by_one(ask, parts) for ask in (parts.ask, parts.other))
-    identity: dict[str, Scalar] = {"first": parts.maskers[0], "second": parts.maskers[1]}
-    yield from _agree("explain.masker_agreement", "explain.masker_top5_overlap", first, second, parts, identity, None)
-
-
-def _one_by_one(ask: object, parts: Partwise) -> FloatArray:
-    assert callable(ask)
     n, count = next(iter(parts.amounts.values())).shape
     present = np.ones((n, count), dtype=np.bool_) if parts.present is None else parts.present
-    places = np.argwhere(present)
-    alone = np.eye(count, dtype=np.bool_)[places[:, 1]]
-    whole = ask(np.arange(n, dtype=np.int64), np.zeros((n, count), dtype=np.bool_))
-    effects = np.zeros((n, count))
-    effects[places[:, 0], places[:, 1]] = whole[places[:, 0]] - ask(places[:, 0].astype(np.int64), alone)
+    rows = few_rows(context, n, max(2, _REMOVALS // count))
+    if len(rows) < n:
+        yield Note(
+            f"The two maskers are compared on {len(rows)} of the {n} rows: with {count:,} {parts.parts} to remove one "
+            f"by one from each, that is {len(rows) * count:,} removals; at most {_REMOVALS:,} are made."
+        )
+    first, second = (_one_by_one(ask, rows, present, context) for ask in (parts.ask, parts.other))
+    some = dataclasses.replace(parts, data=parts.data.take(rows), present=present[rows])
+    identity: dict[str, Scalar] = {"first": parts.maskers[0], "second": parts.maskers[1]}
+    yield from _agree("explain.masker_agreement", "explain.masker_top5_overlap", first, second, some, identity, None)
+
+
+def _one_by_one(ask: Ask, rows: IntArray, present: BoolArray, context: Context) -> FloatArray:
+    """How far the outputs of ``rows (m,)`` fall without each part that they have, ``(m, p)``."""
+    count = present.shape[1]
+    whole = ask(rows, np.zeros((len(rows), count), dtype=np.bool_))
+    effects = np.zeros((len(rows), count))
+    places = np.argwhere(present[rows])
+    size = max(1, _CELLS_A_PASS // count)
+    for start in range(0, len(places), size):
+        context.check_deadline()
+        place, part = places[start : start + size].T
+        alone = np.zeros((len(part), count), dtype=np.bool_)
+        alone[np.arange(len(part)), part] = True
+        effects[place, part] = whole[place] - ask(rows[place], alone)
     return effects
 
 
@@ -321,7 +336,7 @@ def _agree(
 
 ANALYZER = Analyzer(
     name="explain.faithfulness",
-    version="7",
+    version="8",
     title="Are the explanations any good?",
     summary="Whether explanations foretell what the model does when parts are removed, hold still, and agree.",
     reference="Petsiuk, Das and Saenko (2018), RISE; Yeh et al. (2019), On the (In)fidelity and Sensitivity of "

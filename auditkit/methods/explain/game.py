@@ -23,6 +23,9 @@ Predict = Callable[[Any], Any]
 BoolArray = npt.NDArray[np.bool_]
 
 CELLS_A_BATCH = 250_000  # keeps a batch in the cache
+_WIDE = 4_000_000  # cells of a batch of wide rows: libraries look at each column's name and dtype in every call
+_WIDE_ROWS = 2048
+_FEWEST_ROWS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,10 +177,20 @@ def make_game(
         rows=rows,
         background=background,
         groups=players,
-        batch_size=int(batch_size or max(256, CELLS_A_BATCH // features)),
+        batch_size=int(batch_size or batch_of(features)),
         names=tuple("+".join(labels[j] for j in group) for group in players),
         inputs=inputs,
     )
+
+
+def batch_of(features: int) -> int:
+    """Rows handed to a model at once.
+
+    >>> [batch_of(features) for features in (10, 100, 300, 2_000, 20_000)]
+    [25000, 2500, 2048, 2000, 256]
+    """
+    wide = max(_FEWEST_ROWS, min(_WIDE_ROWS, _WIDE // features))
+    return max(wide, CELLS_A_BATCH // features)
 
 
 def background_hash(background: Any) -> str:
