@@ -19,6 +19,7 @@ from auditkit.methods.explain.lime_batched import batched_lime, explain_samples,
 from auditkit.methods.explain.lime_engine import library_lime, lime_images, lime_texts
 from auditkit.methods.explain.lime_sampling import draw, make_columns
 from auditkit.methods.explain.lime_table import LimeTable
+from auditkit.methods.explain.local_surrogate import fit_surrogate
 from auditkit.subjects.build import make_subject
 
 ENGINES = [batched_lime, library_lime]
@@ -372,3 +373,17 @@ def test_a_step_of_a_whole_number_is_described_without_a_rest():
     outcome = run_step(subject, plan.steps[0], seed=0)
     (fit,) = [m for m in outcome.measurements if m.name == "explain.local_fidelity_r2"]
     assert fit.value > 0.999
+
+
+@pytest.mark.parametrize(("samples", "columns"), [(120, 40), (40, 120), (60, 60)])
+def test_the_surrogate_is_scikit_learns_ridge_with_fewer_samples_than_columns_too(samples, columns):
+    from sklearn.linear_model import Ridge
+
+    rng = np.random.default_rng(columns)
+    data, weights = rng.normal(size=(samples, columns)), rng.random(samples)
+    outputs = data[:, 0] - 2.0 * data[:, 1] + rng.normal(size=samples)
+    own = fit_surrogate(data, outputs, weights)
+    theirs = Ridge(alpha=1.0, solver="lsqr", tol=1e-14, max_iter=100_000).fit(data, outputs, sample_weight=weights)
+    np.testing.assert_allclose(own.weights, theirs.coef_, atol=1e-9)
+    assert own.intercept == pytest.approx(theirs.intercept_, abs=1e-9)
+    assert own.r2 == pytest.approx(theirs.score(data, outputs, sample_weight=weights), abs=1e-9)

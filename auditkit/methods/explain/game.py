@@ -23,7 +23,7 @@ Predict = Callable[[Any], Any]
 BoolArray = npt.NDArray[np.bool_]
 
 CELLS_A_BATCH = 250_000  # keeps a batch in the cache
-_WIDE = 4_000_000  # cells of a batch of wide rows: libraries look at each column's name and dtype in every call
+_WIDE = 2_000_000  # cells of a batch of wide rows: libraries look at each column's name and dtype in every call
 _WIDE_ROWS = 2048
 _FEWEST_ROWS = 256
 
@@ -187,7 +187,7 @@ def batch_of(features: int) -> int:
     """Rows handed to a model at once.
 
     >>> [batch_of(features) for features in (10, 100, 300, 2_000, 20_000)]
-    [25000, 2500, 2048, 2000, 256]
+    [25000, 2500, 2048, 1000, 256]
     """
     wide = max(_FEWEST_ROWS, min(_WIDE_ROWS, _WIDE // features))
     return max(wide, CELLS_A_BATCH // features)

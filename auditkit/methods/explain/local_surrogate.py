@@ -72,11 +72,14 @@ def fit_surrogate(
 
 
 def _ridge(x: FloatArray, y: FloatArray, penalty: float) -> FloatArray:
+    """Coefficients ``(f,)``; with fewer samples than columns by the samples' own Gram matrix, which is the smaller."""
     from scipy.linalg import solve
 
-    gram = x.T @ x
+    wide = x.shape[1] > x.shape[0]
+    gram = x @ x.T if wide else x.T @ x
     gram.flat[:: len(gram) + 1] += penalty
-    return np.asarray(solve(gram, x.T @ y, assume_a="pos"))
+    found = solve(gram, y if wide else x.T @ y, assume_a="pos")
+    return np.asarray(x.T @ found if wide else found)
 
 
 def _selected(
