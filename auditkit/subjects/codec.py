@@ -144,7 +144,7 @@ class TabularCodec:
         """Places of plain numbers, those of a dtype together, and of other columns. Columns made one by one are
         most of the time that a cheap model takes for a table of many."""
         blocks: dict[Any, list[int]] = {}
-        others = []
+        others: list[int] = []
         for place, column in enumerate(self.columns):
             plain = column.how == "number" and isinstance(column.dtype, np.dtype) and column.dtype.kind in "fiu"
             (blocks.setdefault(column.dtype, []) if plain else others).append(place)
