@@ -38,13 +38,13 @@ pytestmark = [
 ]
 
 
-def look(folder: Path, pages: dict[str, str], *more: str) -> list[dict]:
+def look(folder: Path, pages: dict[str, str], *more: str, script: str = "check.mjs") -> list[dict]:
     paths = []
     for name, html in pages.items():
         path = folder / f"{name}.html"
         path.write_text(html, encoding="utf-8")
         paths.append(str(path))
-    command = [NODE, "check.mjs", CHROMIUM, *paths, *more]
+    command = [NODE, script, CHROMIUM, *paths, *more]
     done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=1100, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
@@ -152,6 +152,15 @@ def test_a_script_put_into_the_finished_file_is_refused(tmp_path):
     assert not any(v["ran"] for v in first)
     assert all(any("Content Security Policy" in message for message in v["messages"]) for v in first)
     assert all(v["ran"] for v in views if v["page"] == "open.html")
+
+
+def test_what_is_far_from_the_screen_is_left_for_later_and_links_search_and_print_find_it(tmp_path):
+    pages = {name: (REPORTS / name / "model-card.html").read_text(encoding="utf-8") for name in ("loan", "digits")}
+    for seen in look(tmp_path, pages, script="links.mjs"):
+        assert len(seen["links"]) > 30
+        assert seen["off"] == []
+        assert 0 < seen["found"] < 900
+        assert seen["text"] < seen["printed"] / 2  # the far sections were not laid out; in print they all are
 
 
 def test_the_card_prints_to_pdf():

@@ -170,7 +170,7 @@ def test_images_give_maps_and_squares_and_the_image_only_when_shared(project, tm
     first = project("--row", 3, factory="network", data="images", more=IMAGES)
     assert first.exit_code == 0, first.output
     page = page_of(tmp_path)
-    assert page.count("<img") == 4
+    assert page.count('class="ak-picture"') == 4
     assert "Picture of input" not in page
     told = project("--row", 3, "--json", factory="network", data="images", more=IMAGES)
     methods = json.loads(told.stdout)["methods"]

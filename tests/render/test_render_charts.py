@@ -68,7 +68,7 @@ def test_every_chart_is_well_formed_with_a_finding_and_no_style_attribute(chart)
     assert root.find("figcaption").text == "finding"
     assert not [e for e in root.iter() if "style" in e.attrib]
     for svg in root.iter("svg"):
-        named = svg.get("role") == "img" and svg.find("title").text
+        named = svg.get("role") == "img" and (svg.get("aria-label") or svg.find("title").text)
         assert named or svg.get("aria-hidden") == "true"
     assert chart._repr_html_().startswith("<style>")
 

@@ -1,8 +1,10 @@
 """Charts by name: what they say of themselves, against other ways to compute it."""
 
+import base64
 import re
 import struct
 import zlib
+from html import unescape
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from auditkit.render.charts import (
     dependence_chart,
     frontier_chart,
     overlay_grid,
+    picture_grid,
     reliability_chart,
     roc_chart,
     token_chart,
@@ -138,9 +141,29 @@ def test_an_overlay_is_grey_where_nothing_is_attributed_and_coloured_where_somet
     assert plus[0] > plus[2] + 80
     assert minus[2] > minus[0] + 80
     assert zlib.decompress(data[data.index(b"IDAT") + 4 : -16])[1:] == mixed.pixels
-    assert overlay_grid([base], [over], "finding").figure().text.count("<img") == 1
+    assert overlay_grid([base], [over], "finding").figure().text.count('class="ak-picture"') == 1
     with pytest.raises(ValueError, match="a picture of 1 x 3 with an overlay of 1 x 2"):
         laid_over(base, Tile(label="", height=1, width=2, pixels=b"ab", palette="signed"))
+
+
+def test_each_picture_is_cut_out_of_a_sheet_at_its_own_rows():
+    rng = np.random.default_rng(0)
+    tiles = [Tile(label=str(i), height=1500, width=2, pixels=rng.bytes(3000), palette="grey" if i % 2 else "signed")
+             for i in range(6)]  # fmt: skip
+    text = picture_grid(tiles, "finding").figure().text
+    sheets = dict(re.findall(r'<image href="data:image/png;base64,([^"]+)" id="([^"]+)"', text))
+    sheets = {name: base64.b64decode(data) for data, name in sheets.items()}
+    assert len(sheets) == 4  # two of a palette fit below each other, the third does not
+    cuts = re.findall(r'<svg viewBox="0 (\d+) 2 1500" role="img" aria-label="Picture of (\d)" class="ak-picture">'
+                      r'<use href="#([^"]+)">', text)  # fmt: skip
+    assert [label for _, label, _ in cuts] == list("012345")
+    for (top, _, name), tile in zip(cuts, tiles, strict=True):
+        data = sheets[name]
+        start = data.index(b"IDAT")
+        rows = zlib.decompress(data[start + 4 :][: struct.unpack(">I", data[start - 4 : start])[0]])
+        cut = b"".join(rows[3 * r + 1 : 3 * r + 3] for r in range(int(top), int(top) + 1500))
+        assert cut == tile.pixels
+        assert (b"PLTE" in data) == (tile.palette == "signed")
 
 
 def test_tokens_are_marked_by_strength_and_sign_and_never_become_markup():
@@ -197,11 +220,11 @@ def tokens_outcome():
 
 def test_tokens_and_pictures_of_rows_are_shared_only_when_asked_for_by_name():
     evidence = sample.evidence(outcomes=(tokens_outcome(),))
-    html = render_card(evidence)
+    html = unescape(render_card(evidence))
     assert "awful" not in html
     assert "“A review” is left out of shared copies" in html
     asked = sample.evidence(outcomes=(tokens_outcome(),), card={"raw": ["explain.text.tokens"]})
-    shown = render_card(asked)
+    shown = unescape(render_card(asked))
     assert 'class="ak-m3">awful</mark>' in shown
     assert "“Rows” is left out of shared copies" in shown
     assert [a.name for a in redact(asked).artifacts()] == ["explain.text.tokens"]

@@ -41,6 +41,7 @@ from auditkit.render.text import capitalised, clean, isolated
 
 EMBED_LIMIT = 600_000
 VERDICT_LIMIT = 120_000
+ASCII_COST = 1.02
 _REGION = 'role="region" tabindex="0" aria-label="'
 
 
@@ -58,17 +59,29 @@ def render_card(evidence: Evidence, verdict: Verdict | None = None, *, digest: s
     Returns:
         HTML that needs no other file, no network and no script.
     """
-    return (
-        fitted(card_view(evidence, verdict, digest), lambda view: page_of("card.html", card=view)).rstrip("\n") + "\n"
-    )
+    page = fitted(card_view(evidence, verdict, digest), lambda view: page_of("card.html", card=view))
+    return in_ascii(page.rstrip("\n") + "\n")
 
 
 def page_of(template: str, **views: object) -> str:
     """A page of one of the templates, with the style sheet and the policy that allows just this sheet."""
-    style = f"{style_sheet()}\n{_card_style()}"
+    style = re.sub(r"\n\s+", "\n", f"{style_sheet()}\n{_card_style()}").replace("; }", "}")
     page = _environment().get_template(template)
     sheet = {"csp": Markup(content_policy(style)), "style": Markup(style)}
     return _unique_regions(page.render(release=__version__, **sheet, **views))
+
+
+def in_ascii(page: str) -> str:
+    """``page`` with numbers for its letters beyond ASCII, where that adds at most a fiftieth of its bytes.
+
+    A browser keeps such a page in half the memory and reads it faster, and it survives mail that mangles letters. A
+    page in another script stays as it is: in numbers it would be twice as large.
+
+    >>> in_ascii("<title>café</title>" + " " * 200)[:24], in_ascii("<p>été")
+    ('<title>caf&#233;</title>', '<p>été')
+    """
+    spelt = page.encode("ascii", "xmlcharrefreplace")
+    return spelt.decode() if len(spelt) <= ASCII_COST * len(page.encode()) else page
 
 
 def _unique_regions(page: str) -> str:
