@@ -1,6 +1,6 @@
 """``python -m auditkit``."""
 
-from auditkit.cli.main import main
+from auditkit.cli.main import script
 
 if __name__ == "__main__":
-    main()
+    script()

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, overload
 if TYPE_CHECKING:
     from auditkit.core.evidence import Measurement
 
+# An index of all places costs about as much as looking for so many names.
+_FEW = 16
+
 # Builds and checks measurements from their plain JSON data.
 Build = Callable[[list[dict[str, Any]]], Sequence["Measurement"]]
 
@@ -27,7 +30,7 @@ class Unread(Sequence["Measurement"]):
 
     def __init__(self, written: list[dict[str, Any]], build: Build) -> None:
         self.names = [part["name"] for part in written]
-        if not all(isinstance(name, str) for name in self.names):
+        if not set(map(type, self.names)) <= {str}:
             raise TypeError("a name is text")
         self._written = written
         self._build = build
@@ -80,24 +83,34 @@ class ByName(Mapping[str, Sequence["Measurement"]]):
 
     def __init__(self, parts: Sequence[Sequence[Measurement]]) -> None:
         self._parts = parts
+        self._named = [part.names if isinstance(part, Unread) else [each.name for each in part] for part in parts]
+        self._names = dict.fromkeys(name for names in self._named for name in dict.fromkeys(names))
         self._found: dict[str, Sequence[Measurement]] = {}
-        self._places: dict[str, dict[int, list[int]]] = {}
-        for number, part in enumerate(parts):
-            names = part.names if isinstance(part, Unread) else [each.name for each in part]
-            for index, name in enumerate(names):
-                self._places.setdefault(name, {}).setdefault(number, []).append(index)
+        self._places: dict[str, list[list[int]]] | None = None
 
     def __getitem__(self, name: str) -> Sequence[Measurement]:
         if name not in self._found:
+            if name not in self._names:
+                raise KeyError(name)
             found: list[Measurement] = []
-            for number, places in self._places[name].items():
-                part = self._parts[number]
+            for part, places in zip(self._parts, self._places_of(name), strict=True):
                 found += part.take(places) if isinstance(part, Unread) else [part[index] for index in places]
             self._found[name] = found
         return self._found[name]
 
+    def _places_of(self, name: str) -> list[list[int]]:
+        """Where ``name`` stands in each part: looked up for the first few that are asked for, and then for all at once."""
+        if self._places is None and len(self._found) >= _FEW:
+            self._places = {each: [[] for _ in self._parts] for each in self._names}
+            for number, names in enumerate(self._named):
+                for index, each in enumerate(names):
+                    self._places[each][number].append(index)
+        if self._places is not None:
+            return self._places[name]
+        return [[index for index, each in enumerate(names) if each == name] for names in self._named]
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._names)

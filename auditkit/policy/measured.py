@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -122,10 +122,12 @@ def _stretched(m: Measurement, level: float, shrink: float, several: bool = True
         return math.nan, math.nan
     if m.interval is None:
         return m.value, m.value
-    stretch = max(1.0, _reach(m.interval, level) / _reach(m.interval, m.interval.level))
+    stretch = 1.0
+    if level != m.interval.level:
+        stretch = max(stretch, _reach(m.interval, level) / _reach(m.interval, m.interval.level))
     is_ratio = metric_and_kind(m.name)[1] == "ratio"
     low, high = _widened(m.value, m.interval, stretch, is_ratio)
-    if several and any(name in m.interval.method for name in _OF_SEVERAL):
+    if several and _names_one(m.interval.method, _OF_SEVERAL):
         # The far limit may be that of groups which hardly differ: all of it is their error.
         if is_ratio:
             low = min(low, _widened(1.0, m.interval, stretch, True)[0])
@@ -138,6 +140,12 @@ def _stretched(m: Measurement, level: float, shrink: float, several: bool = True
     if ceiling is not None:
         high = min(high, max(ceiling, m.value))
     return low, high
+
+
+@cache
+def _names_one(method: str, names: tuple[str, ...]) -> bool:
+    """Whether an interval's ``method`` is one of ``names`` or made of one."""
+    return any(name in method for name in names)
 
 
 def _widened(center: float, held: Interval, stretch: float, ratio: bool) -> tuple[float, float]:
@@ -163,7 +171,7 @@ def _reach(held: Interval, level: float) -> float:
     counted = held.degrees_of_freedom
     normal = z_value(level)
     reach = normal if counted is None else t_value(level, counted)
-    if any(name in held.method for name in _EXACT):
+    if _names_one(held.method, _EXACT):
         # Of no hit seen the upper limit grows faster than quantiles do: with the log of the error.
         reach = (reach / normal) ** 2 * -math.log((1.0 - level) / 2.0)
     return reach

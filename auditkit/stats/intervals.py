@@ -4,7 +4,7 @@ Every published share has exact limits (:func:`exact_share`): what the gate deci
 it says, on either side, with few rows and near 0 or 1 too. Score limits (:func:`wilson`) are for planning, and for
 analyzers of third parties. Proportions are given as a point estimate and an *effective* number of rows, so that
 weighted and clustered rows use the same formulas: ``n_eff = p (1 - p) / var(p)`` (Korn and Graubard 1998).
-Normal quantiles come from the standard library; scipy is imported only where it is needed.
+Normal quantiles come from the standard library; scipy's would be slow to import.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from auditkit.core.evidence import Interval
+from auditkit.stats.student import t_quantile
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -45,9 +46,7 @@ def t_value(level: float, freedom: float) -> float:
     """Two-sided Student-t quantile of ``level``; the normal one above 2,000 degrees of freedom."""
     if freedom > 2000:
         return z_value(level)
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, 0.5 + level / 2.0))
+    return t_quantile(0.5 - level / 2.0, freedom)
 
 
 def wilson(p: float, n: float, level: float = 0.95) -> Interval | None:
