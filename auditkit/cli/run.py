@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import threading
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +101,9 @@ def run_config(
 
     with output_lock(out):
         pass
+    if config.model is None:
+        # DuckDB reads saved predictions outside the interpreter, which meanwhile imports what will draw them.
+        threading.Thread(target=import_module, args=("auditkit.render.html.card",), daemon=True).start()
     device = resolve_device(config.run.device if config.model is not None else "cpu")
     subject = subject_from_config(config, device, allowed=allowed)
     with progress_sink() as sink:

@@ -113,15 +113,15 @@ def _differences(values: Sequence[Any]) -> dict[str, list[int]] | None:
     >>> _differences([0.25, 0.5, 0.5, 0.5, 1.0]), _differences([0.1, 2]), _differences([1e-30, 0.5])
     ({'~2': [25, 25, 0, 0, 50]}, None, None)
     """
-    if not all(type(value) is float for value in values):
+    if not set(map(type, values)) <= {float}:
         return None
     written = [repr(value) for value in values]
     decimals = max((len(text.partition(".")[2]) for text in written), default=0)
-    if decimals > _DECIMALS or any("e" in text for text in written):
+    if decimals > _DECIMALS or "-0.0" in written or any("e" in text for text in written):
         return None
     unit = 10**decimals
     whole = [round(value * unit) for value in values]
-    if [repr(number / unit) for number in whole] != written:
+    if [number / unit for number in whole] != list(values):
         return None
     steps = [now - before for before, now in zip([0, *whole], whole, strict=False)]
     short = sum(len(str(step)) for step in steps) + _NUMBER < sum(map(len, written))
