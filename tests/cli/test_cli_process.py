@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ analyzers = ["performance", "fairness"]
 [analyzer."fairness.groups"]
 cross_check = false
 """
+ROOT = Path(__file__).parents[2]
 RULE = '[[rule]]\nid = "ok"\nmetric = "performance.accuracy"\nmin = 0.2\n'
 
 
@@ -323,3 +325,16 @@ def test_ctrl_c_says_that_the_run_can_go_on(tmp_path):
     assert process.returncode == 130
     assert "the same command with the same --out continues" in message
     assert "Traceback" not in message
+
+
+def test_nothing_of_a_long_output_is_lost_when_the_process_ends_at_once(tmp_path):
+    """More than a pipe holds, read slowly: the last byte arrives, with the exit code."""
+    evidence = ROOT / "reports" / "loan" / "evidence.json"
+    words = [sys.executable, "-m", "auditkit.cli.main", "render", str(evidence), "--format", "csv"]
+    out = tmp_path / "m.csv"
+    subprocess.run([*words, "--out", str(out)], check=True, capture_output=True)
+    child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(0.5)
+    told, _ = child.communicate()
+    assert child.returncode == 0
+    assert len(told) > 70_000 and told.replace(b"\r\n", b"\n") == out.read_bytes().replace(b"\r\n", b"\n")
