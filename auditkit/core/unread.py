@@ -99,7 +99,7 @@ class ByName(Mapping[str, Sequence["Measurement"]]):
         return self._found[name]
 
     def _places_of(self, name: str) -> list[list[int]]:
-        """Where ``name`` stands in each part: looked up for the first few that are asked for, and then for all at once."""
+        """Where ``name`` stands in each part: looked for one by one for the first few, then for all at once."""
         if self._places is None and len(self._found) >= _FEW:
             self._places = {each: [[] for _ in self._parts] for each in self._names}
             for number, names in enumerate(self._named):

@@ -53,7 +53,7 @@ def t_quantile(tail: float, freedom: float) -> float:
 
 
 def _log_start(tail: float, freedom: float) -> float:
-    """Log of a first guess: the normal score bent by the first two terms in ``1 / freedom``, or the tail's power law."""
+    """Log of a first guess: the normal score bent by two terms in ``1 / freedom``, or the tail's power law."""
     z = -NormalDist().inv_cdf(tail)
     if freedom >= 3.0:
         bent = z + (z**3 + z) / (4.0 * freedom) + (5.0 * z**5 + 16.0 * z**3 + 3.0 * z) / (96.0 * freedom**2)

@@ -337,4 +337,5 @@ def test_nothing_of_a_long_output_is_lost_when_the_process_ends_at_once(tmp_path
     time.sleep(0.5)
     told, _ = child.communicate()
     assert child.returncode == 0
-    assert len(told) > 70_000 and told.replace(b"\r\n", b"\n") == out.read_bytes().replace(b"\r\n", b"\n")
+    assert len(told) > 70_000
+    assert told.replace(b"\r\n", b"\n") == out.read_bytes().replace(b"\r\n", b"\n")

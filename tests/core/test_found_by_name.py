@@ -31,7 +31,8 @@ def test_each_name_has_its_measurements_in_order_before_and_after_all_are_indexe
     found = ByName(parts([]))
     for name in asked:
         assert [m.value for m in found[name]] == [float(i) for i, each in enumerate(NAMES) if each == name], name
-    assert list(found) == asked and len(found) == len(asked)
+    assert list(found) == asked
+    assert len(found) == len(asked)
 
 
 def test_only_what_is_asked_for_is_built():

@@ -42,7 +42,14 @@ def test_one_two_and_four_degrees_have_closed_forms(tail):
 @pytest.mark.parametrize(
     ("freedom", "tail", "printed"),
     # Abramowitz and Stegun (1964), table 26.10.
-    [(1, 0.025, 12.706), (5, 0.025, 2.571), (10, 0.025, 2.228), (30, 0.005, 2.750), (60, 0.05, 1.671), (120, 0.025, 1.980)],
+    [
+        (1, 0.025, 12.706),
+        (5, 0.025, 2.571),
+        (10, 0.025, 2.228),
+        (30, 0.005, 2.750),
+        (60, 0.05, 1.671),
+        (120, 0.025, 1.980),
+    ],
 )
 def test_quantiles_are_those_of_the_printed_table(freedom, tail, printed):
     assert round(t_quantile(tail, freedom), 3) == printed
