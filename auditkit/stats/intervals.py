@@ -43,9 +43,11 @@ def z_value(level: float) -> float:
 
 @lru_cache(maxsize=512)
 def t_value(level: float, freedom: float) -> float:
-    """Two-sided Student-t quantile of ``level``; the normal one above 2,000 degrees of freedom."""
+    """Two-sided Student-t quantile of ``level``; the normal one above 2,000 degrees of freedom, NaN without any."""
     if freedom > 2000:
         return z_value(level)
+    if not freedom > 0:
+        return math.nan
     return t_quantile(0.5 - level / 2.0, freedom)
 
 

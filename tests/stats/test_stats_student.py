@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.special import stdtrit
 
+from auditkit.stats.intervals import t_value
 from auditkit.stats.student import t_quantile
 
 TAILS = (0.49, 0.4, 0.25, 0.1, 0.05, 0.025, 0.005, 1e-3, 1e-5, 1e-8, 1e-12)
@@ -58,6 +59,11 @@ def test_quantiles_are_those_of_the_printed_table(freedom, tail, printed):
 @pytest.mark.parametrize("freedom", [1e-300, 1e-9, 1e-3, 0.01])
 def test_hardly_any_freedom_gives_a_far_quantile_and_no_overflow(freedom):
     assert 1e100 < t_quantile(0.025, freedom) < math.inf
+
+
+@pytest.mark.parametrize("freedom", [0, -1, math.nan])
+def test_without_degrees_of_freedom_there_is_no_quantile(freedom):
+    assert math.isnan(t_value(0.95, freedom))
 
 
 def test_a_gate_on_student_intervals_starts_without_scipy():
