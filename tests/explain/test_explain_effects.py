@@ -7,6 +7,7 @@ from sklearn.inspection import partial_dependence as sklearn_dependence
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LinearRegression
 
+from auditkit.core.errors import UsageError
 from auditkit.methods.explain.effects import (
     Rows,
     accumulated_local_effects,
@@ -190,5 +191,5 @@ def test_features_that_belong_together_are_shuffled_together():
 
     permutation_losses(losses, x, [(0, 1, 2)], np.random.default_rng(0), 2)
     assert (asked[1].sum(axis=1) == 1).all()
-    with pytest.raises(ValueError, match="two rows"):
+    with pytest.raises(UsageError, match="two rows"):
         permutation_losses(losses, x[:1], [(0,)], RNG)
