@@ -28,7 +28,7 @@ def own_or_usual(amounts: FloatArray) -> FloatArray:
 def additivity_limits(values: FloatArray, base_values: FloatArray, prediction: FloatArray) -> FloatArray:
     """``(n, k)`` the residual of each row and output that counts as rounding, in output units.
 
-    ``1e-6`` of the output or base value (single precision) plus ``1e-5`` of the change explained, a row's own or
+    ``1e-6`` of the output (single precision) plus ``1e-5`` of the change explained, a row's own or
     the median; where values cancel and nothing is left of either, ``1e-12`` of what was summed. Arguments as in
     :func:`additivity_residuals`.
 
@@ -64,13 +64,15 @@ def additivity_residuals(values: FloatArray, base_values: FloatArray, prediction
 def checked(attribution: Attribution, background_mean: FloatArray | None = None) -> Attribution:
     """The same attribution with its additivity checked against ``prediction``.
 
-    The largest residual and the limit of its row enter the diagnostics; a residual above its row's limit, or values
-    that are not finite, make the status ``failed``. ``background_mean (k,)``, when given, is the mean output of the
-    user's model over the whole background: base values that differ from it fail too (an engine that used other rows).
+    The largest residual and the limit of its row enter the diagnostics; a residual above its row's limit, or values or
+    outputs that are not finite, make the status ``failed``. ``background_mean (k,)``, when given, is the mean output of
+    the user's model over the whole background: base values that differ from it fail too (an engine that used others).
     """
     base = attribution.base_values
     if base is None:
         return attribution
+    if not np.isfinite(attribution.prediction).all():
+        return dataclasses.replace(attribution, status="failed", reason="the model gave outputs that are not finite")
     if not (np.isfinite(attribution.values).all() and np.isfinite(base).all()):
         return dataclasses.replace(
             attribution, status="failed", reason="the attributions hold values that are not finite"
