@@ -10,6 +10,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from torch import nn
 
 from auditkit.analyzers.explain import faithfulness, partwise, partwise_torch
+from auditkit.analyzers.explain.partwise import Partwise
+from auditkit.core.analyzer import Context
 from auditkit.core.plan import make_plan
 from auditkit.execution.runner import run_step
 from auditkit.subjects.build import make_subject
@@ -435,11 +437,46 @@ def test_maskers_are_compared_within_a_budget_of_removals(monkeypatch):
     assert (whole.n, few.n) == (40, 10)
     assert silent == []
     assert notes == [
-        "The two maskers are compared on 10 of the 40 rows: with 30 features to remove one by one from each, that is "
-        "300 removals; at most 300 are made."
+        "The two maskers are compared on 10 of the 40 rows: their features are removed one by one, which is 300 "
+        "removals; those of all rows would be 1,200."
     ]
     assert many - less == 2 * 30 * 31  # 30 rows, whole and without each of 30 features, by two maskers
     assert few.interval.low - 0.1 < whole.value < few.interval.high + 0.1
+    monkeypatch.setattr(faithfulness, "_REMOVALS", 20)
+    least, notes, _ = run()
+    assert least.n == 2
+    assert "which is 60 removals" in notes[0]  # two rows are the least
+
+
+def test_rows_that_lack_parts_count_the_removals_that_they_take(linear, monkeypatch):
+    """One long text among short ones does not cost the comparison its rows."""
+    rows = np.arange(100)
+    present = np.zeros((100, 50), dtype=bool)
+    present[:, :5] = True
+    present[0] = True
+    effect = np.arange(50.0) + 1.0
+    parts = Partwise(
+        data=linear.test.take(rows),
+        amounts={"own": np.ones((100, 50))},
+        failed={"own": None},
+        ask=lambda rows, removed: -(removed @ effect),
+        other=lambda rows, removed: -(removed @ effect**2),
+        maskers=("one", "other"),
+        present=present,
+        unit="value",
+        parts="tokens",
+        moved=None,
+        unmoved="",
+        notes=(),
+    )
+    monkeypatch.setattr(faithfulness, "_REMOVALS", 545)
+    context = Context(sequence=np.random.SeedSequence(0), predictions=lambda split: (None, np.zeros(0)))
+    first, *_ = faithfulness._masked(parts, context)
+    assert (first.name, first.n, first.value) == ("explain.masker_agreement", 100, pytest.approx(1.0))
+    monkeypatch.setattr(faithfulness, "_REMOVALS", 544)
+    note, *_ = faithfulness._masked(parts, context)
+    assert note.text.startswith("The two maskers are compared on 10 of the 100 rows")
+    assert note.text.endswith("those of all rows would be 545.")
 
 
 def test_removals_in_parts_are_those_at_once(linear, monkeypatch):
@@ -448,3 +485,15 @@ def test_removals_in_parts_are_those_at_once(linear, monkeypatch):
     in_parts = outcome_of(linear)
     for one, other in zip(found(at_once, "masker_agreement"), found(in_parts, "masker_agreement"), strict=True):
         assert one.value == pytest.approx(other.value, abs=1e-12)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_background_of_one_row_is_told_as_one(rows):
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    y = x.sum(axis=1)
+    subject = make_subject(LinearRegression().fit(x, y), x[:20], y[:20], train=(x[20 : 20 + rows], y[20 : 20 + rows]))
+    outcome = outcome_of(subject, max_background=1, sensitivity_rows=0, lime_samples=50)
+    told = " ".join(outcome.notes)
+    assert ("The background is the only training row." if rows == 1 else "1 of the 2 training rows") in told
+    assert "takes the values of one background row, drawn anew" in told
+    assert "1 background rows" not in told

@@ -158,3 +158,60 @@ def test_one_row_of_huge_values_hides_no_residual_of_the_others():
     wrong = checked(dataclasses.replace(found, values=values))
     assert wrong.status == "failed"
     assert "miss the model's own output by 0.5" in wrong.reason
+
+
+class Tent(nn.Module):
+    """Rises to 1 and falls to 0 for good: far rows have the baseline's own output, and values that cancel."""
+
+    def forward(self, x):
+        return torch.relu(1.0 - (x.sum(dim=1, keepdim=True) - 1.0).abs())
+
+
+class Twins(nn.Module):
+    """Large terms that cancel in single precision: most outputs are rounding."""
+
+    def forward(self, x):
+        return (x @ torch.tensor([[1000.0 / 3.0], [-1000.0 / 3.0]], dtype=x.dtype))[:, :1]
+
+
+@pytest.mark.parametrize("method", [integrated_gradients, deep_lift])
+def test_most_rows_without_any_change_do_not_fail_for_rounding(method):
+    torch.manual_seed(0)
+    rows = torch.cat([0.3 * torch.rand(3, 3), 1.0 + 0.3 * torch.rand(7, 3)])
+    module = Tent().eval()
+    assert (module(rows)[3:] == 0).all()
+    subject = Differentiated(module=module, forward=module, targets=np.zeros(10, dtype=np.int64))
+    found = method(subject, rows, torch.zeros(1, 3))
+    assert found.status != "failed", found.reason
+    assert found.diagnostics["completeness_limit"] < 0.01
+
+
+@pytest.mark.parametrize("method", [integrated_gradients, deep_lift, expected_gradients])
+def test_large_values_that_cancel_may_miss_what_single_precision_leaves(method):
+    torch.manual_seed(0)
+    twin = torch.rand(10, 1)
+    rows = torch.cat([twin, twin * (1 + 1e-7)], dim=1)
+    rows[:3, 1] = torch.rand(3)
+    module = Twins().eval()
+    subject = Differentiated(module=module, forward=module, targets=np.zeros(10, dtype=np.int64))
+    found = method(subject, rows, torch.rand(1, 1).repeat(1, 2))
+    assert found.status == "exact", found.reason
+    gap = np.abs(found.values[..., 0].sum(axis=1) - (found.prediction - found.base_values)[:, 0])
+    assert gap.max() > 0.0
+
+
+def test_outputs_that_are_not_finite_hide_no_residual():
+    found = shapley_values(total, RNG.normal(size=(3, 4)), np.zeros((2, 4)), budget=1000)
+    for value in (np.nan, np.inf):
+        prediction = found.prediction.copy()
+        prediction[1], prediction[2] = value, 50.0
+        wrong = checked(dataclasses.replace(found, prediction=prediction))
+        assert wrong.status == "failed"
+        assert wrong.reason == "the model gave outputs that are not finite"
+
+
+def test_a_background_of_one_row_is_one_row():
+    one = shapley_values(total, np.ones((2, 4)), np.zeros((1, 4)), budget=1000)
+    assert one.params["background_use"] == "the one background row for every row"
+    rows = torch.randn(3, 5)
+    assert expected_gradients(net(rows), rows, rows[:1]).params["background_use"] == "the one background row"

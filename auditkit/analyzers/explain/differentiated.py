@@ -391,7 +391,9 @@ def _background(subject: Subject, context: Context, limit: int) -> tuple[torch.T
     rows = background_rows(context, data.n, limit)
     model: Any = subject.model
     tensor: torch.Tensor = model.tensor(take_rows(data.inputs, rows))
-    return tensor, f"Paths start from the mean of {len(rows)} {'training' if split == 'train' else 'test'} rows."
+    word = "training" if split == "train" else "test"
+    start = f"one {word} row" if len(rows) == 1 else f"the mean of {len(rows)} {word} rows"
+    return tensor, f"Paths start from {start}."
 
 
 def _names(subject: Subject, tensor: torch.Tensor) -> tuple[str, ...]:

@@ -281,7 +281,7 @@ def _table(
 
 ANALYZER = Analyzer(
     name="explain.disparity",
-    version="4",
+    version="5",
     title="Reasons by group",
     summary="Whether the model leans on other features for other groups among rows of equal score.",
     reference=(

@@ -85,7 +85,10 @@ def encoded_background(subject: Subject, context: Context, codec: Any, limit: in
     data = subject.split(split)
     rows = background_rows(context, data.n, limit)
     matrix = np.asarray(codec.encode(take_rows(data.inputs, rows)), dtype=np.float64)
-    sentence = f"The background is {len(rows):,} of the {data.n:,} {'training' if split == 'train' else 'test'} rows."
+    word = "training" if split == "train" else "test"
+    sentence = f"The background is {len(rows):,} of the {data.n:,} {word} rows."
+    if data.n == 1:
+        sentence = f"The background is the only {word} row."
     if split == "test":
         sentence += " There is no training data, so the rows explained are compared with rows of the test data."
     return matrix, sentence

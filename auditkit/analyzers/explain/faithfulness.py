@@ -269,11 +269,12 @@ def _masked(parts: Partwise, context: Context) -> Iterator[Produced]:
         return
     n, count = next(iter(parts.amounts.values())).shape
     present = np.ones((n, count), dtype=np.bool_) if parts.present is None else parts.present
-    rows = few_rows(context, n, max(2, _REMOVALS // count))
+    total = int(present.sum())
+    rows = few_rows(context, n, n if total <= _REMOVALS else max(2, _REMOVALS // count))
     if len(rows) < n:
         yield Note(
-            f"The two maskers are compared on {len(rows)} of the {n} rows: with {count:,} {parts.parts} to remove one "
-            f"by one from each, that is {len(rows) * count:,} removals; at most {_REMOVALS:,} are made."
+            f"The two maskers are compared on {len(rows)} of the {n} rows: their {parts.parts} are removed one by one, "
+            f"which is {int(present[rows].sum()):,} removals; those of all rows would be {total:,}."
         )
     first, second = (_one_by_one(ask, rows, present, context) for ask in (parts.ask, parts.other))
     some = dataclasses.replace(parts, data=parts.data.take(rows), present=present[rows])
@@ -336,7 +337,7 @@ def _agree(
 
 ANALYZER = Analyzer(
     name="explain.faithfulness",
-    version="8",
+    version="9",
     title="Are the explanations any good?",
     summary="Whether explanations foretell what the model does when parts are removed, hold still, and agree.",
     reference="Petsiuk, Das and Saenko (2018), RISE; Yeh et al. (2019), On the (In)fidelity and Sensitivity of "

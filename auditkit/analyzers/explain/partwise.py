@@ -137,10 +137,8 @@ def partwise_table(
     codec = make_codec(subject.test, *([] if subject.train is None else [subject.train]))
     background, _ = encoded_background(subject, context, codec, params.max_background)
     used = min(baseline_rows, len(background))
-    notes = [
-        found.background,
-        f"A feature that is removed takes the values of {used} background rows, drawn anew for each row.",
-    ]
+    sources = "one background row" if used == 1 else f"{used} background rows"
+    notes = [found.background, f"A feature that is removed takes the values of {sources}, drawn anew for each row."]
     chosen, complete = _rows(found, context, limit)
     if not np.isfinite(found.matrix).all():
         notes.append(_MISSING if complete else _NO_LIME)

@@ -27,6 +27,7 @@ from auditkit.methods.explain.differentiable import (
     completeness_limits,
     leaf,
     not_differentiable,
+    summing,
     target_outputs,
     to_numpy,
     untouched,
@@ -131,8 +132,8 @@ def integrated_gradients(
         values = _integrate(subject, inputs, baseline, steps, batch_size)
         evaluations = len(inputs) * steps
         gap = np.abs(values.reshape(len(values), -1).sum(axis=1) - change)
-        while steps < max_steps:
-            rough = np.flatnonzero(gap > limits).astype(np.int64)  # only these rows are integrated again
+        while steps < max_steps:  # only the rows that miss their change are integrated again
+            rough = np.flatnonzero(gap > limits + summing(values)).astype(np.int64)
             if len(rough) == 0:
                 break
             steps = min(2 * steps, max_steps)
@@ -141,15 +142,16 @@ def integrated_gradients(
             values[rough] = _integrate(few, inputs[place], baseline[place], steps, batch_size)
             evaluations += len(rough) * steps
             gap[rough] = np.abs(values[rough].reshape(len(rough), -1).sum(axis=1) - change[rough])
-        rough = np.flatnonzero(gap > limits).astype(np.int64)
+        rough = np.flatnonzero(gap > limits + summing(values)).astype(np.int64)
         if len(rough) and subject.embedding is None:
             few = dataclasses.replace(subject, targets=subject.targets[rough])
             place = torch.from_numpy(rough).to(inputs.device)
-            found = _bisected(few, inputs[place], baseline[place], limits[rough], max_steps, batch_size)
+            enough = limits[rough] + summing(values[rough])
+            found = _bisected(few, inputs[place], baseline[place], enough, max_steps, batch_size)
             values[rough], most, points = found
             steps, evaluations = max(steps, most), evaluations + points
             gap[rough] = np.abs(values[rough].reshape(len(rough), -1).sum(axis=1) - change[rough])
-    status, reason, diagnostics = completeness(gap, limits, prediction)
+    status, reason, diagnostics = completeness(values, gap, limits, prediction)
     attribution = attribution_of(
         subject, "integrated_gradients", values, prediction, status=status, reason=reason, n_evals=evaluations
     )

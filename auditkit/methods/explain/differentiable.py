@@ -17,7 +17,7 @@ import torch  # noqa: TID253 - this module drives torch
 from auditkit.core.attribution import Attribution, AttributionStatus
 from auditkit.core.errors import AuditkitError, NotApplicable
 from auditkit.core.subject import FloatArray, IntArray, ScoreSpace
-from auditkit.methods.explain.additivity import own_or_usual
+from auditkit.methods.explain.additivity import RELATIVE_TO_OUTPUT, own_or_usual
 from auditkit.methods.explain.least import need_rows
 from auditkit.methods.explain.quiet import quiet
 
@@ -118,8 +118,9 @@ def started(parts: list[torch.nn.Module], run: Callable[[], Any]) -> list[torch.
 def completeness_limits(prediction: FloatArray, base: FloatArray, tolerance: float) -> FloatArray:
     """``(n,)`` what each row's attributions may miss: ``tolerance`` of the change that they explain, and rounding.
 
-    Small changes may be missed by as much as the median one, so that a row whose output hardly moves asks no more of
-    a path than others do, and none by more than the mean change may be. A row of huge outputs widens no other's limit.
+    Small changes may be missed by as much as the median of those that are not 0, so that a row whose output hardly
+    moves asks no more of a path than others do, and none by more than the mean change may be. A row of huge outputs
+    widens no other's limit, unless no other moves at all.
 
     Args:
         prediction: ``(n,)`` outputs.
@@ -131,18 +132,28 @@ def completeness_limits(prediction: FloatArray, base: FloatArray, tolerance: flo
     """
     change, size = np.abs(prediction - base), np.abs(prediction)
     known = change[np.isfinite(change)]
-    share = np.minimum(own_or_usual(change), known.mean() if len(known) else np.inf)
+    moved = known[known > 0.0]
+    usual = np.median(moved) if len(moved) else 0.0
+    share = np.minimum(np.maximum(change, usual), known.mean() if len(known) else np.inf)
     return np.asarray(tolerance * share + ROUNDING * own_or_usual(size))
 
 
-def completeness(
-    gap: FloatArray, limits: FloatArray, prediction: FloatArray
-) -> tuple[AttributionStatus, str | None, dict[str, float]]:
-    """Status, reason and diagnostics of attributions that miss the changes of the outputs by ``gap (n,)``.
+def summing(values: FloatArray) -> FloatArray:
+    """``(n,)`` what single precision leaves of each row's sum, where large values ``(n, ...)`` cancel."""
+    return np.asarray(RELATIVE_TO_OUTPUT * np.abs(values).reshape(len(values), -1).sum(axis=1))
 
-    ``exact`` where all gaps are at rounding, ``estimated`` where each is within its row's limit, else ``failed``.
+
+def completeness(
+    values: FloatArray, gap: FloatArray, limits: FloatArray, prediction: FloatArray
+) -> tuple[AttributionStatus, str | None, dict[str, float]]:
+    """Status, reason and diagnostics of ``values (n, ...)`` that miss the changes of the outputs by ``gap (n,)``.
+
+    ``exact`` where all gaps are at rounding, ``estimated`` where each is within its row's limit and what
+    :func:`summing` allows, else ``failed``.
     ``completeness_delta`` is the largest gap, ``completeness_limit`` the limit of its row.
     """
+    rounding = summing(values)
+    limits = limits + rounding
     ratio = np.divide(gap, limits, out=np.where(gap > 0.0, np.inf, 0.0), where=limits > 0.0)
     widest, worst = int(np.argmax(gap)), int(np.argmax(ratio))
     told = {"completeness_delta": float(gap[widest]), "completeness_limit": float(limits[widest])}
@@ -151,8 +162,8 @@ def completeness(
     if not (gap <= limits).all():
         missed = f"attributions miss the change of the output by {gap[worst]:.3g} (limit {limits[worst]:.3g})"
         return "failed", missed, told
-    rounding = (gap <= ROUNDING * own_or_usual(np.abs(prediction))).all()
-    return ("exact" if rounding else "estimated"), None, told
+    exact = (gap <= ROUNDING * own_or_usual(np.abs(prediction)) + rounding).all()
+    return ("exact" if exact else "estimated"), None, told
 
 
 def not_differentiable(error: Exception) -> AuditkitError:

@@ -18,9 +18,11 @@ from auditkit.methods.explain.differentiable import (
     completeness,
     completeness_limits,
     not_differentiable,
+    summing,
     to_numpy,
     untouched,
 )
+from auditkit.methods.explain.game import background_use
 
 _FEWEST_STEPS = 4
 
@@ -81,18 +83,18 @@ def expected_gradients(
             values[rough] = _averaged(some, inputs[place], background, steps, batch_size)
             evaluations += len(rough) * len(background) * steps
             gap = np.abs(values.reshape(len(values), -1).sum(axis=1) - change)
-            rough = np.flatnonzero(~(gap <= limits))
+            rough = np.flatnonzero(~(gap <= limits + summing(values)))
             if len(rough) == 0 or steps >= max_steps:
                 break
             steps = min(2 * steps, max_steps)
-    status, reason, diagnostics = completeness(gap, limits, prediction)
+    status, reason, diagnostics = completeness(values, gap, limits, prediction)
     attribution = attribution_of(
         subject, "expected_gradients", values, prediction, status=status, reason=reason, n_evals=evaluations
     )
     return dataclasses.replace(
         attribution,
         base_values=base[:, None],
-        params={"background_rows": len(background), "background_use": f"all {len(background)} background rows"},
+        params={"background_rows": len(background), "background_use": background_use(len(background), "")},
         masker="background rows (straight paths)",
         diagnostics={**diagnostics, "steps": float(steps)},
     )

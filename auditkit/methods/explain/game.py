@@ -193,6 +193,15 @@ def batch_of(features: int) -> int:
     return max(wide, CELLS_A_BATCH // features)
 
 
+def background_use(rows: int, where: str = " for every row") -> str:
+    """Words for a background of which every row is used.
+
+    >>> background_use(100), background_use(1)
+    ('all 100 background rows for every row', 'the one background row for every row')
+    """
+    return f"{'the one background row' if rows == 1 else f'all {rows} background rows'}{where}"
+
+
 def background_hash(background: Any) -> str:
     """``sha256:`` of the background's shape and its values: float64 bytes, or hashes of a table's cells."""
     if hasattr(background, "columns"):

@@ -227,7 +227,7 @@ def _lifted(
     values = np.concatenate(parts)
     gap = np.abs(values.reshape(len(values), -1).sum(axis=1) - (prediction - base))
     limits = completeness_limits(prediction, base, tolerance)
-    status, reason, diagnostics = completeness(gap, limits, prediction)
+    status, reason, diagnostics = completeness(values, gap, limits, prediction)
     attribution = attribution_of(
         subject, "deep_lift", values, prediction, status=status, reason=reason, n_evals=2 * len(inputs)
     )

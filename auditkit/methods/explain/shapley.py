@@ -15,7 +15,7 @@ from auditkit.core.subject import FloatArray, IntArray
 from auditkit.methods.explain.additivity import checked
 from auditkit.methods.explain.control import Control, steadied
 from auditkit.methods.explain.enumeration import enumerated_cost, shapley_weights, worths
-from auditkit.methods.explain.game import CELLS_A_BATCH, Game, Predict, background_hash, make_game
+from auditkit.methods.explain.game import CELLS_A_BATCH, Game, Predict, background_hash, background_use, make_game
 from auditkit.methods.explain.leverage import leverage_least, leverage_needs, leverage_plan
 from auditkit.methods.explain.permutation import permutation_needs, permutation_plan
 from auditkit.methods.explain.plans import Estimate, Known, Plan, nothing
@@ -321,4 +321,4 @@ def _background_use(game: Game, ledger: _Ledger, b: int) -> str:
         fewest = min(fewest, int(ledger.spent[row]) // (2 * steps))
     if fewest < b:
         return f"each row's walks start from {fewest} of {b} background rows; the base value is over all {b}"
-    return f"all {b} background rows for every row"
+    return background_use(b)

@@ -18,7 +18,7 @@ from auditkit.core.attribution import Attribution
 from auditkit.core.subject import FloatArray, IntArray
 from auditkit.methods.explain.additivity import checked
 from auditkit.methods.explain.column_owners import column_owners
-from auditkit.methods.explain.game import BoolArray, Game, background_hash
+from auditkit.methods.explain.game import BoolArray, Game, background_hash, background_use
 from auditkit.methods.explain.logistic import Logistic
 from auditkit.methods.explain.tree_models import read_trees
 from auditkit.methods.explain.tree_shap import tree_shapley
@@ -156,7 +156,7 @@ def explain_structure(game: Game, model: Any, seed: int = 0, slack: float = 0.0)
             status="exact",
             params={
                 "background_rows": len(base),
-                "background_use": f"all {len(base)} background rows for every row",
+                "background_use": background_use(len(base)),
                 "precision": "single" if structure.single else "double",
             },
             n_evals=len(asked),
