@@ -232,7 +232,13 @@ def _colored() -> bool:
 
 
 def _plain_streams() -> None:
-    """A name that the terminal's encoding lacks is shown escaped instead of ending the command."""
+    """A name that the terminal's encoding lacks is shown escaped instead of ending the command.
+
+    What is said to a stream that was closed by who started the command (``2>&-``) is said to nobody.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (open to the end, as they are)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "render"))
@@ -20,6 +22,8 @@ import sample  # noqa: E402
 
 from auditkit.core.evidence import ImageGrid, Outcome, Picture  # noqa: E402
 from auditkit.policy.moves import Move  # noqa: E402
+from auditkit.render.charts import Tile, picture_grid  # noqa: E402
+from auditkit.render.charts.chart import style_sheet  # noqa: E402
 from auditkit.render.html.card import render_card  # noqa: E402
 from auditkit.render.html.compare import WORDS, render_compare  # noqa: E402
 from auditkit.render.html.explanation import render_explanation  # noqa: E402
@@ -161,6 +165,30 @@ def test_what_is_far_from_the_screen_is_left_for_later_and_links_search_and_prin
         assert seen["off"] == []
         assert 0 < seen["found"] < 900
         assert seen["text"] < seen["printed"] / 2  # the far sections were not laid out; in print they all are
+
+
+def test_no_line_of_the_next_picture_shows_at_the_edge_of_a_picture(tmp_path):
+    """Pictures black and white by turns on red, on screens of any scale: none holds the other shade."""
+    shapes = [(8, 8), (7, 13), (64, 3), (1, 20), (150, 200)]
+    charts = [picture_grid([Tile(label=str(i), height=h, width=w, pixels=bytes([255 * (i % 2)]) * (h * w))
+                            for i in range(7)], f"{h} by {w}") for h, w in shapes]  # fmt: skip
+    red = "body, .ak, .ak-chart, li, .ak-picture { background: #f00 !important; border-color: #f00 !important }"
+    page = tmp_path / "pictures.html"
+    page.write_text(f"<!doctype html><style>{style_sheet()}{red}</style><body class=ak>"
+                    + "".join(chart.__html__() for chart in charts))  # fmt: skip
+    sizes = ["1280@1", "320@1", "1280@1.25", "777@1.1", "375@3"]
+    command = [NODE, "pictures.mjs", CHROMIUM, str(page), str(tmp_path), *sizes]
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=300, check=True)
+    for view in json.loads(done.stdout):
+        screen = np.asarray(Image.open(tmp_path / f"{view['size']}.png").convert("RGB")).astype(int)
+        assert len(view["boxes"]) == 7 * len(shapes)
+        for place, (name, *box) in enumerate(view["boxes"]):
+            left, top, right, bottom = (round(edge * view["scale"]) for edge in box)
+            seen = screen[top:bottom, left:right]
+            black = int(name.removeprefix("Picture of ")) % 2 == 0
+            wrong = seen[..., 1] > 20 if black else seen[..., 0] < 235
+            assert not wrong.any(), (view["size"], place, name)
+            assert (seen[len(seen) // 2, seen.shape[1] // 2] == (0 if black else 255)).all() or len(seen) < 8
 
 
 def test_the_card_prints_to_pdf():

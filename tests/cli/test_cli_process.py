@@ -339,3 +339,17 @@ def test_nothing_of_a_long_output_is_lost_when_the_process_ends_at_once(tmp_path
     assert child.returncode == 0
     assert len(told) > 70_000
     assert told.replace(b"\r\n", b"\n") == out.read_bytes().replace(b"\r\n", b"\n")
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-"])
+@pytest.mark.parametrize(("least", "code"), [(0.2, 0), (0.99, 1)])
+def test_a_closed_stream_does_not_change_the_exit_code(tmp_path, closed, least, code):
+    """A job that closes what it does not read learns the verdict all the same: a gate that passed exited with 1."""
+    policy = tmp_path / "audit.toml"
+    policy.write_text(f'[[rule]]\nid = "a"\nmetric = "performance.accuracy"\nmin = {least}\n')
+    evidence = ROOT / "reports" / "loan" / "evidence.json"
+    words = (
+        f"'{sys.executable}' -m auditkit.cli.main gate '{evidence}' --policy '{policy}' --output json=v.json {closed}"
+    )
+    assert subprocess.run(["sh", "-c", words], cwd=tmp_path, check=False).returncode == code
+    assert json.loads((tmp_path / "v.json").read_text())

@@ -164,6 +164,14 @@ def test_each_picture_is_cut_out_of_a_sheet_at_its_own_rows():
         cut = b"".join(rows[3 * r + 1 : 3 * r + 3] for r in range(int(top), int(top) + 1500))
         assert cut == tile.pixels
         assert (b"PLTE" in data) == (tile.palette == "signed")
+        above, below = (rows[3 * r + 1 : 3 * r + 3] for r in (int(top) - 1, int(top) + 1500))
+        assert (above, below) == (tile.pixels[:2], tile.pixels[-2:])
+
+
+def test_a_picture_without_all_its_pixels_is_refused():
+    """In a sheet it would shift the pictures below it."""
+    with pytest.raises(ValueError, match="a picture of 2 x 3 with 5 pixels"):
+        Tile(label="", height=2, width=3, pixels=bytes(5))
 
 
 def test_tokens_are_marked_by_strength_and_sign_and_never_become_markup():
