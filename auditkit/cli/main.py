@@ -144,6 +144,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     logging.getLogger("auditkit").addHandler(logging.NullHandler())
     gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
     _plain_streams()
+    told = sys.stdout
     try:
         result = cli.main(args=words, prog_name="auditkit", standalone_mode=False)
         sys.stdout.flush()
@@ -159,11 +160,13 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     except SystemExit as error:
         if COMPLETION in os.environ:
             raise
-        _explain(_unexpected(error), debug)
-        code = 3
+        if sys.stdout is not told:  # click has wrapped it, for nobody reads
+            code = _nobody_reads()
+        else:
+            _explain(_unexpected(error), debug)
+            code = 3
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
+        code = _nobody_reads()
     except Exception as error:
         _explain(_unexpected(error), debug)
         code = 3
@@ -180,13 +183,25 @@ def script() -> NoReturn:
     try:
         main()
     except SystemExit as leaving:
-        if isinstance(leaving.code, int) and sys.gettrace() is None and _OTHERS.isdisjoint(sys.modules):
+        if isinstance(leaving.code, int) and sys.gettrace() is None and not _ran_others():
             logging.shutdown()
             with contextlib.suppress(OSError, ValueError):
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(leaving.code)
         raise
+
+
+def _ran_others() -> bool:
+    """Whether a model or an analyzer of another package may have run here."""
+    registry = sys.modules.get("auditkit.core.registry")
+    return bool(getattr(registry, "FOREIGN", ())) or not _OTHERS.isdisjoint(sys.modules)
+
+
+def _nobody_reads() -> int:
+    """The exit code of a command whose stdout is a pipe that was closed; nothing more is written to it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
 
 
 def _explain(error: AuditkitError, debug: bool) -> None:

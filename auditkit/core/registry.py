@@ -9,6 +9,8 @@ from auditkit.core.analyzer import Analyzer
 from auditkit.core.errors import AuditkitError, UsageError
 
 GROUP = "auditkit.analyzers"
+# Modules of other packages whose analyzers were loaded here: what they leave to do at exit is done.
+FOREIGN: set[str] = set()
 FAMILY_ORDER = ("data", "performance", "fairness", "explain", "robustness", "privacy")
 
 
@@ -44,6 +46,8 @@ def load(name: str, points: Mapping[str, EntryPoint] | None = None) -> Analyzer:
             "AK121", f"there is no analyzer {name!r}", fix=nearest(name, points) or "see `auditkit analyzers`"
         )
     point = points[name]
+    if point.module.partition(".")[0] != "auditkit":
+        FOREIGN.add(point.module)
     try:
         analyzer = point.load()
     except Exception as error:

@@ -353,3 +353,43 @@ def test_a_closed_stream_does_not_change_the_exit_code(tmp_path, closed, least, 
     )
     assert subprocess.run(["sh", "-c", words], cwd=tmp_path, check=False).returncode == code
     assert json.loads((tmp_path / "v.json").read_text())
+
+
+def test_a_reader_who_leaves_is_no_error():
+    """``auditkit schema evidence | head -1``: the code of a closed pipe, and nothing on stderr."""
+    read, write = os.pipe()
+    os.close(read)
+    words = [sys.executable, "-m", "auditkit.cli.main", "schema", "evidence"]
+    done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+PLUGIN = """\
+import atexit
+from auditkit.core.analyzer import Analyzer, Params
+from auditkit.core.evidence import Measurement
+
+atexit.register(lambda: open("left", "w").close())
+
+
+def _run(subject, context, params):
+    yield Measurement(name="acme.rows", value=1.0, n=subject.test.n)
+
+
+ANALYZER = Analyzer(name="acme.one", version="1.0", title="Acme", summary="s.", reference="r",
+                    needs=frozenset({"labels"}), measures={"acme.rows": "Rows."}, params=Params, run=_run)
+"""
+
+
+def test_what_a_plug_in_leaves_to_do_at_exit_is_done(project):
+    (project / "acme_plug.py").write_text(PLUGIN)
+    facts = project / "acme-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[auditkit.analyzers]\nacme.one = acme_plug:ANALYZER\n")
+    (project / "audit.toml").write_text(CONFIG.replace('"fairness"]', '"acme.one"]'))
+    path = os.pathsep.join([str(project), os.environ.get("PYTHONPATH", "")])
+    done = auditkit("run", "audit.toml", "--out", "out", cwd=project, PYTHONPATH=path)
+    assert done.returncode == 0, done.stderr
+    assert (project / "left").exists()
