@@ -270,7 +270,8 @@ def test_a_background_of_one_row(model):
     (residual,) = found(outcome, "explain.additivity_residual")
     assert residual.value < 1e-9
     assert residual.unreliable is None
-    assert any("1 " in note and "background" in note for note in outcome.notes)
+    assert "The background is the only training row." in outcome.notes
+    assert any("the one background row for every row" in note for note in outcome.notes)
 
 
 def test_expected_gradients_from_one_row_are_integrated_gradients():
