@@ -112,7 +112,7 @@ def read_policy(path: Path | None, evidence: Evidence) -> Policy:
     from auditkit.policy.files import load_policy
     from auditkit.policy.model import parse_policy
 
-    measured = set(evidence.by_name)
+    measured = evidence.by_name
     if path is not None:
         return load_policy(path, measured)
     if not evidence.policy:

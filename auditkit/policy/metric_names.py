@@ -22,12 +22,12 @@ def unknown_metrics(policy: Policy, measured: Collection[str] = ()) -> Iterator[
         measured: Names in the evidence that is judged, which may come from analyzers that are not installed here.
     """
     known = {known_as for name in (*METRICS, *COMPOSITES) for known_as in _names(f"fairness.{name}")}
-    known |= {*METRICS, *COMPOSITES, *measured}
+    known |= {*METRICS, *COMPOSITES}
     asked = list(enumerate(rule.metric for rule in policy.rule))
-    if all(_is_known(metric, known) for _, metric in asked):
+    if all(_is_known(metric, known) or _is_known(metric, measured) for _, metric in asked):
         return
     installed, broken = _installed()
-    known |= installed
+    known |= installed.union(measured)
     for index, metric in asked:
         if not _is_known(metric, known) and metric.partition(".")[0] not in broken:
             yield index, f"no analyzer measures {metric!r}, {_advice(metric, known)}"

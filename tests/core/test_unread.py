@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from auditkit.core.cut import Texts
 from auditkit.core.errors import EvidenceError
 from auditkit.core.evidence import Evidence, Interval, Measurement, Outcome, PlanFacts
 from auditkit.core.schema import dumps, from_document, loads, plain, seal
@@ -41,7 +42,8 @@ def several() -> Evidence:
 def counted(written):
     built = []
 
-    def build(parts):
+    def build(read):
+        parts = read()
         built.extend(part["name"] for part in parts)
         return [Measurement(name=part["name"], value=part["value"], n=1) for part in parts]
 
@@ -49,10 +51,10 @@ def counted(written):
 
 
 def written(*names):
-    return [{"name": name, "value": float(index)} for index, name in enumerate(names)]
+    return Texts(",".join(f'{{"name":"{name}","value":{index}}}' for index, name in enumerate(names)).encode())
 
 
-def test_only_what_is_asked_for_is_built_and_only_once():
+def test_only_what_is_asked_for_is_built_and_a_name_only_once():
     unread, built = counted(written("x.a", "x.b", "x.a"))
     plain = (Measurement(name="x.b", value=9.0, n=1),)
     names = ByName([unread, plain])
@@ -62,8 +64,10 @@ def test_only_what_is_asked_for_is_built_and_only_once():
     assert [m.value for m in names["x.a"]] == [0.0, 2.0]
     assert built == ["x.a", "x.a"]
     assert [m.value for m in names["x.b"]] == [1.0, 9.0]
+    assert built == ["x.a", "x.a", "x.b"]
     assert [m.value for m in unread] == [0.0, 1.0, 2.0]
-    assert sorted(built) == ["x.a", "x.a", "x.b"]
+    assert [m.value for m in unread] == [0.0, 1.0, 2.0]
+    assert built == ["x.a", "x.a", "x.b", "x.a", "x.b", "x.a"]
     assert "x.c" not in names
 
 
