@@ -75,7 +75,14 @@ def test_whatever_the_words_of_a_file_are_each_name_has_its_measurements(parts):
 
 
 @pytest.mark.parametrize(
-    "words", [{"name": '},{"'}, {"name": "x.b"}, {"name": "},{", "a": '"name":"x.b"'}, {"a": '},{"name":"x.b"'}]
+    "words",
+    [
+        {"name": '},{"'},
+        {"name": "x.b"},
+        {"name": "},{", "a": '"name":"x.b"'},
+        {"a": '},{"name":"x.b"'},
+        {"a": "\ud83d"},
+    ],
 )
 @pytest.mark.parametrize("few", [0, 8])
 def test_a_word_that_looks_like_a_border_or_a_name_hides_and_adds_nothing(words, few, monkeypatch):
