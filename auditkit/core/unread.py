@@ -75,7 +75,7 @@ class ByName(Mapping[str, Sequence["Measurement"]]):
 
     def __getitem__(self, name: str) -> Sequence[Measurement]:
         if name not in self._found:
-            if name not in self:
+            if name not in self._names:
                 raise KeyError(name)
             self._found[name] = [
                 each
@@ -85,10 +85,7 @@ class ByName(Mapping[str, Sequence["Measurement"]]):
         return self._found[name]
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and any(
-            name in (part.texts.names if isinstance(part, Unread) else built)
-            for part, built in zip(self._parts, self._built, strict=True)
-        )
+        return name in self._names
 
     @cached_property
     def _built(self) -> list[dict[str, list[Measurement]]]:
