@@ -19,6 +19,10 @@ def table(seed=0, n=200):
                          "noise": rng.normal(size=n), "label": rng.choice(["no", "yes"], n)})
 def train():
     return table(1)
+def renters():
+    return train()[lambda x: x["home"] == "rent-secret"]
+def one():
+    return train()[:1]
 class Model:
     classes = ("no", "yes")
     def __call__(self, x):
@@ -164,6 +168,22 @@ def test_lime_and_several_methods(project, tmp_path):
 
 
 IMAGES = "classes = [0, 1]\n"
+
+
+def test_lime_names_what_its_samples_do_not_tell(project):
+    row = next(j for j, home in enumerate(_homes()) if home == "own-secret")
+    told = project("--row", row, "--method", "lime", more=TABLE.replace(":train", ":renters"))
+    assert told.exit_code == 0, told.output
+    words = " ".join(told.output.split())
+    assert "LIME has no weight for home: the perturbed rows are all alike there" in words
+    alone = project("--row", row, "--method", "lime", more='train = "{module}:one"\npositive = "yes"\n')
+    assert "AK505 the reference table has one complete row" in str(alone.exception)
+
+
+def _homes():
+    room = {}
+    exec(MODEL, room)  # noqa: S102 - the module of the tests above
+    return list(room["table"]()["home"])
 
 
 def test_images_give_maps_and_squares_and_the_image_only_when_shared(project, tmp_path):

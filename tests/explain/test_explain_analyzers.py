@@ -212,6 +212,51 @@ def test_labels_alone_do_not_apply_and_missing_rows_are_told(clean):
     assert "AK506 every sampled row holds a missing value" in lime.reason
 
 
+def test_lime_around_one_row_is_not_told_as_measured():
+    x = np.random.default_rng(0).normal(size=(80, 3))
+    y = (x[:, 0] > 0).astype(int)
+    alone = make_subject(HistGradientBoostingClassifier(max_iter=3).fit(x, y), x, y, train=(x[:1], y[:1]))
+    outcome = outcome_of("explain.lime", alone)
+    assert (outcome.status, outcome.measurements) == ("not_applicable", ())
+    assert "AK505 the reference table has one complete row" in outcome.reason
+    assert outcome_of("explain.shap", alone).status == "measured"
+
+
+def test_what_limes_samples_do_not_tell_is_named():
+    """Trained on one kind of loan and asked of others: the kind that decides has no weight, and the reader is told."""
+    rng = np.random.default_rng(0)
+    train = pd.DataFrame({"kind": 0.0, "a": rng.normal(size=200), "b": rng.normal(size=200)})
+    test = pd.DataFrame({"kind": 5.0, "a": rng.normal(size=60), "b": rng.normal(size=60)})
+
+    class Kinds:
+        classes_ = np.array([0, 1])
+
+        def fit(self, rows, y):
+            return self
+
+        def predict_proba(self, rows):
+            rows = np.asarray(rows, dtype=float)
+            p = 1.0 / (1.0 + np.exp(-rows @ np.array([1.0, 2.0, 0.0])))
+            return np.column_stack([1.0 - p, p])
+
+        def predict(self, rows):
+            return (self.predict_proba(rows)[:, 1] > 0.5).astype(int)
+
+    subject = make_subject(Kinds(), test, np.arange(60) % 2, train=(train, np.arange(200) % 2))
+    outcome = outcome_of("explain.lime", subject)
+    assert outcome.status == "measured"
+    assert any("No weight for kind: the perturbed rows are all alike there" in note for note in outcome.notes)
+    weights = {m.params["feature"]: m.value for m in found(outcome, "explain.mean_absolute_attribution")}
+    assert weights["kind"] == 0.0
+    assert weights["a"] > 5 * weights["b"]
+    few = dataclasses.replace(subject, train=subject.test.take(np.arange(2, dtype=np.int64)))
+    outcome = outcome_of("explain.lime", few, max_rows=60)
+    apart = [note for note in outcome.notes if "rows were left out: none of their values" in note]
+    assert len(apart) == 1
+    (fit,) = found(outcome, "explain.local_fidelity_r2")
+    assert fit.n == 60 - int(apart[0].split()[0])
+
+
 @pytest.mark.parametrize(
     "settings",
     [

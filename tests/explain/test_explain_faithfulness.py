@@ -143,6 +143,14 @@ def test_rows_with_missing_values_leave_room_for_lime(linear):
     assert any("LIME is left out" in note for note in outcome.notes)
 
 
+def test_lime_is_left_out_where_all_background_rows_are_alike(linear):
+    alike = linear.train.take(np.zeros(5, dtype=np.int64))
+    outcome = outcome_of(dataclasses.replace(linear, train=alike), sensitivity_rows=2)
+    assert found(outcome, "deletion_gain", method="Shapley values")
+    assert not [m for m in outcome.measurements if m.params.get("method") == "LIME"]
+    assert "LIME is left out: the reference table has 5 complete rows, all alike" in " ".join(outcome.notes)
+
+
 @pytest.fixture(scope="module")
 def images():
     """A bright corner decides; the network is trained to see it."""

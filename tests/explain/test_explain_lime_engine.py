@@ -387,3 +387,85 @@ def test_the_surrogate_is_scikit_learns_ridge_with_fewer_samples_than_columns_to
     np.testing.assert_allclose(own.weights, theirs.coef_, atol=1e-9)
     assert own.intercept == pytest.approx(theirs.intercept_, abs=1e-9)
     assert own.r2 == pytest.approx(theirs.score(data, outputs, sample_weight=weights), abs=1e-9)
+
+
+# ---- what the samples cannot tell
+
+
+def weighted(matrix):
+    return matrix @ np.array([5.0, 1.0, 0.0, 0.0])[:, None]
+
+
+@pytest.mark.parametrize("discretizer", ["quartile", None])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_reference_of_like_rows_is_refused(engine, discretizer):
+    """Samples around one row are one point: the row explained alone would be split among all its features."""
+    rows = np.random.default_rng(0).normal(size=(20, 4))
+    for reference, told in ((rows[:1], "one complete row"), (np.repeat(rows[:1], 3, axis=0), "3 complete rows, all")):
+        table = LimeTable(reference=reference, names=tuple("abcd"), discretizer=discretizer)
+        with pytest.raises(UsageError, match=f"AK505 the reference table has {told}") as caught:
+            engine(weighted, rows, table, samples=50)
+        assert "explain.shap" in str(caught.value)
+
+
+@pytest.mark.parametrize("discretizer", ["quartile", None])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_constant_column_keeps_its_value_and_has_no_weight(engine, discretizer):
+    """The model leans on it in the rows explained, which no sample tells; with or without it the rest is the same."""
+    rng = np.random.default_rng(1)
+    reference = np.column_stack([np.full(300, 2.0), rng.normal(size=(300, 3))])
+    rows = reference[:4] + np.array([9.0, 0.0, 0.0, 0.0])
+    seen = []
+
+    def watched(matrix):
+        seen.append(matrix[:, 0])
+        return weighted(matrix)
+
+    table = LimeTable(reference=reference, names=tuple("abcd"), discretizer=discretizer)
+    found = engine(watched, rows, table, samples=4000)
+    np.testing.assert_allclose(np.unique(np.round(np.concatenate(seen), 8)), [2.0, 11.0])
+    assert not found.weights[:, 0].any()
+    assert found.untold.tolist() == [[True, False, False, False]] * 4
+    like = engine(weighted, reference[:4], table, samples=4000)
+    np.testing.assert_allclose(found.weights[:, 1:], like.weights[:, 1:], atol=0.01 if engine is batched_lime else 0.2)
+    assert (np.abs(found.weights[:, 1]) > 0.1).all()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_category_that_no_sample_has_is_untold_and_the_others_are_fitted_without_it(engine):
+    rng = np.random.default_rng(2)
+    reference = np.column_stack([rng.integers(0, 3, 400), rng.normal(size=(400, 2))]).astype(float)
+    table = LimeTable(reference=reference, names=("kind", "x", "z"), categorical=(0,))
+    rows = np.repeat(reference[:1], 2, axis=0)
+    rows[1, 0] = 7.0
+
+    def predict(matrix):
+        return (40.0 * (matrix[:, 0] == 7.0) + 3.0 * (matrix[:, 0] == rows[0, 0]) + matrix[:, 1])[:, None]
+
+    found = engine(predict, rows, table, samples=3000)
+    assert found.untold.tolist() == [[False, False, False], [True, False, False]]
+    assert found.weights[0, 0] == pytest.approx(3.0, abs=0.2)
+    assert found.weights[1, 0] == 0.0  # half of 40 if the row alone told it
+    np.testing.assert_allclose(found.weights[0, 1:], found.weights[1, 1:], atol=0.2)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_row_that_shares_nothing_with_the_samples_has_no_fit(engine):
+    """Two reference rows make bins with nothing between them."""
+    table = LimeTable(reference=np.array([[0.0] * 4, [1.0] * 4]), names=tuple("abcd"))
+    found = engine(weighted, np.array([[0.5] * 4, [0.0, 0.5, 1.0, 0.5]]), table, samples=2000)
+    assert found.untold.tolist() == [[True] * 4, [False, True, False, True]]
+    assert not found.weights[0].any()
+    assert np.isnan(found.r2[0])
+    assert found.weights[1] == pytest.approx([-5.0, 0.0, 0.0, 0.0], abs=0.4)
+
+
+def test_selection_passes_over_what_is_untold(table):
+    reference = np.column_stack([np.full(200, 1.0), table.reference[:, [0, 1, 4]]])
+    plain = LimeTable(reference=reference, names=tuple("abcd"))
+    row = reference[:1] + np.array([3.0, 0.0, 0.0, 0.0])
+    for selection in ("forward_selection", "highest_weights", "lasso_path"):
+        found = batched_lime(
+            lambda m: 9.0 * m[:, :1] + m[:, 1:2], row, plain, samples=2000, selection=selection, features=1
+        )
+        assert np.flatnonzero(found.weights[0]).tolist() == [1]

@@ -184,3 +184,13 @@ def test_lime_is_left_out_only_where_most_rows_hold_a_missing_value(share, metho
     assert set(by_method(outcome)) == methods
     assert any("LIME is left out" in note for note in outcome.notes) == (methods == {"shap"})
     assert "10 test rows" in outcome.artifacts[0].note
+
+
+def test_lime_alone_where_it_cannot_explain_is_not_applicable():
+    x, y = data(200, 0)
+    x[np.random.default_rng(0).random(x.shape) < 0.4] = np.nan
+    model = HistGradientBoostingClassifier(max_iter=5).fit(x, y)
+    subject = make_subject(model, x, y, train=(x, y), recipe=SklearnRecipe(estimator=model).for_labels((0, 1)))
+    outcome = outcome_of(subject, draws=2, controls=0, max_rows=10, methods=("lime",))
+    assert outcome.status == "not_applicable"
+    assert "LIME is left out" in outcome.reason

@@ -337,7 +337,7 @@ def _agree(
 
 ANALYZER = Analyzer(
     name="explain.faithfulness",
-    version="9",
+    version="10",
     title="Are the explanations any good?",
     summary="Whether explanations foretell what the model does when parts are removed, hold still, and agree.",
     reference="Petsiuk, Das and Saenko (2018), RISE; Yeh et al. (2019), On the (In)fidelity and Sensitivity of "

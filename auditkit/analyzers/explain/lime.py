@@ -15,13 +15,13 @@ from auditkit.analyzers.explain.explained import (
     explained_outputs,
     whole_columns,
 )
-from auditkit.analyzers.explain.lime_measures import fidelity, stability
+from auditkit.analyzers.explain.lime_measures import fidelity, stability, untold
 from auditkit.core.analyzer import Analyzer, Context, Note, Params, Produced
 from auditkit.core.errors import NotApplicable
 from auditkit.core.evidence import Measurement, Scalar, Table
 from auditkit.core.subject import FloatArray, IntArray, Subject, take_rows
 from auditkit.methods.explain.importance import Importance, importance
-from auditkit.methods.explain.lime_table import LimeResult, LimeTable
+from auditkit.methods.explain.lime_table import LimeResult, LimeTable, unusable
 
 MEASURES = {
     "explain.local_fidelity_r2": "Mean weighted R2 of the linear surrogates: how well they describe the model nearby.",
@@ -106,6 +106,9 @@ def _table_run(subject: Subject, context: Context, params: LimeParams) -> Iterat
     shared = params.engine == "batched" and params.shared_samples
     evaluations = params.seeds * (len(rows) + params.samples if shared else len(rows) * params.samples)
     explained = explained_outputs(subject, context, codec, "score", evaluations)
+    why = unusable(reference)
+    if why is not None:
+        raise NotApplicable("AK505", why[0], fix=why[1])
     names = tuple(codec.names)
     table = LimeTable(
         reference=reference,
@@ -137,15 +140,24 @@ def _table_run(subject: Subject, context: Context, params: LimeParams) -> Iterat
             "every sampled row holds a missing value, which lime cannot sample around",
             fix="use explain.shap, which takes missing values as they are",
         )
-    data = subject.test.take(rows[first.rows])
+    told = ~first.untold.all(axis=1)
+    yield from untold(first.untold, names)
+    if not told.any():
+        raise NotApplicable(
+            "AK507",
+            "no sampled row shares a bin or category with the rows that lime draws around the reference table",
+            fix="pass train= with rows like those explained",
+        )
+    data = subject.test.take(rows[first.rows[told]])
+    weights = [result.weights[told] for result in found]
     identity: dict[str, Scalar] = {"method": "lime", "samples": params.samples}
-    yield from fidelity(first.r2, data, identity)
-    yield stability([list(result.weights) for result in found], data, identity, "features")
-    summary = importance(np.abs(first.weights), context.rng, weights=data.weights, clusters=data.clusters)
+    yield from fidelity(first.r2[told], data, identity)
+    yield stability([list(amounts) for amounts in weights], data, identity, "features")
+    summary = importance(np.abs(weights[0]), context.rng, weights=data.weights, clusters=data.clusters)
     order = np.argsort(-summary.mean_absolute, kind="stable")[: params.max_features]
-    yield from _features(summary, names, order, len(first.rows))
-    signed = np.average(first.weights, axis=0, weights=data.weights)
-    yield _table(first, summary, signed, names, order, params)
+    yield from _features(summary, names, order, data.n)
+    signed = np.average(weights[0], axis=0, weights=data.weights)
+    yield _table(first.r2[told], summary, signed, names, order, params)
 
 
 def _engine(
@@ -195,7 +207,7 @@ def _features(summary: Importance, names: tuple[str, ...], order: IntArray, n: i
 
 
 def _table(
-    result: LimeResult,
+    r2: FloatArray,
     summary: Importance,
     signed: FloatArray,
     names: tuple[str, ...],
@@ -204,7 +216,7 @@ def _table(
 ) -> Table:
     bins = {"quartile": "quartile", "decile": "decile", "entropy": "bin"}.get(params.discretizer)
     unit = f"lying in the row's own {bins}" if bins else "one standard deviation"
-    fitted = result.r2[np.isfinite(result.r2)]
+    fitted = r2[np.isfinite(r2)]
     fit = f"mean R2 {float(fitted.mean()):.2f}" if len(fitted) else "nothing to fit"
     rows: list[tuple[Scalar, ...]] = []
     for j in order:
@@ -216,13 +228,13 @@ def _table(
         title="Weights of the local linear surrogates",
         columns=("feature", "mean |weight|", "low", "high", "mean signed"),
         rows=tuple(rows),
-        note=f"{len(result.rows)} rows; {fit}. A continuous feature's weight is the effect of {unit}.",
+        note=f"{len(r2)} rows; {fit}. A continuous feature's weight is the effect of {unit}.",
     )
 
 
 ANALYZER = Analyzer(
     name="explain.lime",
-    version="4",
+    version="5",
     title="LIME",
     summary="Local linear surrogates of the model's score, with their fit and their stability across seeds.",
     reference="Ribeiro, Singh and Guestrin (2016), Why Should I Trust You?",

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 
 from auditkit.analyzers.explain.explained import LEVEL, TOO_FEW
 from auditkit.core.analyzer import Note, Produced
@@ -17,6 +18,24 @@ from auditkit.stats.bounded import bounded_mean
 from auditkit.stats.intervals import mean_interval
 
 TOP = 5
+UNTOLD = "the perturbed rows are all alike there, or none lies in the bin or category of the row"
+
+
+def untold(result: npt.NDArray[np.bool_], names: Sequence[str]) -> Iterator[Note]:
+    """What the samples of a table could not tell ``(m, f)``: whole rows, whole columns, and single values."""
+    apart = np.asarray(result.all(axis=1))
+    if apart.any():
+        yield Note(
+            f"{int(apart.sum())} of {len(apart):,} rows were left out: none of their values lies in a bin or category "
+            "that varies over the perturbed rows."
+        )
+    kept = result[~apart]
+    shares = kept.mean(axis=0) if len(kept) else np.zeros(len(names))
+    for words, chosen in (("No weight", shares == 1.0), ("In some rows no weight", (shares > 0.0) & (shares < 1.0))):
+        found = [name for name, one in zip(names, chosen, strict=True) if one]
+        if found:
+            shown = ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
+            yield Note(f"{words} for {shown}: {UNTOLD}.")
 
 
 def fidelity(r2: FloatArray, data: Dataset, identity: Mapping[str, Scalar]) -> Iterator[Produced]:

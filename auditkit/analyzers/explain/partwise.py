@@ -26,7 +26,6 @@ BoolArray = npt.NDArray[np.bool_]
 Ask = Callable[[IntArray, BoolArray], FloatArray]
 SHAPLEY, LIME = "Shapley values", "LIME"
 _MISSING = "Rows with a missing value are left out, so that LIME can be compared on the same rows."
-_NO_LIME = "LIME is left out: most rows hold a missing value, which it cannot sample around."
 
 Moved = Callable[[np.random.Generator, IntArray, int, float], Mapping[str, tuple[FloatArray, FloatArray]]]
 
@@ -101,11 +100,11 @@ class PartedTable:
         return self.joined(at_targets(attribution.values, targets)), failed
 
     def lime(self, matrix: FloatArray, targets: IntArray, samples: int) -> FloatArray | None:
-        """Weights ``(n, p)`` of LIME; ``None`` where a row, or the whole background, holds missing values."""
+        """Weights ``(n, p)`` of LIME; ``None`` where it cannot give them, see :func:`without_lime`."""
         from auditkit.methods.explain.lime_batched import batched_lime
         from auditkit.methods.explain.lime_table import LimeTable
 
-        if not (np.isfinite(matrix).all() and np.isfinite(self.background).all(axis=1).any()):
+        if without_lime(matrix, self.background) is not None:
             return None
         reference = LimeTable(
             reference=self.background,
@@ -118,6 +117,16 @@ class PartedTable:
             self.explained.predict, matrix, reference, samples=samples, seed=self.seed, targets=chosen
         )
         return self.joined(result.weights)
+
+
+def without_lime(matrix: FloatArray, background: FloatArray) -> str | None:
+    """Why LIME cannot explain all rows ``(n, f)`` beside a ``background (b, f)``, as a note; ``None`` where it can."""
+    from auditkit.methods.explain.lime_table import unusable
+
+    if not np.isfinite(matrix).all():
+        return "LIME is left out: most rows hold a missing value, which it cannot sample around."
+    why = unusable(background)
+    return None if why is None else f"LIME is left out: {why[0]}."
 
 
 def partwise_table(
@@ -140,8 +149,8 @@ def partwise_table(
     sources = "one background row" if used == 1 else f"{used} background rows"
     notes = [found.background, f"A feature that is removed takes the values of {sources}, drawn anew for each row."]
     chosen, complete = _rows(found, context, limit)
-    if not np.isfinite(found.matrix).all():
-        notes.append(_MISSING if complete else _NO_LIME)
+    if complete and not np.isfinite(found.matrix).all():
+        notes.append(_MISSING)
     silent = dataclasses.replace(context, progress=lambda done, total: None)
     table = PartedTable(
         explained=explained_outputs(subject, silent, codec, params.space, 1),
@@ -155,9 +164,10 @@ def partwise_table(
     matrix, targets = found.matrix[chosen], decided_targets(subject, context, found.rows[chosen])
     amounts = {SHAPLEY: table.joined(at_targets(found.attribution.values[chosen], targets))}
     failed: dict[str, str | None] = {SHAPLEY: found.unreliable}
-    lime = table.lime(matrix, targets, samples)
+    lime, without = table.lime(matrix, targets, samples), without_lime(matrix, background)
     if lime is not None:
         amounts[LIME], failed[LIME] = lime, None
+    notes += [] if without is None else [without]
     rng = np.random.default_rng([context.seed, 3])
     # Each row has its own, so that intervals over rows hold for what was drawn, too.
     drawn = rng.random((len(matrix), len(background))).argsort(axis=1)[:, :used]

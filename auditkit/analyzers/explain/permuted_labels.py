@@ -12,7 +12,14 @@ from pydantic import Field
 
 from auditkit.analyzers.explain.attributions import AttributionParams
 from auditkit.analyzers.explain.explained import encoded_background, explained_outputs, few_rows
-from auditkit.analyzers.explain.partwise import LIME, SHAPLEY, PartedTable, decided_targets, joined_columns
+from auditkit.analyzers.explain.partwise import (
+    LIME,
+    SHAPLEY,
+    PartedTable,
+    decided_targets,
+    joined_columns,
+    without_lime,
+)
 from auditkit.core.analyzer import Analyzer, Context, Note, Produced
 from auditkit.core.errors import NotApplicable
 from auditkit.core.evidence import Measurement, Scalar, Table
@@ -65,6 +72,7 @@ class _Explainer:
     explain: Callable[[Model], tuple[dict[str, FloatArray], dict[str, str | None]]]
     rows: int
     note: str
+    without_lime: str | None
 
 
 def run(subject: Subject, context: Context, params: PermutedLabelsParams) -> Iterator[Produced]:
@@ -74,9 +82,10 @@ def run(subject: Subject, context: Context, params: PermutedLabelsParams) -> Ite
     explainer = _explainer(subject, context, params)
     yield Note(explainer.note)
     own, failed = explainer.explain(subject.model)
-    for method in params.methods:
-        if method not in own:
-            yield Note("LIME is left out: most rows hold a missing value, which it cannot sample around.")
+    if explainer.without_lime is not None and "lime" in params.methods:
+        if not own:
+            raise NotApplicable("AK506", explainer.without_lime.rstrip("."), fix="compare Shapley values too")
+        yield Note(explainer.without_lime)
     kept = context.sample_rows(subject.train.n, params.max_train_rows)
     if len(kept) < subject.train.n:
         yield Note(f"Every model was trained on the same {len(kept)} of the {subject.train.n:,} training rows.")
@@ -126,7 +135,7 @@ def _explainer(subject: Subject, context: Context, params: PermutedLabelsParams)
         )
         return _amounts(table, matrix, targets, params)
 
-    return _Explainer(explain=explain, rows=len(rows), note=sentence)
+    return _Explainer(explain=explain, rows=len(rows), note=sentence, without_lime=without_lime(matrix, background))
 
 
 def _rows(subject: Subject, context: Context, codec: Any, limit: int) -> tuple[IntArray, FloatArray]:
@@ -249,7 +258,7 @@ def _table(own: dict[str, FloatArray], twins: list[_Twin], rows: int) -> Table:
 
 ANALYZER = Analyzer(
     name="explain.permuted_labels",
-    version="3",
+    version="4",
     title="Explanations and permuted labels",
     summary="Do Shapley values and LIME change when the model is trained afresh on permuted labels, as they must?",
     reference="Adebayo et al. (2018), Sanity Checks for Saliency Maps, section 4 (data randomisation)",

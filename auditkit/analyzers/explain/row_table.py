@@ -11,6 +11,7 @@ import numpy as np
 from auditkit.analyzers.explain.attributed import WORDS, attribute_all
 from auditkit.analyzers.explain.attributions import STEADIED
 from auditkit.analyzers.explain.explained import Explained, encoded_background, explained_outputs, whole_columns
+from auditkit.analyzers.explain.lime_measures import UNTOLD
 from auditkit.analyzers.explain.row_asked import (
     GRADIENT_METHODS,
     PATH_STEPS,
@@ -32,7 +33,7 @@ def table_parts(subject: Subject, alone: Subject, context: Context, methods: tup
 
     Raises:
         UsageError: AK429 gradients at inputs that are not the table's columns.
-        AuditkitError: AK432 a missing value, which lime cannot sample around.
+        AuditkitError: AK432 a missing value, or none that lime varies.
     """
     from auditkit.subjects.codec import make_codec
 
@@ -59,6 +60,9 @@ def table_parts(subject: Subject, alone: Subject, context: Context, methods: tup
         notes.append(f"Engine: {params['engine']}; {params['background_use']}.")
         notes += [f"Dropped: {params['tried']}."] if params["tried"] else []
         notes += [STEADIED] if "control" in params else []
+    if "lime" in found and found["lime"][0].params["untold"]:
+        untold = found["lime"][0].params["untold"]
+        notes.append(f"LIME has no weight for {untold}: {UNTOLD}.")
     values = tuple(_cell(alone.test.inputs, j) if name in asked.shared else None for j, name in enumerate(names))
     return RowParts(
         names=names,
@@ -123,8 +127,17 @@ def _lime_table(
         raise AuditkitError(
             "AK432", "the row holds a missing value, which lime cannot sample around", fix="--method shap"
         )
+    if result.untold.all():
+        raise AuditkitError(
+            "AK432",
+            "none of the row's values lies in a bin or category that varies over the rows that lime draws",
+            why="they are drawn around the training rows (without such around the test rows)",
+            fix="--method shap",
+        )
     attribution = dataclasses.replace(
-        result.attribution(names, explained.space, seed), output_names=(explained.names[column],)
+        result.attribution(names, explained.space, seed),
+        output_names=(explained.names[column],),
+        params={"untold": ", ".join(name for name, untold in zip(names, result.untold[0], strict=True) if untold)},
     )
     return attribution, attribution.values[0, :, 0]
 

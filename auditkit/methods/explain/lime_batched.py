@@ -7,9 +7,11 @@ each explanation has the very law that lime gives it, and its neighbours share t
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from auditkit.core.subject import FloatArray
 from auditkit.methods.explain.lime_sampling import Column, draw, make_columns
@@ -46,7 +48,7 @@ def batched_lime(  # noqa: PLR0913 - one keyword for each choice that lime offer
         features: Features selected; all when ``None``.
 
     Raises:
-        UsageError: AK505 when no reference row is complete, or ``samples`` is too small; AK476, AK477.
+        UsageError: AK505 when no reference row is complete, all are alike, or ``samples`` is too small; AK476, AK477.
 
     Source: Ribeiro, Singh and Guestrin (2016), algorithm 1.
 
@@ -65,7 +67,7 @@ def batched_lime(  # noqa: PLR0913 - one keyword for each choice that lime offer
     if shared and len(usable):
         values, drawn = draw(columns, samples - 1, np.random.default_rng([seed]))
         outputs = _two_dimensional(predict(values))
-    fits = []
+    fits, untold = [], []
     for place, row in enumerate(usable):
         if not shared:
             values, drawn = draw(columns, samples - 1, np.random.default_rng([seed, int(row)]))
@@ -73,10 +75,12 @@ def batched_lime(  # noqa: PLR0913 - one keyword for each choice that lime offer
         column = chosen[place]
         labelled = np.concatenate([own[place, [column]], outputs[:, column]])
         data = surrogate_data(columns, rows[row], drawn)
-        fits.append(explain_samples(data, labelled, selection=selection, features=features))
+        untold.append(untold_columns(data))
+        fits.append(explain_samples(data, labelled, selection=selection, features=features, untold=untold[-1]))
     return LimeResult(
         rows=usable,
         weights=np.array([fit.weights for fit in fits]).reshape(len(usable), rows.shape[1]),
+        untold=np.array(untold, dtype=np.bool_).reshape(len(usable), rows.shape[1]),
         intercepts=np.array([fit.intercept for fit in fits]),
         r2=np.array([fit.r2 for fit in fits]),
         outputs=own[np.arange(len(usable)), chosen],
@@ -87,15 +91,39 @@ def batched_lime(  # noqa: PLR0913 - one keyword for each choice that lime offer
     )
 
 
+def untold_columns(data: FloatArray) -> npt.NDArray[np.bool_]:
+    """Columns ``(f,)`` of what the surrogate sees ``(m, f)`` in which all samples are alike; the first row is none.
+
+    The row alone would tell such a column's weight: half of what the others leave of its output, shared by all such.
+    """
+    return np.asarray((data[1:] == data[1]).all(axis=0))
+
+
 def explain_samples(
-    data: FloatArray, outputs: FloatArray, *, selection: Selection = "none", features: int | None = None
+    data: FloatArray,
+    outputs: FloatArray,
+    *,
+    selection: Selection = "none",
+    features: int | None = None,
+    untold: npt.NDArray[np.bool_] | None = None,
 ) -> Surrogate:
-    """The surrogate of samples ``data (m, f)`` whose first row is the row explained, weighted by lime's kernel."""
+    """The surrogate of samples ``data (m, f)`` whose first row is the row explained, weighted by lime's kernel.
+
+    Columns ``untold (f,)`` have no weight and make no sample farther from the row; with no other the fit is NaN. A row
+    that differs from all samples there counts for nothing: what it owes to that would fall to the other columns.
+    """
+    told = np.ones(data.shape[1], dtype=np.bool_) if untold is None else ~untold
+    found = np.zeros(data.shape[1])
+    if not told.any():
+        return Surrogate(weights=found, intercept=float(outputs.mean()), r2=float("nan"))
+    seen = data if told.all() else data[:, told]
     width = KERNEL_WIDTH * np.sqrt(data.shape[1])
-    square = np.einsum("ij,ij->i", data - data[0], data - data[0])
-    weights = np.sqrt(np.exp(-square / width**2))
+    weights = np.sqrt(np.exp(-np.einsum("ij,ij->i", seen - seen[0], seen - seen[0]) / width**2))
+    weights[0] = float((data[0] == data[1])[~told].all())
     count = data.shape[1] if features is None else features
-    return fit_surrogate(data, outputs, weights, selection=selection, features=count)
+    fit = fit_surrogate(seen, outputs, weights, selection=selection, features=count)
+    found[told] = fit.weights
+    return dataclasses.replace(fit, weights=found)
 
 
 def surrogate_data(columns: tuple[Column, ...], row: FloatArray, coded: FloatArray) -> FloatArray:

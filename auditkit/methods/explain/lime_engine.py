@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from auditkit.core.errors import UsageError
 from auditkit.core.subject import FloatArray, IntArray
+from auditkit.methods.explain.lime_batched import untold_columns
+from auditkit.methods.explain.lime_sampling import make_columns
 from auditkit.methods.explain.lime_table import LimeResult, LimeTable, Selection, checked_samples
 from auditkit.methods.explain.quiet import quiet
 
@@ -56,7 +58,11 @@ def library_lime(  # noqa: PLR0913 - one keyword for each choice that lime offer
 ) -> LimeResult:
     """LIME weights of one output a row, by lime itself; see :func:`auditkit.methods.explain.lime_batched.batched_lime`.
 
-    Every row draws its own samples. Source: Ribeiro, Singh and Guestrin (2016), algorithm 1.
+    Every row draws its own samples. What lime lacks: a constant column keeps its value (lime hands the model another),
+    and features that the samples do not tell are left out as by
+    :func:`auditkit.methods.explain.lime_batched.explain_samples`.
+
+    Source: Ribeiro, Singh and Guestrin (2016), algorithm 1.
     """
     checked_samples(samples)
     reference, labels, dropped = table.complete()
@@ -64,6 +70,9 @@ def library_lime(  # noqa: PLR0913 - one keyword for each choice that lime offer
     weights = np.zeros((len(usable), rows.shape[1]))
     intercepts, r2, outputs = np.zeros(len(usable)), np.zeros(len(usable)), np.zeros(len(usable))
     explainer = _table_explainer(reference, labels, table, selection)
+    untold = np.zeros((len(usable), rows.shape[1]), dtype=np.bool_)
+    constant = np.array([column.constant for column in make_columns(table, reference, labels)])
+    fit = explainer.base.explain_instance_with_data
     for position, row in enumerate(usable):
         column = 0 if targets is None else int(targets[int(row)])
         seen: list[FloatArray] = []
@@ -71,20 +80,42 @@ def library_lime(  # noqa: PLR0913 - one keyword for each choice that lime offer
         def ask(
             matrix: npt.NDArray[Any], column: int = column, seen: list[FloatArray] = seen
         ) -> npt.NDArray[np.float64]:
-            seen.append(_column(predict(np.asarray(matrix, dtype=np.float64)), column))
+            drawn = np.array(matrix, dtype=np.float64)
+            drawn[1:, constant] = reference[0, constant]
+            seen.append(_column(predict(drawn), column))
             return seen[-1]
 
+        def told(
+            data: FloatArray,
+            outputs: FloatArray,
+            distances: FloatArray,
+            *others: Any,
+            position: int = position,
+            **settings: Any,
+        ) -> Any:
+            untold[position] = constant | untold_columns(data)
+            if untold[position].any():
+                apart = not (data[0] == data[1])[untold[position]].all()
+                data = np.where(untold[position], data[1], data)
+                distances = np.linalg.norm(data - data[0], axis=1)
+                distances[0] = np.inf if apart else 0.0
+            return fit(data, outputs, distances, *others, **settings)
+
+        explainer.base.explain_instance_with_data = told
         with quiet(seed=0):
             _reseed(explainer, np.random.SeedSequence([seed, int(row)]))
             count = rows.shape[1] if features is None else features
             explanation = explainer.explain_instance(rows[row], ask, num_features=count, num_samples=samples)
         fitted, r2[position] = _fitted(explanation, 1, seen[0])
         for feature, weight in fitted.items():
-            weights[position, feature] = weight
+            weights[position, feature] = 0.0 if untold[position, feature] else weight
+        if untold[position].all():
+            r2[position] = np.nan
         intercepts[position], outputs[position] = float(explanation.intercept[1]), float(seen[0][0])
     return LimeResult(
         rows=usable,
         weights=weights,
+        untold=untold,
         intercepts=intercepts,
         r2=r2,
         outputs=outputs,

@@ -30,7 +30,8 @@ class Column:
         cuts: ``(c,)`` inner edges of the bins (value <= cut goes left); empty for categories and without bins.
         share: ``(k,)`` frequency of each bin or category that occurs; empty for a continuous feature without bins.
         code: ``(k,)`` number of the bin, or code of the category.
-        low, high, mean, std: ``(k,)`` edges and moments of the bins; of the whole column without bins ``(1,)``.
+        low, high, mean, std: ``(k,)`` edges and moments of the bins; of the whole column without bins ``(1,)``, where
+            a column of one value has the scale 1.
         binned: Whether the feature is cut into bins.
         ends: ``(2, k)`` least and largest reference value of each bin where only whole numbers are drawn (without bins
             ``(2, 0)``), else ``None``.
@@ -51,6 +52,11 @@ class Column:
         """Whether the surrogate sees "as in the row" (bins, categories) rather than a standardised value."""
         return len(self.share) > 0
 
+    @property
+    def constant(self) -> bool:
+        """Whether the reference holds one value alone, so that no sample has another."""
+        return bool(self.low[0] == self.high[-1])
+
     def coded(self, values: FloatArray) -> FloatArray:
         """Bin numbers of values (categories as they are)."""
         return np.asarray(np.searchsorted(self.cuts, values) if self.binned else values, dtype=np.float64)
@@ -67,11 +73,12 @@ def make_columns(table: LimeTable, reference: FloatArray, labels: IntArray | Non
             nothing = np.zeros(len(code))
             columns.append(_column(nothing[:0], count / len(values), code, (code, code, code, nothing), binned=False))
         elif table.discretizer is None:
-            std = float(values.std())
+            mean, std = values.mean(keepdims=True), values.std(keepdims=True)
+            low, high = values.min(keepdims=True), values.max(keepdims=True)
             # A column whose spread is rounding counts as constant, with scale 1, as in a StandardScaler.
-            if std <= 10 * np.finfo(np.float64).eps * max(abs(float(values.mean())), 1.0):
-                std = 1.0
-            moments = (values[:1], values[:1], np.array([values.mean()]), np.array([std]))
+            if std[0] <= 10 * np.finfo(np.float64).eps * max(abs(float(mean[0])), 1.0):
+                low, high, std = mean, mean, np.ones(1)
+            moments = (low, high, mean, std)
             line = _column(values[:0], values[:0], values[:0], moments, binned=False)
             columns.append(dataclasses.replace(line, ends=np.empty((2, 0)) if whole else None))
         else:
@@ -80,7 +87,7 @@ def make_columns(table: LimeTable, reference: FloatArray, labels: IntArray | Non
 
 
 def draw(columns: tuple[Column, ...], samples: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """``samples`` rows of the law.
+    """``samples`` rows of the law. A constant column keeps its value (lime moves it by a standard normal without bins).
 
     Returns:
         Values ``(samples, f)`` in the model's own units, and what the surrogate codes ``(samples, f)``: bin numbers,
@@ -94,7 +101,7 @@ def draw(columns: tuple[Column, ...], samples: int, rng: np.random.Generator) ->
     for place, column in enumerate(columns):
         u = uniform[place]
         if not column.counted:
-            coded[place] = ndtri(np.maximum(u, np.finfo(np.float64).tiny))
+            coded[place] = 0.0 if column.constant else ndtri(np.maximum(u, np.finfo(np.float64).tiny))
             values[place] = coded[place] * column.std[0] + column.mean[0]
             if column.ends is not None:
                 np.rint(values[place], out=values[place])

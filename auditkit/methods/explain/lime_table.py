@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from auditkit.core.attribution import Attribution
 from auditkit.core.errors import UsageError
@@ -13,6 +14,23 @@ from auditkit.core.subject import FloatArray, IntArray
 
 Discretizer = Literal["quartile", "decile", "entropy"]
 Selection = Literal["none", "auto", "forward_selection", "highest_weights", "lasso_path"]
+
+
+def unusable(reference: FloatArray) -> tuple[str, str] | None:
+    """Why lime cannot sample around a reference table ``(b, f)``, and what would mend it; ``None`` where it can."""
+    complete = reference[np.isfinite(reference).all(axis=1)]
+    if len(complete) == 0:
+        return (
+            "no row of the reference table is complete, so lime has nothing to sample around",
+            "impute missing values before the model, or pass train= with complete rows",
+        )
+    if (complete == complete[0]).all():
+        rows = "one complete row" if len(complete) == 1 else f"{len(complete):,} complete rows, all alike"
+        return (
+            f"the reference table has {rows}, so lime has nothing to vary",
+            "pass train= with rows that differ, or use explain.shap, which takes a background of one row",
+        )
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +59,12 @@ class LimeTable:
         """The reference rows without a missing value, their labels, and how many were dropped.
 
         Raises:
-            UsageError: AK505 no row is complete; AK476 ``entropy`` without labels.
+            UsageError: AK505 no row is complete, or all are alike; AK476 ``entropy`` without labels.
         """
         whole = np.isfinite(self.reference).all(axis=1)
-        if not whole.any():
-            raise UsageError(
-                "AK505",
-                "no row of the reference table is complete, so lime has nothing to sample around",
-                fix="impute missing values before the model, or pass train= with complete rows",
-            )
+        why = unusable(self.reference)
+        if why is not None:
+            raise UsageError("AK505", why[0], fix=why[1])
         if self.discretizer == "entropy" and self.labels is None:
             raise UsageError(
                 "AK476",
@@ -66,11 +81,13 @@ class LimeResult:
 
     Attributes:
         rows: Positions of the explained rows in what was given; the others hold a missing value.
-        weights: ``(m, f)`` surrogate weights, 0 for features not selected; for a continuous feature the effect of
-            being in the row's bin, or of one standard deviation where there are no bins.
+        weights: ``(m, f)`` surrogate weights, 0 for features not selected or untold; for a continuous feature the
+            effect of being in the row's bin, or of one standard deviation where there are no bins.
+        untold: ``(m, f)`` features in which all samples of a row are alike to the surrogate, so that they say nothing
+            of it: a column of one value, or a bin or category of the row that no sample lies in.
         intercepts: ``(m,)`` of the surrogates.
-        r2: ``(m,)`` weighted R2 of each surrogate on its own samples; NaN where the model's output is constant there,
-            so that there is nothing to fit.
+        r2: ``(m,)`` weighted R2 of each surrogate on its own samples; NaN where there is nothing to fit: the model's
+            output is constant there, or every feature is untold.
         outputs: ``(m,)`` the model's own output on each row.
         skipped: Rows left out for a missing value.
         reference_dropped: Reference rows left out for a missing value.
@@ -80,6 +97,7 @@ class LimeResult:
 
     rows: IntArray
     weights: FloatArray
+    untold: npt.NDArray[np.bool_]
     intercepts: FloatArray
     r2: FloatArray
     outputs: FloatArray
