@@ -182,7 +182,7 @@ def test_lime_names_what_its_samples_do_not_tell(project):
 
 def _homes():
     room = {}
-    exec(MODEL, room)  # noqa: S102 - the module of the tests above
+    exec(MODEL, room)
     return list(room["table"]()["home"])
 
 
