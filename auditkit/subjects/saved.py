@@ -74,6 +74,13 @@ def make_predictions_subject(  # noqa: PLR0913 - the public surface
     if wanted == "regression" or (wanted is None and classes is None and looks_continuous(truth)):
         if threshold is not None:
             check_threshold(threshold, "value", decided, scores)
+        if space != "probability":
+            raise UsageError(
+                "AK259",
+                f"score_space={space!r} says what scores of classes are, and these are values of a regression",
+                where="score_space",
+                fix='leave it out, or say task = "binary" or "multiclass" if y_true holds classes',
+            )
         model = _saved_values(decided if decided is not None else scores)
     else:
         names = predicted_names(truth, decided, classes)

@@ -502,6 +502,11 @@ def test_saved_scores_may_be_points_or_log_odds() -> None:
         make_predictions_subject(Y, Y, np.where(Y == 1, "high", "low"))
     with pytest.raises(UsageError, match="AK259 .*there are none"):
         make_predictions_subject(Y, Y, score_space="logit")
+    values = np.linspace(0.0, 9.0, 40)
+    for space in ("logit", "margin"):
+        with pytest.raises(UsageError, match=f"AK259 score_space='{space}' says what scores of classes are(.|\n)*task"):
+            make_predictions_subject(values, None, values, score_space=space)
+    assert make_predictions_subject(values, None, values).task == "regression"
     with pytest.raises(UsageError, match='AK248 .*not probabilities(.|\n)*score_space = "margin"'):
         make_predictions_subject(Y, Y, points)
 
