@@ -85,12 +85,10 @@ def test_other_reasons_for_one_group_are_caught_and_named():
 
 @pytest.mark.parametrize("tilted", [False, True])
 def test_the_twin_is_quiet_also_where_scores_differ(tilted):
-    subject = applicants(planted=False, tilted=tilted)
-    outcome = outcome_of(subject)
+    outcome = outcome_of(applicants(planted=False, tilted=tilted))
     assert overall(outcome).value > 0.05
     assert all(gap.interval.low < 0.03 for gap in by_feature(outcome, SHARE).values())
-    if tilted:
-        assert outcome_of(subject, bins=1).measurements[0].value == 1 / 400
+    assert any("less a line in it within each bin" in note for note in outcome.notes)
 
 
 def test_a_column_of_the_group_itself_pushes_its_groups_apart():

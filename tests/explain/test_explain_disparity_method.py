@@ -10,6 +10,7 @@ import scipy.stats
 from auditkit.methods.explain.disparity import (
     disparity_test,
     largest_gaps,
+    levelled,
     one_row_a_cluster,
     pair_gaps,
     score_bins,
@@ -35,11 +36,63 @@ def test_gap_is_the_coefficient_of_a_regression_with_a_constant_for_each_bin(wei
     assert np.allclose(found.means[0] - found.means[1], found.gap)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gap_at_equal_score_is_the_coefficient_of_a_regression_with_a_constant_and_a_slope_for_each_bin(weighted):
+    values, groups, bins, rng = drawn()
+    score = rng.normal(groups * 0.7, 1.0)
+    score[bins == 3] = 0.25  # a bin of one score has no slope
+    weights = rng.uniform(0.5, 3.0, len(groups)) if weighted else np.ones(len(groups))
+    found = pair_gaps(values, groups, bins, (0, 1), Design(weights if weighted else None, None), score)
+    constants = [bins == b for b in range(4)]
+    design = np.column_stack([groups == 0, *constants, *(own * score for own in constants[:3])]).astype(float)
+    root = np.sqrt(weights)[:, None]
+    coefficients = np.linalg.lstsq(design * root, values * root, rcond=None)[0]
+    assert np.allclose(found.gap, coefficients[0], rtol=0, atol=1e-12)
+    assert np.allclose(found.means[0] - found.means[1], found.gap)
+
+
+def test_the_error_at_equal_score_in_one_bin_is_that_of_hc2():
+    values, groups, _, rng = drawn(n=40, f=2)
+    score = rng.normal(groups * 0.5, 1.0)
+    found = pair_gaps(values, groups, np.zeros(40, dtype=int), (0, 1), score=score)
+    design = np.column_stack([groups == 0, groups == 1, score]).astype(float)
+    inverse = np.linalg.inv(design.T @ design)
+    hat = design @ inverse @ design.T
+    residual = values - hat @ values
+    read = np.array([1.0, -1.0, 0.0]) @ inverse @ design.T
+    expected = np.sqrt((read**2 / (1.0 - np.diag(hat))) @ residual**2)
+    assert np.allclose(found.error, expected, rtol=1e-12)
+
+
+def test_values_that_are_a_line_in_the_score_have_no_gap_at_equal_score():
+    _, groups, bins, rng = drawn()
+    score = rng.normal(groups * 0.7, 1.0)
+    values = np.column_stack([3.0 * score, 2.0 - score])
+    assert np.abs(pair_gaps(values, groups, bins, (0, 1)).gap).min() > 0.1
+    assert np.abs(pair_gaps(values, groups, bins, (0, 1), score=score).gap).max() < 1e-12
+    tested = disparity_test(values, groups, bins, rng, score=score, permutations=99)
+    assert tested.p_values.tolist() == [1.0, 1.0]
+
+
+def test_a_line_is_taken_out_of_each_bin_and_none_out_of_a_small_one():
+    values, _, bins, rng = drawn()
+    bins[:3] = 9
+    score = rng.normal(size=60)
+    left = levelled(values, score, bins)
+    assert np.array_equal(left[:3], values[:3])
+    for b in range(4):
+        own = bins == b
+        slope, constant = np.polyfit(score[own], values[own], 1)
+        line = np.outer(score[own], slope) + constant
+        assert np.allclose(left[own], values[own] - line + values[own].mean(axis=0), rtol=0, atol=1e-12)
+
+
 def test_one_bin_is_welch():
     values, groups, _, _ = drawn(f=1)
     found = pair_gaps(values, groups, np.zeros(len(groups), dtype=int), (0, 1))
     welch = scipy.stats.ttest_ind(values[groups == 0, 0], values[groups == 1, 0], equal_var=False)
     assert math.isclose(found.gap[0] / found.error[0], welch.statistic, rel_tol=1e-12)
+    assert math.isclose(found.freedom[0], welch.df, rel_tol=1e-12)
 
 
 def test_rows_that_come_twice_as_clusters_change_no_error():
@@ -209,10 +262,10 @@ def test_the_lower_limit_allows_for_both_directions_of_every_pair():
     one = pair_gaps(values, groups, np.zeros(120, dtype=int), (0, 1))
     (gap,) = largest_gaps([one])
     assert gap.interval.low == pytest.approx(
-        gap.value - scipy.stats.t.ppf(1 - 0.0125, one.freedom) * one.error[0], rel=1e-6
+        gap.value - scipy.stats.t.ppf(1 - 0.0125, one.freedom[0]) * one.error[0], rel=1e-6
     )
     assert gap.interval.high == pytest.approx(
-        gap.value + scipy.stats.t.ppf(0.975, one.freedom) * one.error[0], rel=1e-6
+        gap.value + scipy.stats.t.ppf(0.975, one.freedom[0]) * one.error[0], rel=1e-6
     )
 
 
@@ -227,6 +280,74 @@ def test_one_row_a_cluster():
     clusters = np.array([5, 5, 5, 2, 9, 9])
     picked = one_row_a_cluster(clusters, np.random.default_rng(0))
     assert sorted(clusters[picked].tolist()) == [2, 5, 9]
+
+
+def led(score, rng, noise, curved=False):
+    """Attributions of a model that one feature leads: they sum to the score, or follow it along a curve."""
+    rest = rng.normal(0, noise, (len(score), 2))
+    return np.column_stack([(np.exp(score / 2) if curved else score) - rest.sum(axis=1), rest])
+
+
+def test_a_score_that_one_feature_leads_gives_no_gap_with_many_rows():
+    """The groups of a bin score a little differently, which many rows show where values follow the score closely."""
+    found, without = [], []
+    for seed in range(40):
+        rng = np.random.default_rng([seed, 5])
+        groups = (rng.random(4000) < 0.4).astype(int)
+        score = rng.normal(groups * 1.0, 1.0)
+        values, bins = led(score, rng, noise=0.03, curved=True), score_bins(score)
+        for scored, into in ((score, found), (None, without)):
+            gaps = pair_gaps(values, groups, bins, (0, 1), score=scored)
+            into.append(gaps.gap[0] / gaps.error[0])
+    assert np.mean(without) < -1.2
+    assert abs(np.mean(found)) < 4 / math.sqrt(40)
+
+
+def test_a_disparity_beside_a_leading_feature_is_found_at_equal_score():
+    rng = np.random.default_rng(6)
+    groups = (rng.random(800) < 0.4).astype(int)
+    score = rng.normal(groups * 1.0, 1.0)
+    values = led(score, rng, noise=0.1)
+    moved = 0.05 * (groups == 1)
+    values[:, 1] += moved
+    values[:, 0] -= moved
+    bins = score_bins(score)
+    tested = disparity_test(values, groups, bins, rng, score=score, permutations=499)
+    (first, second, third) = largest_gaps([pair_gaps(values, groups, bins, (0, 1), score=score)])
+    assert tested.adjusted[:2].tolist() == [1 / 500, 1 / 500]
+    assert tested.adjusted[2] > 0.05
+    assert first.interval.low > 0.0
+    assert second.interval.low < 0.05 < second.interval.high
+    assert (first.more, second.more, third.interval.low) == (0, 1, 0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("curved", [False, True])
+@pytest.mark.parametrize(("n", "noise"), [(100, 0.1), (400, 0.1), (2000, 0.1), (8000, 0.1), (2000, 0.02)])
+def test_the_level_holds_where_attributions_follow_the_score_closely(n, noise, curved):
+    runs, found = 400, []
+    for seed in range(runs):
+        rng = np.random.default_rng([seed, n, 11])
+        groups = (rng.random(n) < 0.4).astype(int)
+        score = rng.normal(groups * 1.0, 1.0)
+        values = led(score, rng, noise, curved)
+        tested = disparity_test(values, groups, score_bins(score), rng, score=score, permutations=99)
+        found.append(tested.overall)
+    assert np.mean(np.array(found) <= 0.05) <= 0.05 + 3.0 * math.sqrt(0.05 * 0.95 / runs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "share"), [(100, 0.15), (400, 0.05), (2000, 0.01), (2000, 0.4)])
+def test_intervals_at_equal_score_cover_with_few_rows_of_a_group_that_varies_more(n, share):
+    hits, runs = [], 600
+    for seed in range(runs):
+        rng = np.random.default_rng([seed, n, 12])
+        groups = (rng.random(n) < share).astype(int)
+        score = rng.normal(groups * 1.0, 1.0)
+        values = led(score, rng, 0.2) + (groups == 1)[:, None] * (0.3 + rng.normal(0, 0.3, (n, 3)))
+        found = pair_gaps(values, groups, score_bins(score), (0, 1), score=score)
+        hits.append([gap.interval.low <= 0.3 <= gap.interval.high for gap in largest_gaps([found])])
+    assert np.mean(hits) > 0.95 - 0.02 - 3 * math.sqrt(0.95 * 0.05 / runs)
 
 
 @pytest.mark.slow

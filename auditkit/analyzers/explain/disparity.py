@@ -50,6 +50,7 @@ class _Compared:
     groups: tuple[str, ...]
     codes: IntArray
     bins: IntArray
+    score: FloatArray
     share: FloatArray
     signed: FloatArray | None
     design: Design
@@ -65,14 +66,17 @@ def run(subject: Subject, context: Context, params: DisparityParams) -> Iterator
     yield Note(found.background)
     if len(rows) < len(found.rows):
         yield Note(f"{len(found.rows) - len(rows)} rows whose score no feature moves are left out.")
-    bins = _bins(subject, context, found, rows, params.bins)
+    bins, score = _bins(subject, context, found, rows, params.bins)
     what = "the model's output" if len(found.outputs) == 1 else "the score of the class decided"
-    yield Note(f"{len(rows):,} rows are compared within {len(np.unique(bins))} bins of {what}.")
+    yield Note(
+        f"{len(rows):,} rows are compared within {len(np.unique(bins))} bins of {what}, "
+        "less a line in it within each bin."
+    )
     if found.unreliable:
         yield Note(f"The attributions failed their check: {found.unreliable}.")
     for done, (column, values) in enumerate(found.data.sensitive.items()):
         context.check_deadline()
-        yield from _column(column, values[rows], found, rows, bins, context, params)
+        yield from _column(column, values[rows], found, rows, (bins, score), context, params)
         stages.reach((done + 1) / len(found.data.sensitive))
 
 
@@ -84,19 +88,24 @@ def _rows_that_move(found: AttributedRows) -> IntArray:
     return np.flatnonzero(np.isfinite(total) & (total > rounding_of(found.attribution.prediction))).astype(np.int64)
 
 
-def _bins(subject: Subject, context: Context, found: AttributedRows, rows: IntArray, bins: int | None) -> IntArray:
-    """Bins of the output explained; of several outputs, those of the class decided within the rows decided so."""
+def _bins(
+    subject: Subject, context: Context, found: AttributedRows, rows: IntArray, bins: int | None
+) -> tuple[IntArray, FloatArray]:
+    """Bins of the output explained, and it; of several outputs, that of the class decided, in the rows decided so."""
     from auditkit.methods.explain.disparity import score_bins
 
     output = found.attribution.prediction[rows]
-    if output.shape[1] == 1 or len(rows) == 0:
-        return score_bins(output[:, 0], bins) if len(rows) else np.zeros(0, dtype=np.int64)
+    if output.shape[1] == 1:
+        return score_bins(output[:, 0], bins), output[:, 0]
+    codes, score = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows))
+    if len(rows) == 0:
+        return codes, score
     decided = np.asarray(context.decisions()[found.rows[rows]], dtype=np.int64)
-    codes = np.zeros(len(rows), dtype=np.int64)
     for label in np.unique(decided):
         own = decided == label
-        codes[own] = 1 + codes.max() + score_bins(output[own, label], bins)
-    return codes
+        score[own] = output[own, label]
+        codes[own] = 1 + codes.max() + score_bins(score[own], bins)
+    return codes, score
 
 
 def _column(
@@ -104,7 +113,7 @@ def _column(
     values: StrArray,
     found: AttributedRows,
     rows: IntArray,
-    bins: IntArray,
+    binned: tuple[IntArray, FloatArray],
     context: Context,
     params: DisparityParams,
 ) -> Iterator[Produced]:
@@ -123,7 +132,8 @@ def _column(
         column=column,
         groups=tuple(str(names[g]) for g in kept),
         codes=np.searchsorted(kept, codes[inside]).astype(np.int64),
-        bins=bins[inside],
+        bins=binned[0][inside],
+        score=binned[1][inside],
         share=magnitude / magnitude.sum(axis=1, keepdims=True),
         signed=found.attribution.values[rows[inside], :, 0] if one else None,
         design=Design(found.data.weights, found.data.clusters).take(rows[inside]),
@@ -150,7 +160,12 @@ def _tested(
     parts = [compared.share] if compared.signed is None else [compared.share, compared.signed]
     values = np.concatenate(parts, axis=1)[picked]
     tested = disparity_test(
-        values, compared.codes[picked], compared.bins[picked], rng, permutations=params.permutations
+        values,
+        compared.codes[picked],
+        compared.bins[picked],
+        rng,
+        score=compared.score[picked],
+        permutations=params.permutations,
     )
     if tested.arrangements < 2:
         return None, "no bin of the score holds two groups, so nothing can be exchanged"
@@ -195,7 +210,7 @@ def _reported(
         pairs = []
         apart = None
         for pair in combinations(range(len(compared.groups)), 2):
-            gaps = pair_gaps(values, compared.codes, compared.bins, pair, compared.design)
+            gaps = pair_gaps(values, compared.codes, compared.bins, pair, compared.design, compared.score)
             if gaps is None:
                 apart = f"no bin of the score holds both {compared.groups[pair[0]]} and {compared.groups[pair[1]]}"
             else:
@@ -266,7 +281,7 @@ def _table(
                 None if adjusted is None else float(adjusted[j]),
             )
         )
-    note = "Groups are compared within bins of the score."
+    note = "Groups are compared within bins of the score, less a line in the score within each bin."
     if tested is not None:
         how = "all" if tested.exact else "drawn"
         note += f" P-values from {tested.arrangements} exchanges ({how}), corrected for all features (step-down maxT)."
@@ -281,12 +296,12 @@ def _table(
 
 ANALYZER = Analyzer(
     name="explain.disparity",
-    version="5",
+    version="6",
     title="Reasons by group",
     summary="Whether the model leans on other features for other groups among rows of equal score.",
     reference=(
         "Lundberg (2020), Explaining quantitative measures of fairness; Phipson and Smyth (2010) and Westfall and "
-        "Young (1993) for the test; Cochran (1954) for the bins"
+        "Young (1993) for the test; Cochran (1954) for the bins; Freedman and Lane (1983) for the line within them"
     ),
     needs=frozenset({"model", "scores", "tabular", "inputs", "sensitive"}),
     measures=MEASURES,
