@@ -227,7 +227,7 @@ def _density(found: AttributedRows, order: IntArray) -> Produced:
 
 ANALYZER = Analyzer(
     name="explain.shap",
-    version="6",
+    version="7",
     title="Shapley values",
     summary="How much each feature moves the model's score, checked to add up to the score itself.",
     reference="Lundberg and Lee (2017), A Unified Approach to Interpreting Model Predictions; Shapley (1953)",

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from auditkit.core.subject import FloatArray, IntArray
-from auditkit.methods.explain.plans import Estimate, Known, Plan
-
-_PRIOR_PAIRS = 4.0
+from auditkit.methods.explain.plans import Estimate, Known, Plan, told_error
 
 
 def permutation_needs(players: int, background: int) -> int:
@@ -84,19 +82,7 @@ def _standard_error(gains: FloatArray, starts: IntArray, b: int) -> FloatArray:
     pairs = len(gains)
     rounds = pairs // b
     if rounds < 2:
-        return np.sqrt(_steadied(gains.var(axis=0, ddof=1), pairs) / pairs)
+        return told_error(gains.var(axis=0, ddof=1) / pairs, pairs - 1)
     ordered = gains[np.argsort(starts, kind="stable")].reshape(b, rounds, *gains.shape[1:])
     within = ordered.var(axis=1, ddof=1) / rounds
-    return np.asarray(np.sqrt(within.sum(axis=0)) / b)
-
-
-def _steadied(variance: FloatArray, pairs: int) -> FloatArray:
-    """Variances ``(players, k)`` of few pairs, drawn towards their mean over the players that move at all.
-
-    A handful of pairs often shows a player no interaction that it has; the mean counts as ``_PRIOR_PAIRS`` more pairs.
-    """
-    moved = variance > 0.0
-    mean = variance.sum(axis=0, keepdims=True) / np.maximum(moved.sum(axis=0, keepdims=True), 1)
-    free = pairs - 1.0
-    drawn = (free * variance + _PRIOR_PAIRS * mean) / (free + _PRIOR_PAIRS)
-    return np.asarray(np.where(moved, np.maximum(variance, drawn), 0.0))
+    return told_error(within.sum(axis=0) / b**2, b * (rounds - 1))

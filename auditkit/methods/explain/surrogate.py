@@ -14,7 +14,7 @@ import numpy as np
 from auditkit.core.subject import FloatArray, IntArray
 from auditkit.methods.explain.game import BoolArray
 from auditkit.methods.explain.leverage import Design, drawn_coalitions, regress
-from auditkit.methods.explain.plans import Estimate, Known, Plan
+from auditkit.methods.explain.plans import Estimate, Known, Plan, told_error
 from auditkit.methods.explain.tree_models import read_trees
 from auditkit.methods.explain.tree_shap import tree_shapley
 from auditkit.methods.one_thread import one_openmp_thread
@@ -34,11 +34,13 @@ def _adjusted_plan(kind: Kind, players: int, background: int, budget: int, rng: 
     """Paired coalitions on the whole background, a surrogate of their worth, and what it misses.
 
     Source: Witter, Liu and Musco, "Regression-adjusted Monte Carlo Estimators for Shapley Values and Probabilistic
-    Values", NeurIPS 2025, algorithm 1 (with the sampling of Leverage SHAP).
+    Values", NeurIPS 2025, algorithm 1 (with the sampling of Leverage SHAP); Satterthwaite (1946) for the errors.
     """
     pairs = budget // (2 * background)
     masks = drawn_coalitions(players, 0, (1, pairs), rng)[0]
     fold = rng.permutation(pairs) % _FOLDS
+    squares = _weights(masks) ** 2
+    free = squares.sum(axis=0) ** 2 / (squares**2).sum(axis=0)  # Satterthwaite's: few pairs count for most of a player
     both = np.concatenate([masks, ~masks])
 
     def finish(outputs: FloatArray, known: Known) -> Estimate:
@@ -56,7 +58,7 @@ def _adjusted_plan(kind: Kind, players: int, background: int, budget: int, rng: 
             share = len(held) / pairs
             values += share * (found + correction.mean(axis=0))
             variance += share**2 * correction.var(axis=0, ddof=1) / len(held)
-        return Estimate(values=values, error=np.sqrt(variance))
+        return Estimate(values=values, error=told_error(variance, np.minimum(free, pairs - _FOLDS)))
 
     return Plan(
         masks=np.repeat(both, background, axis=0),
@@ -118,7 +120,11 @@ def _grown(
 
 def _reuse(masks: BoolArray, odd: FloatArray) -> FloatArray:
     """What each pair says of each player, ``(pairs, players, k)``: unbiased for a game worth nothing at both ends."""
+    return np.asarray(_weights(masks)[:, :, None] * odd[:, None, :])
+
+
+def _weights(masks: BoolArray) -> FloatArray:
+    """``(pairs, players)`` what the difference of a pair counts for each player."""
     players = masks.shape[1]
     size = masks.sum(axis=1, keepdims=True)
-    weight = (players - 1) / 2.0 * np.where(masks, 1.0 / size, -1.0 / (players - size))
-    return np.asarray(weight[:, :, None] * odd[:, None, :])
+    return np.asarray((players - 1) / 2.0 * np.where(masks, 1.0 / size, -1.0 / (players - size)))
