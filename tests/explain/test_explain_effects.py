@@ -174,7 +174,7 @@ def test_permutation_importance_of_a_line_has_a_closed_form_and_matches_scikit_l
     def losses(many):
         return (line.predict(many) - np.tile(y, len(many) // len(y))) ** 2
 
-    ours = permutation_losses(losses, x, [(0,), (1,), (2,)], np.random.default_rng(0), 30).mean(axis=1) / y.var()
+    ours = permutation_losses(losses, x, [(0,), (1,), (2,)], np.random.default_rng(0), 30).losses.mean(axis=1) / y.var()
     theirs = permutation_importance(line, x, y, n_repeats=30, random_state=0).importances_mean
     np.testing.assert_allclose(ours, theirs, rtol=0.03, atol=1e-4)
     np.testing.assert_allclose(ours[0], 2 * line.coef_[0] ** 2 * x[:, 0].var() / y.var(), rtol=0.03)

@@ -76,10 +76,12 @@ def test_a_change_never_seen_is_bounded_by_the_rows_that_count():
     """Ten rows that weigh a thousand and ninety that weigh one are not a hundred rows."""
     from auditkit.analyzers.explain.shuffled import loss_of
     from auditkit.core.subject import Dataset
+    from auditkit.methods.explain.permuted import Shuffled
 
     def upper(**design):
         data = Dataset(inputs=np.zeros((100, 1)), y=np.zeros(100, dtype=np.int64), **design)
-        return loss_of("unused", np.zeros(100), data, "accuracy").interval.high
+        lost = Shuffled(losses=np.zeros((1, 100)), parts=np.zeros((1, 100)), noise=np.zeros(1))
+        return loss_of("unused", lost, 0, data, "accuracy").interval.high
 
     few = np.where(np.arange(100) < 10, 1000.0, 1.0)
     kish = few.sum() ** 2 / (few**2).sum()
@@ -176,6 +178,7 @@ def test_intervals_of_r2_lost_cover_that_of_the_population(weighted):
     from auditkit.analyzers.explain.shuffled import loss_of
     from auditkit.core.subject import Dataset
     from auditkit.methods.explain.permuted import permutation_losses
+    from auditkit.stats.linearised import Design
 
     rng = np.random.default_rng(0)
 
@@ -193,9 +196,10 @@ def test_intervals_of_r2_lost_cover_that_of_the_population(weighted):
     inside = []
     for _ in range(300):
         x, y, weights = drawn(150)
-        (lost,) = permutation_losses(lambda many, y=y: squares(many, y), x, [(0,)], rng, 3)
         data = Dataset(inputs=x, y=y, modality="tabular", weights=weights if weighted else None)
-        one = loss_of("a", lost, data, "r2")
+        design = Design(data.weights, None)
+        lost = permutation_losses(lambda many, y=y: squares(many, y), x, [(0,)], rng, 3, design)
+        one = loss_of("a", lost, 0, data, "r2")
         inside.append(one.interval.low <= truth <= one.interval.high)
     assert 0.92 < np.mean(inside) < 0.98  # with the variance taken as known, and unweighted: 0.88
 
@@ -318,12 +322,14 @@ def test_a_category_interacts_as_one_feature(kind):
 
 def test_rounding_in_every_row_is_no_change_and_a_small_true_change_is_one():
     from auditkit.analyzers.explain.shuffled import loss_of
+    from auditkit.methods.explain.permuted import Shuffled
 
     rng = np.random.default_rng(5)
     y = rng.normal(size=100)
     data = make_subject(lambda x: x[:, 0], np.c_[y], y, task="regression").test
     drift = rng.normal(size=100)
-    rounded, small = (loss_of("a", scale * drift, data, "r2") for scale in (1e-17, 1e-6))
+    moved = [Shuffled(losses=s * drift[None], parts=s * drift[None], noise=np.zeros(1)) for s in (1e-17, 1e-6)]
+    rounded, small = (loss_of("a", lost, 0, data, "r2") for lost in moved)
     assert (rounded.value, rounded.interval) == (0.0, None)
     assert rounded.reason == "no prediction moved when the feature was shuffled"
     assert small.interval.low <= small.value <= small.interval.high

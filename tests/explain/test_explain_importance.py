@@ -21,6 +21,21 @@ def test_intervals_cover_the_truth_at_their_level():
     assert (covered / 300 < 0.99).all()
 
 
+@pytest.mark.parametrize("n", [8, 20, 50])
+def test_few_rows_have_as_wide_intervals_as_they_need(n):
+    inside = []
+    for seed in range(400):
+        rng = np.random.default_rng([seed, n])
+        result = importance(rng.uniform(0.0, 1.0, size=(n, 2)), rng, draws=1000)
+        inside.append(
+            [
+                [mean.low <= 0.5 <= mean.high, share.low <= 0.5 <= share.high]
+                for mean, share in zip(result.mean_absolute_intervals, result.share_intervals, strict=True)
+            ]
+        )
+    assert (np.mean(inside, axis=(0, 1)) > 0.92).all()
+
+
 def test_clusters_widen_the_interval_and_repeated_rows_do_not_count_twice():
     rng = np.random.default_rng(0)
     once = np.abs(rng.normal(size=(40, 2)))

@@ -31,6 +31,7 @@ from auditkit.methods.explain.effects import (
 from auditkit.methods.explain.interactions import PairEffects, pair_effects
 from auditkit.methods.explain.permuted import permutation_losses
 from auditkit.stats.intervals import mean_interval
+from auditkit.stats.linearised import Design
 from auditkit.stats.resampling import bootstrap, percentile_interval
 
 MEASURES = {
@@ -156,8 +157,9 @@ def _shuffled(subject: Subject, context: Context, params: GlobalParams, view: _V
         return np.asarray(wrong, dtype=np.float64)
 
     players = _players(view, params.max_features)
-    lost = permutation_losses(losses, matrix, [columns for _, columns in players], rng, params.repeats)
-    measured = [loss_of(name, values, data, metric) for (name, _), values in zip(players, lost, strict=True)]
+    columns, design = [columns for _, columns in players], Design(data.weights, data.clusters)
+    lost = permutation_losses(losses, matrix, columns, rng, params.repeats, design)
+    measured = [loss_of(name, lost, place, data, metric) for place, (name, _) in enumerate(players)]
     measured.sort(key=lambda m: -(m.value or 0.0))
     yield from measured
     yield loss_table(measured, metric, params.repeats)
@@ -331,7 +333,7 @@ def _interaction(pair: PairEffects, rows: Rows, rng: np.random.Generator, names:
 
 ANALYZER = Analyzer(
     name="explain.global",
-    version="6",
+    version="7",
     title="What the model does with each feature",
     summary="Permutation importance, signed means, effects and interactions of features, each with its interval.",
     reference="Breiman (2001); Apley and Zhu (2020), Accumulated Local Effects; Friedman and Popescu (2008)",

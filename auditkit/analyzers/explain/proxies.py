@@ -283,7 +283,7 @@ def _joint_measurement(name: str, column: str, estimate: Estimate, level: float,
 
 ANALYZER = Analyzer(
     name="explain.proxies",
-    version="5",
+    version="6",
     title="Proxies in use",
     summary="Which features stand in for a sensitive column, weighed by how much the model uses them.",
     reference=(

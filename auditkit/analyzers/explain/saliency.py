@@ -237,7 +237,7 @@ def _sanity(
 
 ANALYZER = Analyzer(
     name="explain.saliency",
-    version="11",
+    version="12",
     title="Saliency, paths and occlusion",
     summary="Gradient, path and occlusion explanations: complete, agreeing with one another, unlike random weights?",
     reference="Sundararajan, Taly and Yan (2017), Axiomatic Attribution for Deep Networks; Adebayo et al. (2018)",

@@ -14,7 +14,7 @@ import numpy as np
 from auditkit.core.subject import FloatArray, IntArray
 from auditkit.methods.explain.least import need_rows
 from auditkit.stats.intervals import mean_interval
-from auditkit.stats.resampling import resample_weights
+from auditkit.stats.resampling import expanded_tail, resample_weights
 
 Outputs = Callable[[FloatArray], FloatArray]
 
@@ -121,7 +121,7 @@ def accumulated_local_effects(
     value = _accumulated(rows.masses()[None, :], local, member)[0]
     blocks = resample_weights(rng, n, draws, weights=rows.weights, clusters=rows.clusters)
     drawn = np.concatenate([_accumulated(block, local, member) for block in blocks])
-    low, high = _band(drawn, value)
+    low, high = _band(drawn, value, n if rows.clusters is None else len(np.unique(rows.clusters)))
     return Effect(x=grid, y=value, low=low, high=high, rows=n)
 
 
@@ -135,8 +135,11 @@ def _accumulated(masses: FloatArray, local: FloatArray, member: FloatArray) -> F
     return np.asarray(line - centre, dtype=np.float64)
 
 
-def _band(drawn: FloatArray, value: FloatArray) -> tuple[FloatArray, FloatArray]:
-    low, high = np.quantile(drawn, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], axis=0)
+def _band(drawn: FloatArray, value: FloatArray, units: int) -> tuple[FloatArray, FloatArray]:
+    if units < 2:
+        return np.full_like(value, np.nan), np.full_like(value, np.nan)
+    tail = expanded_tail(_LEVEL, units)
+    low, high = np.quantile(drawn, [tail, 1.0 - tail], axis=0)
     return np.minimum(low, value), np.maximum(high, value)
 
 

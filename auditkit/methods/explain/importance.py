@@ -9,6 +9,7 @@ import numpy as np
 from auditkit.core.evidence import Density, Interval
 from auditkit.core.subject import FloatArray, IntArray
 from auditkit.methods.explain.least import need_finite, need_rows
+from auditkit.stats.resampling import expanded_tail
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,9 @@ def importance(
 ) -> Importance:
     """Weighted means of ``magnitude`` over rows, shares of their total, and percentile bootstrap intervals.
 
+    The intervals are expanded for few units. Where few rows have most of what a feature does (skewed attributions),
+    they hold the mean less often than they say: 88 of 100 times of 50 rows of log-normal amounts, 92 of 300.
+
     Args:
         magnitude: ``(n, f)`` absolute attributions, ``n >= 1``.
         rng: Source of the resampling.
@@ -54,7 +58,7 @@ def importance(
     Raises:
         UsageError: AK500 no rows, or magnitudes that are not finite.
 
-    Source: Efron and Tibshirani (1993), chapter 13 (percentile interval).
+    Source: Efron and Tibshirani (1993), chapter 13; Hesterberg (2015), section 5.3 (expanded percentile interval).
 
     >>> result = importance(np.array([[1.0, 3.0], [1.0, 1.0]]), np.random.default_rng(0))
     >>> result.mean_absolute.tolist(), result.share.round(3).tolist()
@@ -85,18 +89,20 @@ def importance(
     shares = means[usable] / totals[usable]
     share_intervals: tuple[Interval | None, ...] = (None,) * f
     if share is not None and len(shares):
-        share_intervals = _percentiles(shares, share, level, method)
+        share_intervals = _percentiles(shares, share, level, units, method)
     return Importance(
         mean_absolute=mean,
         share=share,
-        mean_absolute_intervals=_percentiles(means, mean, level, method),
+        mean_absolute_intervals=_percentiles(means, mean, level, units, method),
         share_intervals=share_intervals,
         units=units,
     )
 
 
-def _percentiles(samples: FloatArray, point: FloatArray, level: float, method: str) -> tuple[Interval | None, ...]:
-    tail = (1.0 - level) / 2.0
+def _percentiles(
+    samples: FloatArray, point: FloatArray, level: float, units: int, method: str
+) -> tuple[Interval | None, ...]:
+    tail = expanded_tail(level, units)
     low, high = np.quantile(samples, [tail, 1.0 - tail], axis=0)
     return tuple(
         Interval(low=float(min(a, p)), high=float(max(b, p)), level=level, method=method)
