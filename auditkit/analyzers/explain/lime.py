@@ -234,7 +234,7 @@ def _table(
 
 ANALYZER = Analyzer(
     name="explain.lime",
-    version="5",
+    version="6",
     title="LIME",
     summary="Local linear surrogates of the model's score, with their fit and their stability across seeds.",
     reference="Ribeiro, Singh and Guestrin (2016), Why Should I Trust You?",
