@@ -39,9 +39,10 @@ def t_quantile(tail: float, freedom: float) -> float:
     if log_t == _FARTHEST:
         return math.exp(log_t)
     goal = math.log(tail)
-    scale = _log_gamma_step(freedom / 2.0) - 0.5 * math.log(math.pi * freedom)
+    step_up = _log_gamma_step(freedom / 2.0)
+    scale = step_up - 0.5 * math.log(math.pi * freedom)
     for _ in range(_STEPS):
-        log_tail = _log_tail(log_t, freedom)
+        log_tail = _log_tail(log_t, freedom, step_up)
         # The density of log t at t, over the tail: how fast the log of the tail falls.
         density = scale + log_t - 0.5 * (freedom + 1.0) * math.log1p(math.exp(2.0 * log_t) / freedom)
         step = (log_tail - goal) * math.exp(log_tail - density)
@@ -61,13 +62,13 @@ def _log_start(tail: float, freedom: float) -> float:
     return min(max(math.log(z), 0.5 * math.log(freedom) - math.log(2.0 * tail) / freedom), _FARTHEST)
 
 
-def _log_tail(log_t: float, freedom: float) -> float:
-    """Log of ``P(T > e^log_t)``."""
+def _log_tail(log_t: float, freedom: float, step_up: float) -> float:
+    """Log of ``P(T > e^log_t)``; ``step_up`` is ``log(gamma((freedom + 1) / 2) / gamma(freedom / 2))``."""
     square = math.exp(2.0 * log_t) / freedom
     a, b = freedom / 2.0, 0.5
     x, rest = 1.0 / (1.0 + square), square / (1.0 + square)
     log_x, log_rest = -math.log1p(square), 2.0 * log_t - math.log(freedom) - math.log1p(square)
-    scale = _log_gamma_step(a) - 0.5 * math.log(math.pi)
+    scale = step_up - 0.5 * math.log(math.pi)
     front = math.exp(a * log_x + b * log_rest + scale)
     if x < (a + 1.0) / (a + b + 2.0):
         return a * log_x + b * log_rest + scale + math.log(_fraction(a, b, x) / (2.0 * a))
