@@ -11,7 +11,7 @@ from auditkit.render.html.figures import figures
 
 
 def titles(*measurements):
-    return [figure.chart.title for figure in figures(measurements)]
+    return [figure.draw().title for figure in figures(measurements)]
 
 
 def of(name, value, **params):
@@ -38,7 +38,7 @@ def test_values_at_one_step_each_are_dots_and_no_lines():
     lone += [dataclasses.replace(m, value=None, reason="too few rows", params={**m.params, "fpr": 0.001}) for m in lone]
     (figure,) = figures(lone)
     assert figure.kind == "settings"
-    assert "runs from 0.010" in figure.chart.title
+    assert "runs from 0.010" in figure.draw().title
     known = [dataclasses.replace(m, value=0.002) if m.value is None else m for m in lone]
     assert "against" not in " ".join(titles(*known))
     assert figures(known)[0].kind != "settings"

@@ -78,9 +78,9 @@ def test_a_line_of_y_equal_x_is_a_mark_and_keeps_its_name():
                   series=(Series(name="observed", x=(0.1, 0.5, 0.9), y=(0.2, 0.5, 0.8)),
                           Series(name="perfect calibration", x=(0.0, 1.0), y=(0.0, 1.0))))  # fmt: skip
     (figure,) = artifact_figures(curve)
-    assert [key.label for key in figure.chart.keys] == ["observed", "perfect calibration"]
-    assert [key.css for key in figure.chart.keys] == ["ak-key-line ak-s0", "ak-key-diagonal"]
-    assert {row[0] for row in figure.chart.rows} == {"observed"}
+    assert [key.label for key in figure.draw().keys] == ["observed", "perfect calibration"]
+    assert [key.css for key in figure.draw().keys] == ["ak-key-line ak-s0", "ak-key-diagonal"]
+    assert {row[0] for row in figure.draw().rows} == {"observed"}
 
 
 def test_equal_areas_are_not_said_to_run_from_one_to_the_other():

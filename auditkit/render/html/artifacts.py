@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from auditkit.core.evidence import Artifact, Counts, Curve, Density, ImageGrid, Measurement, Scalar, Table, TokenRows
 from auditkit.render.charts import (
@@ -18,7 +19,7 @@ from auditkit.render.charts import (
 )
 from auditkit.render.charts.pictures import tile_from_base64
 from auditkit.render.charts.tables import table_markup
-from auditkit.render.html.figures import Figure
+from auditkit.render.html.figures import Draw, Figure
 from auditkit.render.html.findings import curve_finding, density_finding
 from auditkit.render.numerals import count, scalar
 from auditkit.render.raw import TOKEN_COLUMNS
@@ -31,32 +32,32 @@ _LINES = 6
 def artifact_figures(artifact: Artifact, measurements: Sequence[Measurement] = ()) -> list[Figure]:
     """The charts of one artifact, none for an empty one; ``measurements`` are those of the same analyzer."""
     if isinstance(artifact, Curve):
-        return [Figure(chart, artifact.name, "curve") for chart in _curves(artifact, measurements)]
+        return [Figure(draw, artifact.name, "curve") for draw in _curves(artifact, measurements)]
     if isinstance(artifact, Density):
-        return [Figure(_density(artifact), artifact.name, "density")] if artifact.rows else []
+        return [Figure(partial(_density, artifact), artifact.name, "density")] if artifact.rows else []
     if isinstance(artifact, ImageGrid):
-        return [Figure(chart, artifact.name, "pictures") for chart in _pictures(artifact)]
+        return [Figure(draw, artifact.name, "pictures") for draw in _pictures(artifact)]
     if isinstance(artifact, TokenRows):
-        return [Figure(_tokens(artifact), artifact.name, "pictures")] if artifact.rows else []
+        return [Figure(partial(_tokens, artifact), artifact.name, "pictures")] if artifact.rows else []
     if isinstance(artifact, Counts):
         if artifact.over:
-            return [Figure(_group_cells(artifact), artifact.name, "table")] if artifact.groups else []
-        return [Figure(chart, artifact.name, "counts") for chart in _counts(artifact)]
-    return [Figure(_table(artifact), artifact.name, "table")] if artifact.rows else []
+            return [Figure(partial(_group_cells, artifact), artifact.name, "table")] if artifact.groups else []
+        return [Figure(draw, artifact.name, "counts") for draw in _counts(artifact)]
+    return [Figure(partial(_table, artifact), artifact.name, "table")] if artifact.rows else []
 
 
-def _curves(curve: Curve, measurements: Sequence[Measurement]) -> list[Chart]:
+def _curves(curve: Curve, measurements: Sequence[Measurement]) -> list[Draw]:
     square = any(word in curve.name.lower() for word in ("roc", "reliability", "calibration"))
     # An analyzer may give y = x as a line of its own; it is a mark to read by, not something measured.
     given = next((s.name for s in curve.series if len(s.x) == 2 and s.x == s.y), None)
     lines = [Line(name=s.name, x=s.x, y=s.y, low=s.low, high=s.high) for s in curve.series
              if s.x and not (len(s.x) == 2 and s.x == s.y)]  # fmt: skip
     finding = curve_finding(curve, measurements)
-    out = []
+    out: list[Draw] = []
     for start in range(0, len(lines), _LINES):
         part = lines[start : start + _LINES]
         x, y = clean(curve.x_label), clean(curve.y_label)
-        out.append(line_chart(part, finding, x_label=x, y_label=y, diagonal=given or square, note=curve.note))
+        out.append(partial(line_chart, part, finding, x_label=x, y_label=y, diagonal=given or square, note=curve.note))
     return out
 
 
@@ -65,13 +66,13 @@ def _density(density: Density) -> Chart:
                          label=clean(density.x_label), color=density.color, note=density.note)  # fmt: skip
 
 
-def _pictures(grid: ImageGrid) -> list[Chart]:
+def _pictures(grid: ImageGrid) -> list[Draw]:
     tiles = [tile_from_base64(p.label, p.height, p.width, p.pixels, p.palette) for p in grid.pictures]
     good = [tile for tile in tiles if tile is not None]
     lost = len(tiles) - len(good)
     note = f"{grid.note} {lost} pictures could not be read." if lost else grid.note
     across = None if lost else grid.across
-    return [picture_grid(good, grid.title, note=note, across=across)] if good else []
+    return [partial(picture_grid, good, grid.title, note=note, across=across)] if good else []
 
 
 def _tokens(texts: TokenRows) -> Chart:
@@ -79,13 +80,13 @@ def _tokens(texts: TokenRows) -> Chart:
     return token_lines_chart(lines, texts.title, unit=texts.unit, note=texts.note)
 
 
-def _counts(counts: Counts) -> list[Chart]:
+def _counts(counts: Counts) -> list[Draw]:
     """The confusion matrix of all rows."""
     if not counts.classes or len(counts.classes) > 24 or not counts.n:
         return []
     if not sum(map(sum, counts.n[0])):
         return []
-    return [confusion_matrix(counts.classes, counts.n[0])]
+    return [partial(confusion_matrix, counts.classes, counts.n[0])]
 
 
 def _group_cells(counts: Counts) -> Chart:

@@ -109,8 +109,8 @@ def _family(
         title=family_title(family),
         question=FAMILIES[family][1] if family in FAMILIES else "Measured by an analyzer that is not part of auditkit.",
         tiles=_tiles(members, anchors, ruled),
-        charts=tuple(figure.chart for figure in first),
-        folded=tuple(figure.chart for figure in rest[:_FOLDED]),
+        charts=tuple(figure.draw() for figure in first),
+        folded=tuple(figure.draw() for figure in rest[:_FOLDED]),
         dropped=max(0, len(rest) - _FOLDED),
         outcomes=tuple(outcome_view(outcome, place, anchors) for place, outcome in members),
     )

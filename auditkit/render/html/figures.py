@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from auditkit.core.evidence import Measurement, Scalar
 from auditkit.render.charts import Chart, Line, Row, bar_chart, heat_map, interval_chart, line_chart
@@ -15,6 +16,7 @@ from auditkit.render.numerals import group_label, number, parameters, setting
 from auditkit.render.text import capitalised, clean, words
 
 Params = tuple[tuple[str, Scalar], ...]
+Draw = Callable[[], Chart]
 _SHOWN_FEATURES = 10
 _SERIES = 6
 _GROUPS = 24
@@ -22,9 +24,9 @@ _GROUPS = 24
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A chart with what it is about, so that the card can put the important ones first."""
+    """What a chart is about, so that the card can put the important ones first, and how it is drawn: most never are."""
 
-    chart: Chart
+    draw: Draw
     metric: str
     kind: str
 
@@ -95,7 +97,7 @@ def _features(measurements: list[Measurement]) -> Drawn:
         rows = [row_of(m, clean(m.params["feature"])) for m in top]
         out.append(
             Figure(
-                bar_chart(rows, finding, label=label(first.name), unit=clean(first.unit)),
+                partial(bar_chart, rows, finding, label=label(first.name), unit=clean(first.unit)),
                 first.name,
                 "bars by group" if first.slice else "bars",
             )
@@ -130,7 +132,7 @@ def _sweeps(measurements: list[Measurement]) -> Drawn:
         for part, kind in _sets_of_lines(chosen, along):
             unit = f" ({clean(members[0].unit)})" if members[0].unit else ""
             finding = _sweep_finding(members[0].name, along, part)
-            chart = line_chart(part, finding, x_label=words(along), y_label=label(members[0].name) + unit)
+            chart = partial(line_chart, part, finding, x_label=words(along), y_label=label(members[0].name) + unit)
             out.append(Figure(chart, members[0].name, kind))
     return out, used
 
@@ -223,7 +225,8 @@ def _groups(measurements: list[Measurement]) -> Drawn:
         column = next(iter(first.slice))
         rows = [row_of(m, clean(m.slice[column])) for m in _drawn_of(members)]
         whole = overall.get((first.name, _params(first)))
-        chart = interval_chart(
+        chart: Draw = partial(
+            interval_chart,
             rows,
             _group_finding(first, column, members),
             label=label(first.name),
@@ -232,9 +235,13 @@ def _groups(measurements: list[Measurement]) -> Drawn:
             reference=whole.value if whole else None,
         )
         if any(map(is_rounded, members)):
-            chart = replace(chart, note="Values without n are rounded, so that no small count follows from them.")
+            chart = partial(_noted, chart, "Values without n are rounded, so that no small count follows from them.")
         out.append(Figure(chart, first.name, "groups"))
     return out, chosen
+
+
+def _noted(draw: Draw, note: str) -> Chart:
+    return replace(draw(), note=note)
 
 
 def _drawn_of(members: list[Measurement]) -> list[Measurement]:
@@ -296,7 +303,7 @@ def _intersections(measurements: list[Measurement]) -> Drawn:
             )
         small = sum(m.value is None for m in members)
         note = f"{small} of {len(members)} cells have no number; the table of all numbers says why." if small else ""
-        chart = heat_map(rows, columns, values, finding, row_label=down, column_label=across, note=note)
+        chart = partial(heat_map, rows, columns, values, finding, row_label=down, column_label=across, note=note)
         out.append(Figure(chart, first.name, "intersections"))
     return out, chosen
 
@@ -329,8 +336,8 @@ def _alternatives(measurements: list[Measurement]) -> Drawn:
             )
         constant = _constant(members)
         rows = [row_of(m, _setting_words({k: v for k, v in m.params.items() if k not in constant})) for m in members]
-        chart = interval_chart(rows, finding, label=label(members[0].name), unit=clean(members[0].unit),
-                               bounds=members[0].bounds)  # fmt: skip
+        chart = partial(interval_chart, rows, finding, label=label(members[0].name), unit=clean(members[0].unit),
+                        bounds=members[0].bounds)  # fmt: skip
         out.append(Figure(chart, members[0].name, "settings"))
         chosen += members
     return out, chosen
@@ -351,5 +358,5 @@ def _headline(measurements: list[Measurement]) -> Drawn:
     high = max(present, key=lambda m: (m.value or 0.0, m.key))
     finding = f"Over all rows, {label(low.name)} is {number(low.value)} and {label(high.name)} {number(high.value)}."
     rows = [row_of(m, capitalised(label(m.name))) for m in chosen]
-    chart = interval_chart(rows, finding, label="value from 0 to 1", bounds=(0.0, 1.0))
+    chart = partial(interval_chart, rows, finding, label="value from 0 to 1", bounds=(0.0, 1.0))
     return [Figure(chart, chosen[0].name, "headline")], chosen
