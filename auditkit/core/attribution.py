@@ -23,7 +23,7 @@ class Attribution:
         output_space: ``probability``, ``logit``, ``margin`` or ``value``.
         output_names: Names of the ``k`` outputs.
         feature_names: Names along the feature axis (tabular); empty for images.
-        std_error: Same shape as ``values`` for sampled methods; of few samples widened, so that 1.96 of them hold 95 %.
+        std_error: Same shape as ``values`` for sampled methods; of few samples wider: 1.96 of them hold some 95 %.
         diagnostics: ``additivity_residual``, ``completeness_delta`` ... (largest absolute, in ``output_space``).
         status: ``exact`` (verified to rounding), ``estimated`` (verified within its error),
             ``unverified`` (the method has no such check) or ``failed`` (the check failed).

@@ -229,6 +229,24 @@ def test_in_place_and_reused_rectifiers_leave_nothing_behind(images, kind):
     )
 
 
+class Squares(nn.Module):
+    """Gradients are linear in the input, so that those of noisy copies are normal about the input's own."""
+
+    def forward(self, x):
+        total = (x**2).flatten(1).sum(dim=1, keepdim=True)
+        return torch.cat([total, 2.0 * total, 3.0 * total], dim=1)
+
+
+@pytest.mark.parametrize("draws", [2, 3, 10])
+def test_two_standard_errors_of_smooth_grad_hold_the_gradient_however_few_the_copies(draws):
+    images = torch.from_numpy(np.random.default_rng(1).normal(size=(4, 2, 40, 40)))
+    subject = differentiated(Squares(), 4, target=1)
+    found = smooth_grad(subject, images, torch.Generator().manual_seed(2), draws=draws)
+    truth = gradient_attribution(subject, images, "saliency").values
+    inside = np.abs(found.values - truth) <= 1.96 * found.std_error
+    assert 0.94 < inside.mean() < 0.96
+
+
 def test_smooth_grad_is_the_mean_of_gradients_on_noisy_copies(images):
     module = Net()
     subject = differentiated(module, 4, target=1)

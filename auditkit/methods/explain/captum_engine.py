@@ -33,6 +33,7 @@ from auditkit.methods.explain.differentiable import (
     untouched,
 )
 from auditkit.methods.explain.least import need_rows
+from auditkit.stats.intervals import t_value, z_value
 
 GradientMethod = Literal["saliency", "input_x_gradient"]
 _FEWEST_STEPS = 16
@@ -179,7 +180,8 @@ def smooth_grad(
         batch_size: Copies a pass.
 
     Returns:
-        ``values (n, *features, 1)`` with ``std_error`` over the copies; ``unverified``: gradients have no sum to check.
+        ``values (n, *features, 1)`` with ``std_error`` over the copies, of which 1.96 reach as far as Student's
+        interval; ``unverified``: gradients have no sum to check.
 
     Raises:
         UsageError: AK511 for token ids, or fewer than two draws.
@@ -196,6 +198,7 @@ def smooth_grad(
     spread = noise * (flat.amax(dim=1) - flat.amin(dim=1)).reshape(-1, *[1] * (inputs.ndim - 1))
     rows_a_pass = max(1, batch_size // draws)
     means, errors, outputs = [], [], []
+    wider = t_value(0.95, draws - 1) / z_value(0.95)
     with untouched(subject.module):
         for rows in batches(len(inputs), rows_a_pass):
             some = inputs[rows]
@@ -205,7 +208,7 @@ def smooth_grad(
             gradients = _gradients(subject, noisy.reshape(-1, *some.shape[1:]), targets, "saliency")
             gradients = gradients.reshape(len(some), draws, *some.shape[1:])
             means.append(gradients.mean(axis=1))
-            errors.append(gradients.std(axis=1, ddof=1) / np.sqrt(draws))
+            errors.append(wider * gradients.std(axis=1, ddof=1) / np.sqrt(draws))
             outputs.append(target_outputs(subject, some, subject.targets[rows]))
     attribution = attribution_of(
         subject,
