@@ -21,6 +21,12 @@ def test_every_code_in_the_source_is_on_the_page():
                 assert code in page, f"{code} of {path.name} is not in docs/errors.md"
 
 
+def test_what_went_wrong_is_no_line_of_code():
+    """Sentences that are indexed out of a tuple, or cut, where they are raised would be one on the page."""
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| AK\d{3} \| \{\w+[^\w}].*$", page, re.MULTILINE) == []
+
+
 def test_every_setting_of_every_analyzer_is_explained():
     from auditkit.core.registry import discover, load
 

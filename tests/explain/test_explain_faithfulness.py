@@ -143,6 +143,18 @@ def test_rows_with_missing_values_leave_room_for_lime(linear):
     assert any("LIME is left out" in note for note in outcome.notes)
 
 
+def test_rows_with_missing_values_stay_where_lime_is_left_out_anyway(linear):
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    model = HistGradientBoostingClassifier(max_iter=10).fit(linear.train.inputs, linear.train.y)
+    test = linear.test.inputs.copy()
+    test.iloc[::3, 0] = np.nan
+    alone = (linear.train.inputs[:1], linear.train.y[:1])
+    outcome = outcome_of(make_subject(model, test, linear.test.y, train=alone, positive=1), sensitivity_rows=0)
+    assert any("LIME is left out: the reference table has one complete row" in note for note in outcome.notes)
+    assert not any("can be compared on the same rows" in note for note in outcome.notes)
+
+
 def test_lime_is_left_out_where_all_background_rows_are_alike(linear):
     alike = linear.train.take(np.zeros(5, dtype=np.int64))
     outcome = outcome_of(dataclasses.replace(linear, train=alike), sensitivity_rows=2)

@@ -108,7 +108,7 @@ def _table_run(subject: Subject, context: Context, params: LimeParams) -> Iterat
     explained = explained_outputs(subject, context, codec, "score", evaluations)
     why = unusable(reference)
     if why is not None:
-        raise NotApplicable("AK505", why[0], fix=why[1])
+        raise NotApplicable(why.code, why.what, fix=why.fix)
     names = tuple(codec.names)
     table = LimeTable(
         reference=reference,

@@ -123,10 +123,12 @@ def without_lime(matrix: FloatArray, background: FloatArray) -> str | None:
     """Why LIME cannot explain all rows ``(n, f)`` beside a ``background (b, f)``, as a note; ``None`` where it can."""
     from auditkit.methods.explain.lime_table import unusable
 
-    if not np.isfinite(matrix).all():
-        return "LIME is left out: most rows hold a missing value, which it cannot sample around."
     why = unusable(background)
-    return None if why is None else f"LIME is left out: {why[0]}."
+    if why is not None:
+        return f"LIME is left out: {why.what}."
+    if np.isfinite(matrix).all():
+        return None
+    return "LIME is left out: most rows hold a missing value, which it cannot sample around."
 
 
 def partwise_table(
@@ -148,7 +150,7 @@ def partwise_table(
     used = min(baseline_rows, len(background))
     sources = "one background row" if used == 1 else f"{used} background rows"
     notes = [found.background, f"A feature that is removed takes the values of {sources}, drawn anew for each row."]
-    chosen, complete = _rows(found, context, limit)
+    chosen, complete = _rows(found, context, limit, compared=without_lime(found.matrix[:0], background) is None)
     if complete and not np.isfinite(found.matrix).all():
         notes.append(_MISSING)
     silent = dataclasses.replace(context, progress=lambda done, total: None)
@@ -193,10 +195,13 @@ def partwise_table(
     )
 
 
-def _rows(found: AttributedRows, context: Context, limit: int) -> tuple[IntArray, bool]:
-    """At most ``limit`` rows without a missing value, and whether there are enough such; else of all rows."""
+def _rows(found: AttributedRows, context: Context, limit: int, *, compared: bool) -> tuple[IntArray, bool]:
+    """At most ``limit`` rows without a missing value, where LIME is ``compared`` and there are enough; else of all.
+
+    Whether they are such comes with them.
+    """
     complete = np.flatnonzero(np.isfinite(found.matrix).all(axis=1)).astype(np.int64)
-    enough = len(complete) >= min(limit, len(found.rows)) / 2
+    enough = compared and len(complete) >= min(limit, len(found.rows)) / 2
     usable = complete if enough else np.arange(len(found.rows), dtype=np.int64)
     return usable[few_rows(context, len(usable), limit)], enough
 

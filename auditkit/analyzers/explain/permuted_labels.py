@@ -84,7 +84,12 @@ def run(subject: Subject, context: Context, params: PermutedLabelsParams) -> Ite
     own, failed = explainer.explain(subject.model)
     if explainer.without_lime is not None and "lime" in params.methods:
         if not own:
-            raise NotApplicable("AK506", explainer.without_lime.rstrip("."), fix="compare Shapley values too")
+            raise NotApplicable(
+                "AK506",
+                "LIME is the only method asked for, and cannot explain these rows",
+                why=explainer.without_lime.rstrip("."),
+                fix="compare Shapley values too",
+            )
         yield Note(explainer.without_lime)
     kept = context.sample_rows(subject.train.n, params.max_train_rows)
     if len(kept) < subject.train.n:

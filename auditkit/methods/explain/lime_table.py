@@ -16,19 +16,21 @@ Discretizer = Literal["quartile", "decile", "entropy"]
 Selection = Literal["none", "auto", "forward_selection", "highest_weights", "lasso_path"]
 
 
-def unusable(reference: FloatArray) -> tuple[str, str] | None:
-    """Why lime cannot sample around a reference table ``(b, f)``, and what would mend it; ``None`` where it can."""
+def unusable(reference: FloatArray) -> UsageError | None:
+    """AK505: why lime cannot sample around a reference table ``(b, f)``; ``None`` where it can."""
     complete = reference[np.isfinite(reference).all(axis=1)]
     if len(complete) == 0:
-        return (
+        return UsageError(
+            "AK505",
             "no row of the reference table is complete, so lime has nothing to sample around",
-            "impute missing values before the model, or pass train= with complete rows",
+            fix="impute missing values before the model, or pass train= with complete rows",
         )
     if (complete == complete[0]).all():
         rows = "one complete row" if len(complete) == 1 else f"{len(complete):,} complete rows, all alike"
-        return (
+        return UsageError(
+            "AK505",
             f"the reference table has {rows}, so lime has nothing to vary",
-            "pass train= with rows that differ, or use explain.shap, which takes a background of one row",
+            fix="pass train= with rows that differ, or use explain.shap, which takes a background of one row",
         )
     return None
 
@@ -64,7 +66,7 @@ class LimeTable:
         whole = np.isfinite(self.reference).all(axis=1)
         why = unusable(self.reference)
         if why is not None:
-            raise UsageError("AK505", why[0], fix=why[1])
+            raise why
         if self.discretizer == "entropy" and self.labels is None:
             raise UsageError(
                 "AK476",
