@@ -257,6 +257,31 @@ def test_what_limes_samples_do_not_tell_is_named():
     assert fit.n == 60 - int(apart[0].split()[0])
 
 
+def test_a_row_that_the_samples_of_one_seed_do_not_tell_is_left_out_of_all(monkeypatch):
+    """Its zeros under that seed would count as disagreement with the others."""
+    from auditkit.methods.explain import lime_batched
+
+    x = np.random.default_rng(0).normal(size=(80, 7))
+    model = HistGradientBoostingClassifier(max_iter=3).fit(x, (x[:, 0] > 0).astype(int))
+    subject = make_subject(model, x, (x[:, 0] > 0).astype(int))
+    plain, seeds = lime_batched.batched_lime, []
+
+    def unlucky(*arguments, seed, **settings):
+        found = plain(*arguments, seed=0, **settings)
+        seeds.append(seed)
+        if len(seeds) < 2:
+            return found
+        blind = np.zeros_like(found.untold)
+        blind[:4] = True
+        return dataclasses.replace(found, untold=blind, weights=np.where(blind, 0.0, found.weights))
+
+    monkeypatch.setattr(lime_batched, "batched_lime", unlucky)
+    outcome = outcome_of("explain.lime", subject)
+    (same,) = found(outcome, "explain.stability_top5_overlap")
+    assert (same.value, same.n) == (1.0, 6)
+    assert any(note.startswith("4 of 10 rows were left out") for note in outcome.notes)
+
+
 @pytest.mark.parametrize(
     "settings",
     [

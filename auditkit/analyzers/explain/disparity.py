@@ -311,6 +311,9 @@ ANALYZER = Analyzer(
     packages=("shap",),
     limits=(
         "Groups of equal score may differ in their features, and then in their reasons, without any fault of the "
-        "model: a gap says where to look. Rows of very different scores share no bin and are not compared."
+        "model: a gap says where to look. Rows of very different scores share no bin and are not compared. A "
+        "line may not follow the model through the outermost bin of a score with a long tail: of 1,000 rows with log-"
+        "normal scores and groups 1.5 standard deviations apart, a test at 0.05 found a gap in 12 % where there was "
+        "none."
     ),
 )

@@ -140,8 +140,9 @@ def _table_run(subject: Subject, context: Context, params: LimeParams) -> Iterat
             "every sampled row holds a missing value, which lime cannot sample around",
             fix="use explain.shap, which takes missing values as they are",
         )
-    told = ~first.untold.all(axis=1)
-    yield from untold(first.untold, names)
+    # A row that the samples of any seed do not tell is left out of all, or its zeros would count as disagreement.
+    told = ~np.any([result.untold.all(axis=1) for result in found], axis=0)
+    yield from untold(first.untold | ~told[:, None], names)
     if not told.any():
         raise NotApplicable(
             "AK507",
