@@ -1,12 +1,14 @@
 """The first screen of cards that are unlike any sample: very many rules, and a model that crashes everywhere."""
 
 import re
+from dataclasses import replace
 
 import sample
 
 from auditkit.core.evidence import Interval, Measurement
 from auditkit.core.verdict import RuleResult, Verdict
 from auditkit.render.html.card import render_card
+from auditkit.render.html.caveats import caveats_measured
 from auditkit.render.html.judged import verdict_view
 from auditkit.render.markdown import verdict_lines
 from auditkit.render.unmeasured import with_one_reason
@@ -109,3 +111,20 @@ def test_a_page_whose_tables_fill_it_still_has_charts(monkeypatch):
     drawn = [page.count("<figure") for page in (full, heavy, bare)]
     assert drawn[0] > drawn[1] > drawn[2]
     assert len(heavy) <= len(bare) + 60_000
+
+
+def test_one_number_of_a_kind_is_told_as_one():
+    told = {
+        1: ("1 number has no interval", "1 number failed a check of its own", "beside it."),
+        2: ("2 numbers have no interval", "2 numbers failed a check of their own", "beside them."),
+    }
+    limits = Interval(low=0.4, high=0.6, level=0.95, method="wilson")
+    for count, sentences in told.items():
+        numbers = [Measurement(name=f"fairness.bare{k}", value=0.5, n=50) for k in range(count)]
+        numbers += [
+            Measurement(name=f"fairness.odd{k}", value=0.5, n=50, interval=limits, unreliable="odd")
+            for k in range(count)
+        ]
+        outcome = replace(sample.fairness(), measurements=tuple(numbers), artifacts=())
+        said = " ".join(words for _, words in caveats_measured(sample.evidence(outcomes=(outcome,))))
+        assert all(sentence in said for sentence in sentences), said

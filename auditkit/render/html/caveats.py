@@ -44,23 +44,31 @@ def caveats_measured(evidence: Evidence) -> Said:
         told = f"{count(lost)} of {total} analyzers were skipped or failed, so that what they measure is not known."
         found.append(("not-measured", told.replace("were", "was", 1) if lost == 1 else told))
     weak = sum(m.unreliable is not None for m in evidence.measurements())
-    if weak:
-        found.append(
-            ("", f"{count(weak)} numbers failed a check of their own and must not be relied upon; each says why.")
-        )
+    found += _numbers(
+        weak,
+        "failed a check of its own and must not be relied upon; it says why.",
+        "failed a check of their own and must not be relied upon; each says why.",
+    )
     bare = sum(m.value is not None and m.interval is None for m in evidence.measurements())
-    if bare:
-        found.append(("", f"{count(bare)} numbers have no interval; where there is a reason, it stands beside them."))
-    hidden = sum(map(withholds, evidence.measurements()))
-    if hidden:
-        found.append(
-            (
-                "",
-                f"{count(hidden)} numbers are withheld from this copy, because they would tell of very few people; the "
-                "evidence that stays with its owner has them all.",
-            )
-        )
+    found += _numbers(
+        bare,
+        "has no interval; where there is a reason, it stands beside it.",
+        "have no interval; where there is a reason, it stands beside them.",
+    )
+    found += _numbers(
+        sum(map(withholds, evidence.measurements())),
+        "is withheld from this copy, because it would tell of very few people; the evidence that stays with its owner "
+        "has it.",
+        "are withheld from this copy, because they would tell of very few people; the evidence that stays with its "
+        "owner has them all.",
+    )
     if evidence.plan.reduced:
         found.append(("", f"Reduced plan: {clean(evidence.plan.reduced)}"))
     found.append(("", "All numbers are about the rows that were given to the audit; other rows may give others."))
     return tuple(found)
+
+
+def _numbers(found: int, one: str, many: str) -> Said:
+    if not found:
+        return ()
+    return (("", f"1 number {one}" if found == 1 else f"{count(found)} numbers {many}"),)
