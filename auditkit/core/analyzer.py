@@ -6,7 +6,7 @@ import importlib
 import inspect
 import re
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,15 @@ class Note:
 
 
 Produced = Measurement | Artifact | Note
+
+
+def first_of(items: Sequence[str], most: int = 8) -> str:
+    """The first of ``items`` for a sentence, and how many more there are.
+
+    >>> first_of(["age", "sex", "home"], most=2)
+    'age, sex and 1 more'
+    """
+    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
 
 
 def _no_progress(done: int, total: int) -> None:

@@ -51,6 +51,15 @@ def t_value(level: float, freedom: float) -> float:
     return t_quantile(0.5 - level / 2.0, freedom)
 
 
+def student_reach(freedom: float, level: float = 0.95) -> float:
+    """How many times as far as the normal interval of ``level`` Student's reaches: what widens a standard error told.
+
+    >>> round(student_reach(2), 3), student_reach(5000)
+    (2.195, 1.0)
+    """
+    return t_value(level, freedom) / z_value(level)
+
+
 def wilson(p: float, n: float, level: float = 0.95) -> Interval | None:
     """Wilson score interval of a proportion.
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.analyzers.explain.explained import LEVEL, TOO_FEW
-from auditkit.core.analyzer import Note, Produced
+from auditkit.core.analyzer import Note, Produced, first_of
 from auditkit.core.evidence import Measurement, Scalar
 from auditkit.core.subject import Dataset, FloatArray
 from auditkit.methods.explain.agreement import top_overlap
@@ -34,8 +34,7 @@ def untold(result: npt.NDArray[np.bool_], names: Sequence[str]) -> Iterator[Note
     for words, chosen in (("No weight", shares == 1.0), ("In some rows no weight", (shares > 0.0) & (shares < 1.0))):
         found = [name for name, one in zip(names, chosen, strict=True) if one]
         if found:
-            shown = ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
-            yield Note(f"{words} for {shown}: {UNTOLD}.")
+            yield Note(f"{words} for {first_of(found)}: {UNTOLD}.")
 
 
 def fidelity(r2: FloatArray, data: Dataset, identity: Mapping[str, Scalar]) -> Iterator[Produced]:

@@ -139,6 +139,7 @@ def partwise_table(
     Raises:
         NotApplicable: AK465 a table of one feature.
     """
+    from auditkit.methods.explain.lime_table import unusable
     from auditkit.subjects.codec import make_codec
 
     found = attributed_rows(subject, context, params)
@@ -150,7 +151,7 @@ def partwise_table(
     used = min(baseline_rows, len(background))
     sources = "one background row" if used == 1 else f"{used} background rows"
     notes = [found.background, f"A feature that is removed takes the values of {sources}, drawn anew for each row."]
-    chosen, complete = _rows(found, context, limit, compared=without_lime(found.matrix[:0], background) is None)
+    chosen, complete = _rows(found, context, limit, compared=unusable(background) is None)
     if complete and not np.isfinite(found.matrix).all():
         notes.append(_MISSING)
     silent = dataclasses.replace(context, progress=lambda done, total: None)

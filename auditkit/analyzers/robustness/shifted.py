@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from auditkit.analyzers.robustness.estimates import LEVEL, Estimate, Rows, groups_of_enough, proportion
-from auditkit.core.analyzer import Context, Note
+from auditkit.core.analyzer import Context, Note, first_of
 from auditkit.core.evidence import Curve, Measurement, Scalar, Series
 from auditkit.core.subject import Dataset, IntArray, StrArray, Subject
 from auditkit.stats.bounded import bounded_mean
@@ -195,8 +195,7 @@ def _few_changed(result: Shifted) -> Iterator[Note]:
         if 2 * rows < n
     ]
     if few:
-        shown = ", ".join(few[:8]) + (f" and {len(few) - 8} more" if len(few) > 8 else "")
-        yield Note(f"Changed fewer than half of the rows: {shown}. The other rows count as they were.")
+        yield Note(f"Changed fewer than half of the rows: {first_of(few)}. The other rows count as they were.")
 
 
 def _by_group(result: Shifted, share: npt.NDArray[np.float64], name: str, min_group_rows: int) -> Iterator[Measurement]:

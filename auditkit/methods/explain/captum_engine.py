@@ -33,7 +33,7 @@ from auditkit.methods.explain.differentiable import (
     untouched,
 )
 from auditkit.methods.explain.least import need_rows
-from auditkit.stats.intervals import t_value, z_value
+from auditkit.stats.intervals import student_reach
 
 GradientMethod = Literal["saliency", "input_x_gradient"]
 _FEWEST_STEPS = 16
@@ -198,7 +198,7 @@ def smooth_grad(
     spread = noise * (flat.amax(dim=1) - flat.amin(dim=1)).reshape(-1, *[1] * (inputs.ndim - 1))
     rows_a_pass = max(1, batch_size // draws)
     means, errors, outputs = [], [], []
-    wider = t_value(0.95, draws - 1) / z_value(0.95)
+    wider = student_reach(draws - 1)
     with untouched(subject.module):
         for rows in batches(len(inputs), rows_a_pass):
             some = inputs[rows]

@@ -9,10 +9,9 @@ import numpy as np
 
 from auditkit.core.subject import FloatArray, IntArray
 from auditkit.methods.explain.game import BoolArray
-from auditkit.stats.intervals import t_value, z_value
+from auditkit.stats.intervals import student_reach
 
 _PRIOR_FREEDOM = 4.0
-_LEVEL = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +73,7 @@ def told_error(variance: FloatArray, freedom: float | FloatArray) -> FloatArray:
     mean = variance.sum(axis=0, keepdims=True) / np.maximum(moved.sum(axis=0, keepdims=True), 1)
     drawn = (free[:, None] * variance + _PRIOR_FREEDOM * mean) / (free[:, None] + _PRIOR_FREEDOM)
     kinds, which = np.unique(free + _PRIOR_FREEDOM, return_inverse=True)
-    wider = np.array([t_value(_LEVEL, own) for own in kinds.tolist()])[which] / z_value(_LEVEL)
+    wider = np.array([student_reach(own) for own in kinds.tolist()])[which]
     return np.asarray(wider[:, None] * np.sqrt(np.where(moved, np.maximum(variance, drawn), 0.0)))
 
 
